@@ -1,0 +1,86 @@
+//! The default provider: `aes-gcm` of RustCrypto, which needs neither `std` nor a C compiler.
+
+use aes_gcm::aead::inout::InOutBuf;
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes128Gcm, Nonce, Tag};
+
+use super::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE};
+
+/// AES-128-GCM of RustCrypto's `aes-gcm`.
+///
+/// It checks the tag, in constant time, before it decrypts a byte, and wipes its key when dropped.
+pub struct RustCrypto(Aes128Gcm);
+
+impl Aead for RustCrypto {
+    fn new(key: &[u8; AES_KEY_SIZE]) -> Result<Self, AeadError> {
+        Ok(Self(Aes128Gcm::new(key.into())))
+    }
+
+    fn seal(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        plaintext: &[u8],
+        ciphertext: &mut [u8],
+    ) -> Result<[u8; TAG_SIZE], AeadError> {
+        let buffer = InOutBuf::new(plaintext, ciphertext).map_err(|_| AeadError)?;
+        self.seal_buffer(nonce, aad, buffer)
+    }
+
+    fn seal_in_place(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        buffer: &mut [u8],
+    ) -> Result<[u8; TAG_SIZE], AeadError> {
+        self.seal_buffer(nonce, aad, buffer.into())
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        ciphertext: &[u8],
+        tag: &[u8; TAG_SIZE],
+        plaintext: &mut [u8],
+    ) -> Result<(), AeadError> {
+        let buffer = InOutBuf::new(ciphertext, plaintext).map_err(|_| AeadError)?;
+        self.open_buffer(nonce, aad, buffer, tag)
+    }
+
+    fn open_in_place(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        buffer: &mut [u8],
+        tag: &[u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
+        self.open_buffer(nonce, aad, buffer.into(), tag)
+    }
+}
+
+impl RustCrypto {
+    fn seal_buffer(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        buffer: InOutBuf<'_, '_, u8>,
+    ) -> Result<[u8; TAG_SIZE], AeadError> {
+        self.0
+            .encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer)
+            .map(Into::into)
+            .map_err(|_| AeadError)
+    }
+
+    fn open_buffer(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        buffer: InOutBuf<'_, '_, u8>,
+        tag: &[u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
+        self.0
+            .decrypt_inout_detached(&Nonce::from(*nonce), aad, buffer, &Tag::from(*tag))
+            .map_err(|_| AeadError)
+    }
+}

@@ -1,0 +1,30 @@
+//! Who is at fault for an error: the one question that every error of this crate answers.
+
+/// Whose fault an error is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The peer, or whoever sits on the network between: it sent what the protocol forbids.
+    Peer,
+    /// The handshaker service: it answered what the protocol forbids, or with an error.
+    HandshakerService,
+    /// This side: its configuration, its buffers or the order of its calls.
+    Local,
+}
+
+impl Fault {
+    /// The name that stands at the front of an error's text.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Peer => "peer",
+            Self::HandshakerService => "handshaker service",
+            Self::Local => "local",
+        }
+    }
+}
+
+impl core::fmt::Display for Fault {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(self.name())
+    }
+}
