@@ -1,0 +1,580 @@
+//! The handshake, client and server: a machine between the peer and the handshaker service.
+
+mod config;
+mod error;
+mod role;
+
+use core::fmt;
+use core::ops::Range;
+use core::time::Duration;
+
+use heapless::String;
+use zeroize::Zeroize;
+
+pub use config::{ClientConfig, ConfigError, Offer, ServerConfig};
+pub use error::{HandshakeError, HandshakeErrorKind, Phase};
+pub use role::{Client, Role, Server};
+
+use crate::context::AltsContext;
+use crate::error::Fault;
+use crate::frame::FrameSize;
+use crate::key::{RecordKey, RecordProtocol};
+use crate::msg::{
+    HandshakerReq, HandshakerResp, HandshakerResult, Identity, NextHandshakeMessageReq, Request,
+    StartServerHandshakeReq,
+};
+use crate::side::Side;
+use crate::wire::Message;
+
+/// The most handshake bytes that are taken from the peer, and the most that the service may send
+/// it, in all: 64 KiB each. A mutual TLS 1.3 handshake with long chains stays far below.
+pub const MAX_HANDSHAKE_BYTES: usize = 64 * 1024;
+/// The most requests to the service in one handshake. A peer whose bytes arrive one at a time
+/// needs as many as it has bytes; every other one needs three.
+pub const MAX_ROUNDS: u32 = 16 * 1024;
+/// Bytes that a request can have besides the peer's: with start messages of ordinary size, a
+/// buffer of this and of what is read from the peer at once is enough.
+pub const REQUEST_OVERHEAD: usize = 4 * 1024;
+/// How much of the service's own words about a failure is kept, in bytes.
+const MAX_DETAILS: usize = 256;
+
+/// A client's handshake.
+pub type ClientHandshake<'c> = Handshake<Client<'c>>;
+/// A server's handshake.
+pub type ServerHandshake<'c> = Handshake<Server<'c>>;
+
+/// One handshake of one side: says what to send to whom, and what it waits for.
+///
+/// It has two counterparts: the *peer* at the other end of the connection, to whom handshake bytes
+/// go raw, and the *handshaker service*, which makes and reads those bytes. It reads no clock:
+/// `now` is the time since any moment that the caller likes, as long as it never goes backwards.
+///
+/// The loop: ask [`want`](Self::want), do what it says, ask again.
+///
+/// | [`Want`] | what the caller does |
+/// |---|---|
+/// | [`Request`](Want::Request) | [`request`](Self::request), and sends what that wrote to the service as one `HandshakerReq` |
+/// | [`Response`](Want::Response) | reads one `HandshakerResp` from the service, and gives it to [`response`](Self::response) |
+/// | [`Send`](Want::Send) | writes to the peer what `response` pointed out, then calls [`sent`](Self::sent) |
+/// | [`PeerBytes`](Want::PeerBytes) | reads at least one more byte from the peer, then goes on as for `Request` |
+/// | [`Established`](Want::Established) | [`established`](Self::established) |
+///
+/// The bytes that came from the peer stay in the caller's buffer. `request` is shown all of them;
+/// after `response`, the caller drops [`Response::consumed`] from the front. What is left once the
+/// handshake is established are the first bytes of the record layer: they often arrive together.
+///
+/// Every error is final. The first one may come with bytes for the peer (an alert): then it is
+/// `want` that returns it, after they were sent.
+pub struct Handshake<R> {
+    role: R,
+    state: State,
+    established: Option<Established>,
+    deadline: Duration,
+    /// When bytes were last sent to the peer.
+    last_sent: Option<Duration>,
+    /// Bytes of the peer in the last request.
+    given: usize,
+    /// Bytes at the front of the caller's buffer that the service has seen and not consumed.
+    carried: usize,
+    /// Bytes of the peer that the service has consumed so far.
+    consumed: usize,
+    /// Bytes that the service has sent to the peer so far.
+    sent: usize,
+    rounds: u32,
+    details: String<MAX_DETAILS>,
+    peer_account: String<256>,
+}
+
+/// What a [`Handshake`] waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Want {
+    /// A call of [`Handshake::request`].
+    Request,
+    /// A message of the handshaker service, for [`Handshake::response`].
+    Response,
+    /// The bytes that [`Handshake::response`] pointed out on their way to the peer, and a call of
+    /// [`Handshake::sent`].
+    Send,
+    /// More bytes from the peer, and then a call of [`Handshake::request`].
+    PeerBytes,
+    /// A call of [`Handshake::established`].
+    Established,
+}
+
+/// What a message of the handshaker service says to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Response {
+    /// Where in the message the bytes stand that have to be written to the peer; often empty.
+    pub to_peer: Range<usize>,
+    /// How many of the bytes that came from the peer are used up: to be dropped from the front of
+    /// the caller's buffer.
+    pub consumed: usize,
+}
+
+/// What a handshake has yielded: the key of the connection and what is known of the peer.
+///
+/// [`Session::new`](crate::Session::new) makes a session of it.
+#[derive(Debug)]
+pub struct Established {
+    pub(crate) side: Side,
+    pub(crate) key: RecordKey,
+    pub(crate) frame_size: FrameSize,
+    pub(crate) context: AltsContext,
+    keep_channel_open: bool,
+}
+
+impl Established {
+    /// Which side this is.
+    #[must_use]
+    pub const fn side(&self) -> Side {
+        self.side
+    }
+
+    /// What is known of the peer and the connection.
+    #[must_use]
+    pub const fn context(&self) -> &AltsContext {
+        &self.context
+    }
+
+    /// The largest frame that may be written.
+    #[must_use]
+    pub const fn frame_size(&self) -> FrameSize {
+        self.frame_size
+    }
+
+    /// Whether the service asked to keep the call open for messages after the handshake. None are
+    /// defined so far.
+    #[must_use]
+    pub const fn keep_channel_open(&self) -> bool {
+        self.keep_channel_open
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Waiting(Want),
+    /// Bytes are on their way to the peer; behind them comes this.
+    Sending(Outcome),
+    Failed(HandshakeError),
+}
+
+/// What a response has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Continue(Want),
+    Fail(HandshakeError),
+}
+
+impl<'c> ClientHandshake<'c> {
+    /// Starts a client's handshake at `now`.
+    ///
+    /// # Errors
+    /// [`HandshakeErrorKind::Config`] when the configuration cannot be sent.
+    pub fn client(config: &'c ClientConfig<'c>, now: Duration) -> Result<Self, HandshakeError> {
+        Self::new(Client(config), Want::Request, now)
+    }
+}
+
+impl<'c> ServerHandshake<'c> {
+    /// Starts a server's handshake at `now`. It waits for the first bytes of the client before it
+    /// asks the service for anything.
+    ///
+    /// # Errors
+    /// [`HandshakeErrorKind::Config`] when the configuration cannot be sent.
+    pub fn server(config: &'c ServerConfig<'c>, now: Duration) -> Result<Self, HandshakeError> {
+        Self::new(Server(config), Want::PeerBytes, now)
+    }
+}
+
+impl<R: Role> Handshake<R> {
+    fn new(role: R, first: Want, now: Duration) -> Result<Self, HandshakeError> {
+        role.check().map_err(|error| HandshakeErrorKind::Config(error).at(Phase::Start))?;
+        let deadline = now.saturating_add(role.offer().timeout);
+        Ok(Self {
+            role,
+            state: State::Waiting(first),
+            established: None,
+            deadline,
+            last_sent: None,
+            given: 0,
+            carried: 0,
+            consumed: 0,
+            sent: 0,
+            rounds: 0,
+            details: String::new(),
+            peer_account: String::new(),
+        })
+    }
+
+    /// What the machine waits for.
+    ///
+    /// # Errors
+    /// The error that has ended the handshake; [`HandshakeErrorKind::TimedOut`] once `now` has
+    /// reached the [`deadline`](Self::deadline).
+    pub fn want(&mut self, now: Duration) -> Result<Want, HandshakeError> {
+        match self.state {
+            State::Failed(error) => return Err(error),
+            State::Waiting(Want::Established) => return Ok(Want::Established),
+            _ => {}
+        }
+        if now >= self.deadline {
+            let waiting_for = match self.state {
+                State::Waiting(Want::Response) => Fault::HandshakerService,
+                State::Waiting(Want::Request) => Fault::Local,
+                _ => Fault::Peer,
+            };
+            return Err(self.fail(HandshakeErrorKind::TimedOut { waiting_for }));
+        }
+        match self.state {
+            State::Sending(_) => Ok(Want::Send),
+            State::Waiting(want) => Ok(want),
+            State::Failed(error) => Err(error),
+        }
+    }
+
+    /// When the handshake times out, on the caller's clock.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    /// Writes the next request to the service, one serialized `HandshakerReq`, to the front of
+    /// `out` and returns its length.
+    ///
+    /// `from_peer` are all bytes that came from the peer and were not consumed; `now` is when the
+    /// last of them arrived. What does not fit into `out` is left for the next request. A start
+    /// message may hold a token: who owns `out` wipes it.
+    ///
+    /// # Errors
+    /// [`HandshakeErrorKind::BufferTooSmall`], which changes nothing. For good:
+    /// [`HandshakeErrorKind::OutOfTurn`] when no request is wanted or the peer has sent nothing
+    /// new, [`HandshakeErrorKind::TooManyRounds`], [`HandshakeErrorKind::TooManyPeerBytes`].
+    pub fn request(
+        &mut self,
+        from_peer: &[u8],
+        out: &mut [u8],
+        now: Duration,
+    ) -> Result<usize, HandshakeError> {
+        let least = match self.want(now)? {
+            Want::Request => self.carried,
+            Want::PeerBytes => self.carried.saturating_add(1),
+            _ => return Err(self.fail(HandshakeErrorKind::OutOfTurn)),
+        };
+        if from_peer.len() < least {
+            return Err(self.fail(HandshakeErrorKind::OutOfTurn));
+        }
+        if self.rounds == MAX_ROUNDS {
+            return Err(self.fail(HandshakeErrorKind::TooManyRounds));
+        }
+        let allowed = MAX_HANDSHAKE_BYTES.saturating_sub(self.consumed);
+        if allowed < least {
+            return Err(self.fail(HandshakeErrorKind::TooManyPeerBytes));
+        }
+        let shown = from_peer.get(..allowed).unwrap_or(from_peer);
+        let (given, len) = self.encode_request(shown, least, out, now)?;
+        self.given = given;
+        self.rounds = self.rounds.saturating_add(1);
+        self.state = State::Waiting(Want::Response);
+        Ok(len)
+    }
+
+    /// Takes one serialized `HandshakerResp` of the service.
+    ///
+    /// Key data in it is wiped from `message`; the bytes for the peer stay where
+    /// [`Response::to_peer`] says.
+    ///
+    /// # Errors
+    /// Whatever the service or the peer did wrong, for good. When the message has bytes for the
+    /// peer as well, those come first, and [`want`](Self::want) returns the error after
+    /// [`sent`](Self::sent).
+    pub fn response(
+        &mut self,
+        message: &mut [u8],
+        now: Duration,
+    ) -> Result<Response, HandshakeError> {
+        if self.want(now)? != Want::Response {
+            return Err(self.fail(HandshakeErrorKind::OutOfTurn));
+        }
+        let (to_peer, consumed, outcome) = match HandshakerResp::decode(message) {
+            Ok(response) => {
+                let (consumed, outcome) = self.judge(&response);
+                (position_of(response.out_frames, message), consumed, outcome)
+            }
+            Err(error) => {
+                let error = HandshakeErrorKind::Malformed(error).at(self.phase());
+                (0..0, 0, Outcome::Fail(error))
+            }
+        };
+        wipe_around(message, &to_peer);
+        self.state = match outcome {
+            outcome if !to_peer.is_empty() => State::Sending(outcome),
+            Outcome::Continue(want) => State::Waiting(want),
+            Outcome::Fail(error) => State::Failed(error),
+        };
+        match self.state {
+            State::Failed(error) => Err(error),
+            _ => Ok(Response { to_peer, consumed }),
+        }
+    }
+
+    /// Says that the bytes for the peer were written at `now`.
+    pub fn sent(&mut self, now: Duration) {
+        if let State::Sending(outcome) = self.state {
+            self.last_sent = Some(now);
+            self.state = match outcome {
+                Outcome::Continue(want) => State::Waiting(want),
+                Outcome::Fail(error) => State::Failed(error),
+            };
+        }
+    }
+
+    /// Ends the handshake because the peer closed the connection.
+    pub fn peer_closed(&mut self) -> HandshakeError {
+        self.fail(HandshakeErrorKind::PeerClosed)
+    }
+
+    /// Ends the handshake because the service ended the call.
+    pub fn service_closed(&mut self) -> HandshakeError {
+        self.fail(HandshakeErrorKind::ServiceClosed)
+    }
+
+    /// The result, once [`want`](Self::want) is [`Want::Established`].
+    ///
+    /// # Errors
+    /// The error that has ended the handshake; [`HandshakeErrorKind::OutOfTurn`] when it has not
+    /// ended.
+    pub fn established(self) -> Result<Established, HandshakeError> {
+        let phase = self.phase();
+        match (self.state, self.established) {
+            (State::Waiting(Want::Established), Some(established)) => Ok(established),
+            (State::Failed(error), _) => Err(error),
+            _ => Err(HandshakeErrorKind::OutOfTurn.at(phase)),
+        }
+    }
+
+    /// Which side this is.
+    #[must_use]
+    pub fn side(&self) -> Side {
+        R::SIDE
+    }
+
+    /// How far the handshake has come.
+    #[must_use]
+    pub fn phase(&self) -> Phase {
+        match self.rounds {
+            _ if self.established.is_some() => Phase::Result,
+            0 | 1 => Phase::Start,
+            _ => Phase::Exchange,
+        }
+    }
+
+    /// What the service said about its error, cut to 256 bytes; empty when it said nothing.
+    #[must_use]
+    pub fn details(&self) -> &str {
+        &self.details
+    }
+
+    /// The peer's service account as far as the service has named it, also when it was refused.
+    #[must_use]
+    pub fn peer_account(&self) -> &str {
+        &self.peer_account
+    }
+
+    /// Encodes the next request with as many of the peer's bytes as fit, `least` at least; says
+    /// how many those were and how long the request is.
+    fn encode_request(
+        &self,
+        from_peer: &[u8],
+        least: usize,
+        out: &mut [u8],
+        now: Duration,
+    ) -> Result<(usize, usize), HandshakeError> {
+        let mut request = if self.rounds == 0 {
+            self.role.start()
+        } else {
+            let since = self.last_sent.map_or(Duration::ZERO, |sent| now.saturating_sub(sent));
+            let network_latency_ms = u32::try_from(since.as_millis()).unwrap_or(u32::MAX);
+            Request::Next(NextHandshakeMessageReq { in_bytes: &[], network_latency_ms })
+        };
+        let given = match &mut request {
+            Request::ClientStart(_) => 0,
+            Request::ServerStart(StartServerHandshakeReq { in_bytes, .. })
+            | Request::Next(NextHandshakeMessageReq { in_bytes, .. }) => {
+                *in_bytes = from_peer;
+                from_peer.len()
+            }
+        };
+        let mut request = HandshakerReq { request: Some(request) };
+        let needed = request.encoded_len();
+        let excess = needed.saturating_sub(out.len());
+        // Fewer bytes never take longer lengths: what is cut here is enough.
+        let given = match given.checked_sub(excess) {
+            Some(given) if given >= least => given,
+            _ => {
+                let needed = needed.saturating_sub(given).saturating_add(least);
+                return Err(HandshakeErrorKind::BufferTooSmall { needed }.at(self.phase()));
+            }
+        };
+        if let Some(
+            Request::ServerStart(StartServerHandshakeReq { in_bytes, .. })
+            | Request::Next(NextHandshakeMessageReq { in_bytes, .. }),
+        ) = &mut request.request
+        {
+            *in_bytes = from_peer.get(..given).unwrap_or_default();
+        }
+        let len = request.encode(out).map_err(|error| {
+            HandshakeErrorKind::BufferTooSmall { needed: error.required() }.at(self.phase())
+        })?;
+        Ok((given, len))
+    }
+
+    /// What a response means: how many of the peer's bytes it has used up, and what comes next.
+    fn judge(&mut self, response: &HandshakerResp<'_>) -> (usize, Outcome) {
+        match self.accept(response) {
+            Ok(want) => (self.given.saturating_sub(self.carried), Outcome::Continue(want)),
+            Err(kind) => (0, Outcome::Fail(kind.at(self.phase()))),
+        }
+    }
+
+    fn accept(&mut self, response: &HandshakerResp<'_>) -> Result<Want, HandshakeErrorKind> {
+        self.sent = self.sent.saturating_add(response.out_frames.len());
+        if self.sent > MAX_HANDSHAKE_BYTES {
+            return Err(HandshakeErrorKind::TooManyOutFrames);
+        }
+        // "This is set iff the handshake was successful" is said of the result; the status is
+        // looked at on every response all the same, and it wins.
+        let status = response.status.as_ref().ok_or(HandshakeErrorKind::MissingStatus)?;
+        if status.code != 0 {
+            self.details = cut(status.details);
+            return Err(HandshakeErrorKind::Refused { code: status.code });
+        }
+        let consumed = usize::try_from(response.bytes_consumed).unwrap_or(usize::MAX);
+        let carried = self.given.checked_sub(consumed);
+        self.carried =
+            carried.ok_or(HandshakeErrorKind::ConsumedTooMuch { consumed, given: self.given })?;
+        if let Some(result) = &response.result {
+            self.established = Some(self.check(result)?);
+            return Ok(Want::Established);
+        }
+        self.consumed = self.consumed.saturating_add(consumed);
+        // A service that has used some of the bytes may be able to use more of them at once; one
+        // that has used none needs more.
+        Ok(if consumed > 0 && self.carried > 0 { Want::Request } else { Want::PeerBytes })
+    }
+
+    /// Checks a result against what was offered: nothing is believed that was not asked for.
+    fn check(&mut self, result: &HandshakerResult<'_>) -> Result<Established, HandshakeErrorKind> {
+        if self.given == 0 && self.consumed == 0 {
+            return Err(HandshakeErrorKind::EarlyResult);
+        }
+        let peer = result.peer_identity.as_ref().and_then(Identity::service_account);
+        self.peer_account = cut(peer.unwrap_or_default());
+        let offer = self.role.offer();
+        offered("application_protocol", result.application_protocol, |name| {
+            offer.application_protocols.contains(&name)
+        })?;
+        let record_protocol = RecordProtocol::from_name(result.record_protocol);
+        offered("record_protocol", result.record_protocol, |_| {
+            record_protocol.is_some_and(|protocol| offer.record_protocols.contains(&protocol))
+        })?;
+        let record_protocol =
+            record_protocol.ok_or(HandshakeErrorKind::Missing("record_protocol"))?;
+        if let Some(negotiated) = &result.transport_protocol {
+            offered("transport_protocol", negotiated.transport_protocol, |name| {
+                offer.transport_protocols.contains(&name)
+            })?;
+        }
+        let key = RecordKey::new(record_protocol, result.key_data.expose())
+            .map_err(HandshakeErrorKind::KeyTooShort)?;
+        let peer = peer
+            .filter(|account| !account.is_empty())
+            .ok_or(HandshakeErrorKind::Missing("peer_identity.service_account"))?;
+        if result.local_identity.is_none() {
+            return Err(HandshakeErrorKind::Missing("local_identity"));
+        }
+        let peer_versions =
+            result.peer_rpc_versions.ok_or(HandshakeErrorKind::Missing("peer_rpc_versions"))?;
+        if offer.rpc_versions.newest_common(&peer_versions).is_none() {
+            return Err(HandshakeErrorKind::RpcVersions);
+        }
+        // The service was told whom to expect, and is not believed: the same bytes or nobody.
+        if !self.role.expects(peer) {
+            return Err(HandshakeErrorKind::UnexpectedPeer);
+        }
+        Ok(Established {
+            side: R::SIDE,
+            key,
+            frame_size: offer.max_frame_size.negotiate(result.max_frame_size),
+            context: AltsContext::from_result(result, record_protocol)
+                .map_err(HandshakeErrorKind::Context)?,
+            keep_channel_open: result.keep_channel_open,
+        })
+    }
+
+    fn fail(&mut self, kind: HandshakeErrorKind) -> HandshakeError {
+        if let State::Failed(error) = self.state {
+            return error;
+        }
+        let error = kind.at(self.phase());
+        self.state = State::Failed(error);
+        self.established = None;
+        error
+    }
+}
+
+impl<R: Role> fmt::Debug for Handshake<R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Handshake")
+            .field("side", &R::SIDE)
+            .field("state", &self.state)
+            .field("rounds", &self.rounds)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Refuses a choice of the service that is absent, or that was not among the offers.
+fn offered(
+    field: &'static str,
+    chosen: &str,
+    is_offered: impl FnOnce(&str) -> bool,
+) -> Result<(), HandshakeErrorKind> {
+    if chosen.is_empty() {
+        Err(HandshakeErrorKind::Missing(field))
+    } else if is_offered(chosen) {
+        Ok(())
+    } else {
+        Err(HandshakeErrorKind::NotOffered(field))
+    }
+}
+
+/// As much of `text` as there is room for.
+fn cut<const N: usize>(text: &str) -> String<N> {
+    let mut kept = String::new();
+    for character in text.chars() {
+        if kept.push(character).is_err() {
+            break;
+        }
+    }
+    kept
+}
+
+/// Where in `whole` its part `part` stands.
+fn position_of(part: &[u8], whole: &[u8]) -> Range<usize> {
+    if part.is_empty() {
+        return 0..0;
+    }
+    let start = part.as_ptr().addr().saturating_sub(whole.as_ptr().addr());
+    start..start.saturating_add(part.len())
+}
+
+/// Wipes all of `message` but what is still to be sent: there may have been key data in it, more
+/// than once if somebody made the message by hand.
+fn wipe_around(message: &mut [u8], keep: &Range<usize>) {
+    if let Some(before) = message.get_mut(..keep.start) {
+        before.zeroize();
+    }
+    if let Some(behind) = message.get_mut(keep.end..) {
+        behind.zeroize();
+    }
+}

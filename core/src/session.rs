@@ -1,0 +1,50 @@
+//! The session: where a handshake and the record layer meet.
+
+use crate::aead::Aead;
+use crate::context::AltsContext;
+use crate::handshake::Established;
+use crate::record::{Opener, RecordError, Sealer};
+
+/// A connection whose handshake is done: a [`Sealer`], an [`Opener`], and what is known of the
+/// peer.
+///
+/// The two halves share nothing: [`into_parts`](Self::into_parts) hands them to different tasks.
+#[derive(Debug)]
+pub struct Session<A> {
+    /// What this side writes.
+    pub sealer: Sealer<A>,
+    /// What this side reads.
+    pub opener: Opener<A>,
+    context: AltsContext,
+}
+
+impl<A: Aead> Session<A> {
+    /// The session that a handshake has established, with the AEAD provider `A`.
+    ///
+    /// The key is wiped once both halves have theirs.
+    ///
+    /// # Errors
+    /// [`RecordError::Provider`] when the provider cannot set up a key.
+    pub fn new(established: Established) -> Result<Self, RecordError> {
+        let Established { side, key, frame_size, context, .. } = established;
+        Ok(Self {
+            sealer: Sealer::new(side, &key, frame_size)?,
+            opener: Opener::new(side, &key)?,
+            context,
+        })
+    }
+}
+
+impl<A> Session<A> {
+    /// What is known of the peer and the connection.
+    #[must_use]
+    pub const fn context(&self) -> &AltsContext {
+        &self.context
+    }
+
+    /// The halves, and what is known of the peer.
+    #[must_use]
+    pub fn into_parts(self) -> (Sealer<A>, Opener<A>, AltsContext) {
+        (self.sealer, self.opener, self.context)
+    }
+}
