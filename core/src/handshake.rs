@@ -299,7 +299,9 @@ impl<R: Role> Handshake<R> {
         let (to_peer, consumed, outcome) = match HandshakerResp::decode(message) {
             Ok(response) => {
                 let (consumed, outcome) = self.judge(&response);
-                (position_of(response.out_frames, message), consumed, outcome)
+                let too_many = self.sent > MAX_HANDSHAKE_BYTES;
+                let out_frames = if too_many { &[] } else { response.out_frames };
+                (position_of(out_frames, message), consumed, outcome)
             }
             Err(error) => {
                 let error = HandshakeErrorKind::Malformed(error).at(self.phase());
