@@ -1,0 +1,505 @@
+//! The five messages of a handshake, from the view of one side: bytes from the peer in, bytes to
+//! the peer out.
+//!
+//! ```text
+//! client                                                              server
+//!   ── 1 ClientInit        ClientHello ─────────────────────────────────▶
+//!   ◀─ 2 ServerInit        ServerHello … server's certificate … Finished ──
+//!   ── 3 ClientParameters  client's certificate … Finished, parameters ─▶
+//!   ◀─ 4 ServerParameters  choice, server confirmation ──────────────────
+//!   ── 5 ClientFinished    client confirmation ─────────────────────────▶
+//! ```
+//!
+//! The client is through when it has read 4 and has its 5 to send; the server when it has read 5.
+//! By then each has seen the other prove its certificate, its keys and its view of the parameters.
+
+use core::fmt;
+use std::sync::Arc;
+
+use alts_core::{Side, key::RecordProtocol, msg::RpcProtocolVersions};
+use subtle::ConstantTimeEq as _;
+use zeroize::Zeroizing;
+
+use crate::{
+    exchange::{CONFIRMATION, Context, Exchange, ExchangeConfig, Export, KEY_DATA},
+    failure::{Code, Failure, Fault, Reason},
+    framing::{Message, MessageType, Reassembly},
+    identity::{Identity, Subject},
+    negotiation::{Agreement, MAX_PARAMETERS, Offer},
+};
+
+/// What a handshake proved and agreed on.
+pub struct Outcome {
+    agreement: Agreement,
+    local_account: String,
+    key_exchange: &'static str,
+    key_data: Zeroizing<[u8; KEY_DATA]>,
+}
+
+impl Outcome {
+    /// The application protocol.
+    #[must_use]
+    pub fn application_protocol(&self) -> &str {
+        &self.agreement.application_protocol
+    }
+
+    /// The record protocol.
+    #[must_use]
+    pub const fn record_protocol(&self) -> RecordProtocol {
+        self.agreement.record_protocol
+    }
+
+    /// The transport protocol, if both sides named one.
+    #[must_use]
+    pub fn transport_protocol(&self) -> Option<&str> {
+        self.agreement.transport_protocol.as_deref()
+    }
+
+    /// The peer's service account: its certificate vouches for it.
+    #[must_use]
+    pub fn peer_account(&self) -> &str {
+        &self.agreement.peer_account
+    }
+
+    /// The service account that this side used.
+    #[must_use]
+    pub fn local_account(&self) -> &str {
+        &self.local_account
+    }
+
+    /// The peer's RPC versions.
+    #[must_use]
+    pub const fn peer_rpc_versions(&self) -> RpcProtocolVersions {
+        self.agreement.peer_rpc_versions
+    }
+
+    /// The peer's maximum frame size in bytes; 0: it did not say.
+    #[must_use]
+    pub const fn peer_max_frame_size(&self) -> u32 {
+        self.agreement.peer_max_frame_size
+    }
+
+    /// The key exchange in use, by its name in the registry of TLS groups.
+    #[must_use]
+    pub const fn key_exchange(&self) -> &'static str {
+        self.key_exchange
+    }
+
+    /// `HandshakerResult.key_data`: secret.
+    #[must_use]
+    pub fn key_data(&self) -> &[u8; KEY_DATA] {
+        &self.key_data
+    }
+}
+
+/// Everything but the key data.
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("agreement", &self.agreement)
+            .field("local_account", &self.local_account)
+            .field("key_exchange", &self.key_exchange)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What bytes from the peer led to.
+#[derive(Debug, Default)]
+pub(crate) struct Progress {
+    /// How many of the bytes belong to the handshake: fewer than were given only with an outcome.
+    pub(crate) consumed: usize,
+    /// Bytes for the peer.
+    pub(crate) out: Vec<u8>,
+    /// Set when the handshake is over.
+    pub(crate) outcome: Option<Arc<Outcome>>,
+}
+
+/// One side's state between two messages.
+pub(crate) struct Dialogue {
+    exchange: Exchange,
+    reassembly: Reassembly,
+    awaited: Awaited,
+    /// What the peer may still send.
+    bytes_left: usize,
+    own_certificate: Vec<u8>,
+    offer: Offer,
+    /// Whom the client's caller wants to talk to; empty: anybody whom the roots vouch for.
+    expected: Vec<String>,
+    accept_machines: bool,
+}
+
+/// The message that comes next, and what is needed to judge it.
+enum Awaited {
+    ClientInit,
+    ServerInit,
+    ClientParameters,
+    ServerParameters { own_parameters: Vec<u8> },
+    ClientFinished { agreement: Agreement, context: Context },
+    Nothing,
+}
+
+impl Awaited {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::ClientInit => MessageType::ClientInit.name(),
+            Self::ServerInit => MessageType::ServerInit.name(),
+            Self::ClientParameters => MessageType::ClientParameters.name(),
+            Self::ServerParameters { .. } => MessageType::ServerParameters.name(),
+            Self::ClientFinished { .. } => MessageType::ClientFinished.name(),
+            Self::Nothing => "nothing more",
+        }
+    }
+}
+
+/// What both roles start with.
+pub(crate) struct Start<'a> {
+    pub(crate) exchange: &'a ExchangeConfig,
+    pub(crate) identity: &'a Identity,
+    pub(crate) offer: Offer,
+    pub(crate) expected: Vec<String>,
+    pub(crate) accept_machines: bool,
+    pub(crate) max_bytes: usize,
+}
+
+impl Dialogue {
+    /// The client's side, and its first message.
+    pub(crate) fn client(start: Start<'_>) -> Result<(Self, Vec<u8>), Failure> {
+        let mut exchange = Exchange::client(start.exchange)?;
+        let hello = frame(MessageType::ClientInit, exchange.send(&[])?)?;
+        Ok((Self::new(start, exchange, Awaited::ServerInit), hello))
+    }
+
+    /// The server's side: the client speaks first.
+    pub(crate) fn server(start: Start<'_>) -> Result<Self, Failure> {
+        let exchange = Exchange::server(start.exchange)?;
+        Ok(Self::new(start, exchange, Awaited::ClientInit))
+    }
+
+    fn new(start: Start<'_>, exchange: Exchange, awaited: Awaited) -> Self {
+        Self {
+            exchange,
+            reassembly: Reassembly::new(),
+            awaited,
+            bytes_left: start.max_bytes,
+            own_certificate: start.identity.certificate().to_vec(),
+            offer: start.offer,
+            expected: start.expected,
+            accept_machines: start.accept_machines,
+        }
+    }
+
+    /// Takes bytes from the peer. After an error the dialogue is of no more use.
+    pub(crate) fn receive(&mut self, input: &[u8]) -> Result<Progress, Failure> {
+        let pushed = self.reassembly.push(input)?;
+        self.bytes_left = self.bytes_left.checked_sub(pushed.consumed).ok_or_else(|| {
+            Failure::new(
+                Code::ResourceExhausted,
+                Fault::Peer,
+                Reason::Limit,
+                "the peer sent more bytes than a handshake may have",
+            )
+        })?;
+        let Some(message) = pushed.message else {
+            return Ok(Progress { consumed: pushed.consumed, ..Progress::default() });
+        };
+        if message.kind == MessageType::Alert {
+            return Err(Failure::alert(message.alert_reason()));
+        }
+        let behind = input.split_at_checked(pushed.consumed).map_or(&[][..], |(_, rest)| rest);
+        if !behind.is_empty() && !self.is_last(message.kind) {
+            return Err(self.out_of_turn(behind));
+        }
+        let (out, outcome) = self.answer(&message)?;
+        Ok(Progress { consumed: pushed.consumed, out, outcome: outcome.map(Arc::new) })
+    }
+
+    /// Whether what follows this message may belong to the record layer.
+    fn is_last(&self, kind: MessageType) -> bool {
+        matches!(
+            (&self.awaited, kind),
+            (Awaited::ServerParameters { .. }, MessageType::ServerParameters)
+                | (Awaited::ClientFinished { .. }, MessageType::ClientFinished)
+        )
+    }
+
+    /// Bytes followed a message that has to be answered first: an alert says why the peer gave up,
+    /// anything else is a violation.
+    fn out_of_turn(&mut self, behind: &[u8]) -> Failure {
+        match self.reassembly.push(behind) {
+            Ok(pushed) => match pushed.message {
+                Some(message) if message.kind == MessageType::Alert => {
+                    Failure::alert(message.alert_reason())
+                }
+                _ => Failure::malformed("the peer went on without waiting for an answer"),
+            },
+            Err(failure) => failure,
+        }
+    }
+
+    fn answer(&mut self, message: &Message) -> Result<(Vec<u8>, Option<Outcome>), Failure> {
+        let awaited = core::mem::replace(&mut self.awaited, Awaited::Nothing);
+        match (awaited, message.kind) {
+            (Awaited::ClientInit, MessageType::ClientInit) => {
+                self.server_init(&message.body).map(|out| (out, None))
+            }
+            (Awaited::ServerInit, MessageType::ServerInit) => {
+                self.client_parameters(&message.body).map(|out| (out, None))
+            }
+            (Awaited::ClientParameters, MessageType::ClientParameters) => {
+                self.server_parameters(&message.body).map(|out| (out, None))
+            }
+            (Awaited::ServerParameters { own_parameters }, MessageType::ServerParameters) => self
+                .client_finished(&own_parameters, &message.body)
+                .map(|(out, outcome)| (out, Some(outcome))),
+            (Awaited::ClientFinished { agreement, context }, MessageType::ClientFinished) => self
+                .server_finished(agreement, &context, &message.body)
+                .map(|outcome| (Vec::new(), Some(outcome))),
+            (awaited, kind) => Err(Failure::malformed(format!(
+                "the peer sent {} where {} was due (are both ends clients, or both servers?)",
+                kind.name(),
+                awaited.name()
+            ))),
+        }
+    }
+
+    /// Message 1 was received: message 2 goes out.
+    fn server_init(&mut self, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        no_data_yet(&self.exchange.receive(body)?)?;
+        let out = frame_if_any(MessageType::ServerInit, self.exchange.send(&[])?)?;
+        self.awaited = Awaited::ClientParameters;
+        Ok(out)
+    }
+
+    /// Message 2 was received: message 3 goes out.
+    fn client_parameters(&mut self, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        no_data_yet(&self.exchange.receive(body)?)?;
+        let server = self.peer_subject()?;
+        // Judged before this side's certificate goes out: a server that is not wanted does not
+        // even learn who called. The account itself comes with message 4.
+        if !self.expected.is_empty()
+            && !self.expected.iter().any(|account| server.vouches_for(account))
+        {
+            return Err(self.unexpected(&server.to_string()));
+        }
+        let own_parameters = self.offer.encode();
+        let out = frame(MessageType::ClientParameters, self.exchange.send(&own_parameters)?)?;
+        self.awaited = Awaited::ServerParameters { own_parameters };
+        Ok(out)
+    }
+
+    /// Message 3 was received: message 4 goes out.
+    fn server_parameters(&mut self, body: &[u8]) -> Result<Vec<u8>, Failure> {
+        let client_parameters = self.exchange.receive(body)?;
+        let client = self.peer_subject()?;
+        let client_offer = Offer::decode(&client_parameters)?;
+        require_vouched(&client, &client_offer.service_account)?;
+        let (agreement, choice) = self.offer.choose(&client_offer)?;
+        let own_parameters = choice.encode();
+        let context = self.context(Side::Server, &client_parameters, &own_parameters);
+        let confirmation =
+            self.exchange.export::<CONFIRMATION>(Export::ServerConfirmation, &context)?;
+
+        // A choice is shorter than the offers that it was made from, which are bounded.
+        let length = u32::try_from(own_parameters.len()).unwrap_or(u32::MAX);
+        let mut data = length.to_le_bytes().to_vec();
+        data.extend_from_slice(&own_parameters);
+        data.extend_from_slice(confirmation.as_slice());
+        let out = frame(MessageType::ServerParameters, self.exchange.send(&data)?)?;
+        self.awaited = Awaited::ClientFinished { agreement, context };
+        Ok(out)
+    }
+
+    /// Message 4 was received: message 5 goes out, and the client is through.
+    fn client_finished(
+        &mut self,
+        own_parameters: &[u8],
+        body: &[u8],
+    ) -> Result<(Vec<u8>, Outcome), Failure> {
+        let data = self.exchange.receive(body)?;
+        let (server_parameters, confirmation) = split_choice(&data)?;
+        let choice = Offer::decode(server_parameters)?;
+        let server = self.peer_subject()?;
+        require_vouched(&server, &choice.service_account)?;
+        if !self.expected.is_empty() && !self.expected.contains(&choice.service_account) {
+            return Err(self.unexpected(&format!("service account {}", choice.service_account)));
+        }
+        let agreement = self.offer.accept(&choice)?;
+        let context = self.context(Side::Client, own_parameters, server_parameters);
+        self.check_confirmation(Export::ServerConfirmation, &context, confirmation)?;
+        let own = self.exchange.export::<CONFIRMATION>(Export::ClientConfirmation, &context)?;
+        let out = frame(MessageType::ClientFinished, self.exchange.send(own.as_slice())?)?;
+        Ok((out, self.outcome(agreement, &context)?))
+    }
+
+    /// Message 5 was received: the server is through.
+    fn server_finished(
+        &mut self,
+        agreement: Agreement,
+        context: &Context,
+        body: &[u8],
+    ) -> Result<Outcome, Failure> {
+        let confirmation = self.exchange.receive(body)?;
+        self.check_confirmation(Export::ClientConfirmation, context, &confirmation)?;
+        self.outcome(agreement, context)
+    }
+
+    /// Whom the peer's certificate is for: verified by TLS, with the key proved.
+    fn peer_subject(&self) -> Result<Subject, Failure> {
+        if !self.exchange.is_ready() {
+            return Err(Failure::new(
+                Code::FailedPrecondition,
+                Fault::Peer,
+                Reason::KeyExchange,
+                "the peer did not complete the key exchange where it had to, or is not a \
+                 handshaker of this kind",
+            ));
+        }
+        let certificate = self.exchange.peer_certificate().unwrap_or_default();
+        let subject = Subject::of_certificate(certificate).map_err(|error| {
+            Failure::new(
+                Code::Unauthenticated,
+                Fault::Peer,
+                Reason::CertificateAmbiguous,
+                format!("the peer's certificate: {error}"),
+            )
+        })?;
+        match subject {
+            Subject::Machine(machine) if !self.accept_machines => Err(Failure::new(
+                Code::Unauthenticated,
+                Fault::Peer,
+                Reason::CertificateAmbiguous,
+                format!(
+                    "the peer's certificate is for the machine {machine} and names no service \
+                     account, and this side does not let machines vouch for accounts"
+                ),
+            )),
+            subject => Ok(subject),
+        }
+    }
+
+    fn unexpected(&self, found: &str) -> Failure {
+        Failure::new(
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::IdentityUnexpected,
+            format!(
+                "the server is not who was expected: it is {found}, and the target identities are \
+                 {}",
+                self.expected.join(", ")
+            ),
+        )
+    }
+
+    fn context(&self, side: Side, client_parameters: &[u8], server_parameters: &[u8]) -> Context {
+        let peer = self.exchange.peer_certificate().unwrap_or_default();
+        let own = &self.own_certificate;
+        let (client, server) = match side {
+            Side::Client => (&**own, peer),
+            Side::Server => (peer, &**own),
+        };
+        Context::new(client, server, client_parameters, server_parameters)
+    }
+
+    fn check_confirmation(
+        &self,
+        purpose: Export,
+        context: &Context,
+        received: &[u8],
+    ) -> Result<(), Failure> {
+        let expected = self.exchange.export::<CONFIRMATION>(purpose, context)?;
+        if bool::from(expected.as_slice().ct_eq(received)) {
+            return Ok(());
+        }
+        Err(Failure::new(
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::Confirmation,
+            "the peer did not confirm the keys, certificates and parameters that this side saw",
+        ))
+    }
+
+    fn outcome(&self, agreement: Agreement, context: &Context) -> Result<Outcome, Failure> {
+        let key_data = self.exchange.export::<KEY_DATA>(Export::KeyData, context)?;
+        let key_exchange =
+            self.exchange.key_exchange_group().and_then(|group| group.as_str()).unwrap_or("?");
+        let local_account = self.offer.service_account.clone();
+        Ok(Outcome { agreement, local_account, key_exchange, key_data })
+    }
+}
+
+fn frame(kind: MessageType, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    Message { kind, body }.encode()
+}
+
+/// As [`frame`], for an answer that a broken first message may not have earned.
+fn frame_if_any(kind: MessageType, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
+    if body.is_empty() {
+        return Err(Failure::malformed(format!(
+            "the peer's message is incomplete: there is nothing to answer with {}",
+            kind.name()
+        )));
+    }
+    frame(kind, body)
+}
+
+/// Nobody sends application data before both sides are authenticated, early or "half-early".
+fn no_data_yet(data: &[u8]) -> Result<(), Failure> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    Err(Failure::malformed("the peer sent parameters before both sides were authenticated"))
+}
+
+fn require_vouched(subject: &Subject, account: &str) -> Result<(), Failure> {
+    if subject.vouches_for(account) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Code::Unauthenticated,
+        Fault::Peer,
+        Reason::IdentityNotVouched,
+        format!(
+            "the peer claims to be {account}, and its certificate, which is for {subject}, does \
+             not vouch for that"
+        ),
+    ))
+}
+
+/// The application data of `ServerParameters`: parameters and confirmation.
+fn split_choice(data: &[u8]) -> Result<(&[u8], &[u8]), Failure> {
+    data.split_first_chunk()
+        .and_then(|(length, rest)| {
+            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+            rest.split_at_checked(length).filter(|_| length <= MAX_PARAMETERS)
+        })
+        .filter(|(_, confirmation)| confirmation.len() == CONFIRMATION)
+        .ok_or_else(|| Failure::malformed("the server's parameters do not have the right form"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_has_exactly_one_form() {
+        let data = |length: u32, rest: usize| {
+            let mut data = length.to_le_bytes().to_vec();
+            data.resize(4 + rest, 7);
+            data
+        };
+        let good = data(5, 5 + CONFIRMATION);
+        let (parameters, confirmation) = split_choice(&good).unwrap();
+        assert_eq!((parameters.len(), confirmation.len()), (5, CONFIRMATION));
+        for bad in [data(5, 4 + CONFIRMATION), data(5, 6 + CONFIRMATION), data(u32::MAX, 100)] {
+            assert!(split_choice(&bad).is_err());
+        }
+        assert!(split_choice(&[]).is_err());
+        assert!(split_choice(&[1, 0, 0]).is_err());
+    }
+
+    #[test]
+    fn application_data_is_not_early() {
+        assert!(no_data_yet(&[]).is_ok());
+        assert_eq!(no_data_yet(&[0]).unwrap_err().reason(), Some(Reason::Malformed));
+    }
+}

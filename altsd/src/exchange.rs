@@ -1,0 +1,512 @@
+//! The key exchange: TLS 1.3 with certificates on both sides, bytes in and bytes out.
+//!
+//! # How TLS is used
+//!
+//! - TLS 1.3 alone (RFC 8446). No session resumption, no tickets, no early data: every handshake
+//!   proves possession of both private keys anew, and nothing that was recorded can be replayed.
+//! - Key exchange: X25519MLKEM768 first, then X25519. The client sends shares for both at once, so
+//!   a HelloRetryRequest never comes, and one that comes is refused.
+//! - Cipher suites: AES-256-GCM with SHA-384, AES-128-GCM with SHA-256, ChaCha20-Poly1305.
+//! - Both sides present certificates. Each verifies the chain up to its own trust roots, the time
+//!   of validity and the purpose (`serverAuth` for the server's certificate, `clientAuth` for the
+//!   client's; a certificate without extended key usage serves for both). There is no name to
+//!   verify against: whom a certificate is for is read from it
+//!   ([`identity`](crate::identity)) and judged by the client of the service.
+//! - No server name indication: nothing in the clear says who talks to whom.
+//! - Application-layer protocol: [`PROTOCOL`], required on both sides. Without it, an attacker
+//!   could lead a client's handshake to a server of another protocol that has a certificate of the
+//!   same authority, or the other way round.
+//!
+//! # What it withstands, and why
+//!
+//! - *Key-compromise impersonation*: who has stolen A's key can pose as A, but not as others
+//!   towards A. TLS 1.3 authenticates by signatures over the transcript, never by a static secret
+//!   that both sides can compute.
+//! - *Reflection*: signatures of client and server are made over different context strings
+//!   (RFC 8446 § 4.4.3) and each message has a type of its own, so nothing that one side sent can
+//!   be sent back to it.
+//! - *Replay*: both sides contribute randomness and a fresh share.
+//! - *Downgrade*: Finished covers all of the negotiation of TLS, and all else is negotiated inside
+//!   the channel (see [`negotiation`](crate::negotiation)).
+//! - *Identity misbinding*: TLS's exporter secret covers the transcript up to the server's
+//!   Finished, that is not the client's certificate. So the context of each export is a hash over
+//!   both certificates and both sides' parameters: the two sides have the same `key_data` only if
+//!   they agree on who the two are and what was negotiated.
+//!
+//! # Exports
+//!
+//! ```text
+//! context = SHA-256(PROTOCOL ‖ item(client's end-entity certificate, DER)
+//!                            ‖ item(server's end-entity certificate, DER)
+//!                            ‖ item(client's parameters) ‖ item(server's parameters))
+//! item(x) = u32 LE length of x ‖ x
+//!
+//! key_data            = Exporter("EXPORTER-altsd-1 key data", context, 44)
+//! server confirmation = Exporter("EXPORTER-altsd-1 server confirmation", context, 32)
+//! client confirmation = Exporter("EXPORTER-altsd-1 client confirmation", context, 32)
+//! ```
+//!
+//! `Exporter` is TLS-Exporter of RFC 8446 § 7.5. The confirmations are compared by the other side,
+//! so that each knows, before it reports success, that the other has the same context and keys.
+
+use core::fmt;
+use std::{
+    io::{self, Read as _, Write as _},
+    sync::Arc,
+};
+
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, Connection, DigitallySignedStruct,
+    Error as TlsError, NamedGroup, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
+    sign::SingleCertAndKey,
+    time_provider::TimeProvider,
+    version::TLS13,
+};
+use sha2::{Digest as _, Sha256};
+use zeroize::Zeroizing;
+
+use crate::{
+    failure::{Code, Failure, Fault, Reason},
+    identity::{Identity, TrustRoots},
+};
+
+/// The protocol that both sides name in TLS's ALPN extension.
+pub const PROTOCOL: &[u8] = b"altsd/1";
+
+/// Bytes of key data in a result: the most that a record protocol needs (32 of key, 12 of nonce
+/// mask).
+pub const KEY_DATA: usize = 44;
+
+/// Bytes of a confirmation.
+pub const CONFIRMATION: usize = 32;
+
+/// A purpose of key material taken from TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Export {
+    /// `HandshakerResult.key_data`.
+    KeyData,
+    /// The server's proof that it knows keys and context.
+    ServerConfirmation,
+    /// The client's.
+    ClientConfirmation,
+}
+
+impl Export {
+    /// The exporter's label.
+    #[must_use]
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::KeyData => "EXPORTER-altsd-1 key data",
+            Self::ServerConfirmation => "EXPORTER-altsd-1 server confirmation",
+            Self::ClientConfirmation => "EXPORTER-altsd-1 client confirmation",
+        }
+    }
+}
+
+/// What every export depends on besides TLS's own secret: who the two are and what they agreed on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Context([u8; 32]);
+
+impl Context {
+    /// Hashes end-entity certificates (DER) and parameters (as they were sent).
+    #[must_use]
+    pub fn new(
+        client_certificate: &[u8],
+        server_certificate: &[u8],
+        client_parameters: &[u8],
+        server_parameters: &[u8],
+    ) -> Self {
+        let mut hash = Sha256::new_with_prefix(PROTOCOL);
+        for item in [client_certificate, server_certificate, client_parameters, server_parameters] {
+            // All items are far below 4 GiB: they have been in a message of at most 64 KiB, or are
+            // this side's own certificate, which had to fit in one.
+            hash.update(u32::try_from(item.len()).unwrap_or(u32::MAX).to_le_bytes());
+            hash.update(item);
+        }
+        Self(hash.finalize().into())
+    }
+}
+
+/// TLS as both sides of this service use it, for one identity and set of trust roots.
+#[derive(Clone)]
+pub struct ExchangeConfig {
+    client: Arc<ClientConfig>,
+    server: Arc<ServerConfig>,
+}
+
+impl fmt::Debug for ExchangeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExchangeConfig").finish_non_exhaustive()
+    }
+}
+
+impl ExchangeConfig {
+    /// Prepares both roles. `time` is asked for the time of day to judge certificates by.
+    ///
+    /// # Errors
+    ///
+    /// When rustls refuses the combination.
+    pub fn new(
+        identity: &Identity,
+        roots: &TrustRoots,
+        time: &Arc<dyn TimeProvider>,
+    ) -> Result<Self, Failure> {
+        let provider = Arc::new(provider());
+        let refused = |error: &dyn fmt::Display| {
+            Failure::internal(format!("TLS cannot be configured: {error}"))
+        };
+        let credentials = Arc::new(SingleCertAndKey::from(identity.certified_key()));
+
+        let verifier = Arc::new(AnyServer {
+            roots: roots.store(),
+            algorithms: provider.signature_verification_algorithms,
+        });
+        let mut client =
+            ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
+                .with_protocol_versions(&[&TLS13])
+                .map_err(|error| refused(&error))?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_client_cert_resolver(Arc::clone(&credentials) as _);
+        client.alpn_protocols = vec![PROTOCOL.to_vec()];
+        client.enable_early_data = false;
+        client.enable_sni = false;
+        client.resumption = Resumption::disabled();
+
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.store(), Arc::clone(&provider))
+                // The names of the roots are nobody else's business, and clients have no choice.
+                .clear_root_hint_subjects()
+                .build()
+                .map_err(|error| refused(&error))?;
+        let mut server = ServerConfig::builder_with_details(provider, Arc::clone(time))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| refused(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(credentials);
+        server.alpn_protocols = vec![PROTOCOL.to_vec()];
+        server.max_early_data_size = 0;
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+    }
+}
+
+/// The provider with what is in use named explicitly: a default that changes with a version of
+/// rustls, or with a feature that another crate switches on, must not change the protocol.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![
+            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+            aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],
+        ..aws_lc_rs::default_provider()
+    }
+}
+
+/// Verifies a server's certificate in all but its name.
+///
+/// A handshaker has no host name to compare: who the server is comes from the certificate, and
+/// whether that is who was wanted is decided by `target_identities` and by the caller.
+#[derive(Debug)]
+struct AnyServer {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Err(TlsError::General("TLS 1.2 is not spoken here".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+/// One TLS connection that lives in memory for the time of a handshake.
+pub struct Exchange {
+    connection: Connection,
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange").finish_non_exhaustive()
+    }
+}
+
+impl Exchange {
+    /// The client's end: has something to [`send`](Self::send) at once.
+    ///
+    /// # Errors
+    ///
+    /// When rustls fails, for want of randomness perhaps.
+    pub fn client(config: &ExchangeConfig) -> Result<Self, Failure> {
+        // Never sent (there is no SNI) and never compared; rustls wants to have one.
+        let nobody = ServerName::try_from("altsd.invalid").map_err(|error| {
+            Failure::internal(format!("the placeholder for a server name: {error}"))
+        })?;
+        ClientConnection::new(Arc::clone(&config.client), nobody)
+            .map(|connection| Self { connection: connection.into() })
+            .map_err(|error| judge(&error))
+    }
+
+    /// The server's end: wants to [`receive`](Self::receive) first.
+    ///
+    /// # Errors
+    ///
+    /// When rustls fails.
+    pub fn server(config: &ExchangeConfig) -> Result<Self, Failure> {
+        ServerConnection::new(Arc::clone(&config.server))
+            .map(|connection| Self { connection: connection.into() })
+            .map_err(|error| judge(&error))
+    }
+
+    /// Takes the body of one message: whole TLS records, all of which are looked at. Returns the
+    /// application data in them.
+    ///
+    /// # Errors
+    ///
+    /// When TLS refuses anything in it, or the body is not whole records. The exchange is over
+    /// then.
+    pub fn receive(&mut self, records: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
+        whole_records(records)?;
+        let mut plaintext = Zeroizing::new(Vec::new());
+        let mut rest = records;
+        while !rest.is_empty() {
+            let taken = self
+                .connection
+                .read_tls(&mut rest)
+                .map_err(|error| Failure::malformed(format!("TLS cannot go on: {error}")))?;
+            let state = self.connection.process_new_packets().map_err(|error| judge(&error))?;
+            if taken == 0 || state.peer_has_closed() {
+                return Err(Failure::malformed("the peer closed TLS in the middle of a handshake"));
+            }
+            match self.connection.reader().read_to_end(&mut plaintext) {
+                Ok(_) => {}
+                // All that is there has been read, and the connection goes on.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    return Err(Failure::malformed(format!("TLS cannot go on: {error}")));
+                }
+            }
+        }
+        Ok(plaintext)
+    }
+
+    /// The body of the next message: the TLS records that are due, with these bytes as application
+    /// data in the last ones.
+    ///
+    /// # Errors
+    ///
+    /// When TLS fails. Application data before TLS is ready for it would wait inside: the caller
+    /// checks [`is_ready`](Self::is_ready) first.
+    pub fn send(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
+        let failed = |error: io::Error| Failure::internal(format!("TLS cannot send: {error}"));
+        self.connection.writer().write_all(plaintext).map_err(failed)?;
+        let mut records = Vec::new();
+        while self.connection.wants_write() {
+            self.connection.write_tls(&mut records).map_err(failed)?;
+        }
+        Ok(records)
+    }
+
+    /// Whether TLS is through: the peer has proved possession of the key to its certificate, and
+    /// application data flows in both directions.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.connection.is_handshaking()
+            && self.connection.alpn_protocol() == Some(PROTOCOL)
+            && self.peer_certificate().is_some()
+    }
+
+    /// The peer's verified end-entity certificate, DER, once it is there.
+    #[must_use]
+    pub fn peer_certificate(&self) -> Option<&[u8]> {
+        self.connection.peer_certificates()?.first().map(AsRef::as_ref)
+    }
+
+    /// The key exchange that was agreed on, once it was.
+    #[must_use]
+    pub fn key_exchange_group(&self) -> Option<NamedGroup> {
+        self.connection.negotiated_key_exchange_group().map(|group| group.name())
+    }
+
+    /// Takes key material for one purpose.
+    ///
+    /// # Errors
+    ///
+    /// When TLS is not through.
+    pub fn export<const N: usize>(
+        &self,
+        purpose: Export,
+        context: &Context,
+    ) -> Result<Zeroizing<[u8; N]>, Failure> {
+        let mut output = Zeroizing::new([0; N]);
+        self.connection
+            .export_keying_material(
+                output.as_mut_slice(),
+                purpose.label().as_bytes(),
+                Some(&context.0),
+            )
+            .map_err(|error| Failure::internal(format!("no key material from TLS: {error}")))?;
+        Ok(output)
+    }
+}
+
+/// Whether these bytes are TLS records, and the last one ends where they do.
+///
+/// rustls would keep the start of a record for later. Then one message could hide bytes that take
+/// effect with the next, and where a message ends would no longer be where the exchange stands.
+fn whole_records(mut bytes: &[u8]) -> Result<(), Failure> {
+    while !bytes.is_empty() {
+        bytes = bytes
+            .split_first_chunk::<5>()
+            .and_then(|([_kind, _major, _minor, high, low], rest)| {
+                let (_record, rest) =
+                    rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
+                Some(rest)
+            })
+            .ok_or_else(|| {
+                Failure::malformed("the peer sent a message that is not whole TLS records")
+            })?;
+    }
+    Ok(())
+}
+
+/// Whose fault an error of TLS is, and what the peer may know of it.
+fn judge(error: &TlsError) -> Failure {
+    let (code, fault, reason, what) = match error {
+        TlsError::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateExpired,
+            "the peer's certificate is not valid at this time",
+        ),
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateUntrusted,
+            "the peer's certificate is not from an authority that this side trusts",
+        ),
+        TlsError::InvalidCertificate(_) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateUntrusted,
+            "the peer's certificate is refused",
+        ),
+        TlsError::NoCertificatesPresented => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateUntrusted,
+            "the peer presented no certificate",
+        ),
+        TlsError::PeerIncompatible(_) | TlsError::NoApplicationProtocol => (
+            Code::FailedPrecondition,
+            Fault::Peer,
+            Reason::KeyExchange,
+            "the peer's TLS has nothing in common with this side's",
+        ),
+        TlsError::DecryptError | TlsError::PeerMisbehaved(_) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::KeyExchange,
+            "the key exchange with the peer failed",
+        ),
+        TlsError::InvalidMessage(_)
+        | TlsError::InappropriateMessage { .. }
+        | TlsError::InappropriateHandshakeMessage { .. }
+        | TlsError::PeerSentOversizedRecord
+        | TlsError::AlertReceived(_) => (
+            Code::InvalidArgument,
+            Fault::Peer,
+            Reason::Malformed,
+            "the peer sent what is no part of this key exchange",
+        ),
+        _ => {
+            (Code::Internal, Fault::Service, Reason::Local, "the key exchange failed on this side")
+        }
+    };
+    Failure::new(code, fault, reason, format!("{what}: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_have_to_be_whole() {
+        assert!(whole_records(&[]).is_ok());
+        assert!(whole_records(&[22, 3, 3, 0, 1, 9]).is_ok());
+        assert!(whole_records(&[22, 3, 3, 0, 1, 9, 23, 3, 3, 0, 0]).is_ok());
+        assert!(whole_records(&[22, 3, 3, 0, 2, 9]).is_err());
+        assert!(whole_records(&[22, 3, 3, 0]).is_err());
+        assert!(whole_records(&[22, 3, 3, 0, 1, 9, 23]).is_err());
+    }
+
+    #[test]
+    fn context_tells_its_items_apart() {
+        let context = Context::new(b"a", b"b", b"c", b"d");
+        assert_eq!(context, Context::new(b"a", b"b", b"c", b"d"));
+        assert_ne!(context, Context::new(b"b", b"a", b"c", b"d"));
+        assert_ne!(Context::new(b"ab", b"", b"", b""), Context::new(b"a", b"b", b"", b""));
+        assert_ne!(Context::new(b"", b"", b"", b""), Context::new(b"", b"", b"", b"x"));
+    }
+
+    #[test]
+    fn key_exchange_groups_and_suites_are_pinned() {
+        let provider = provider();
+        let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
+        assert_eq!(groups, [NamedGroup::X25519MLKEM768, NamedGroup::X25519]);
+        assert!(provider.cipher_suites.iter().all(|suite| suite.tls13().is_some()));
+        assert_eq!(provider.cipher_suites.len(), 3);
+    }
+}

@@ -1,0 +1,282 @@
+//! Why a handshake failed: a code for the caller, a reason for the peer, a sentence for people.
+
+use core::fmt;
+
+/// The code in `HandshakerStatus.code`: the numbers are those of gRPC's status codes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Code {
+    /// A request or a peer's message cannot be read or makes no sense.
+    InvalidArgument = 3,
+    /// The deadline of the handshake has passed.
+    DeadlineExceeded = 4,
+    /// The caller may not use the identity that it asked for.
+    PermissionDenied = 7,
+    /// A limit on sizes, bytes or rounds was reached.
+    ResourceExhausted = 8,
+    /// The two sides have nothing in common, or a request came out of order.
+    FailedPrecondition = 9,
+    /// The caller asked for something that this service does not do.
+    Unimplemented = 12,
+    /// The service itself failed.
+    Internal = 13,
+    /// The peer's own service gave up, for a reason of its own.
+    Unavailable = 14,
+    /// The peer did not prove who it is, or is not who was expected.
+    Unauthenticated = 16,
+}
+
+impl Code {
+    /// The number that goes into `HandshakerStatus.code`.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+}
+
+/// Whose fault a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fault {
+    /// The program that called the handshaker service.
+    Caller,
+    /// The other end of the connection, or its handshaker service.
+    Peer,
+    /// This service: its configuration or its limits.
+    Service,
+}
+
+/// What an alert tells the peer: a number from this list and nothing else.
+///
+/// Alerts travel in the clear and nobody vouches for them. So they carry no text: an eavesdropper
+/// learns neither accounts nor configuration, and whoever forges one can end a handshake (as
+/// cutting the connection would) but puts no words into the log of the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+#[repr(u32)]
+pub enum Reason {
+    /// A message could not be read or came out of turn.
+    Malformed = 1,
+    /// The first message is of a version or type that is not known.
+    Version = 2,
+    /// TLS found no key exchange, cipher suite or signature scheme in common, or a check failed.
+    KeyExchange = 3,
+    /// The certificate does not lead to a trust root, or may not be used for this.
+    CertificateUntrusted = 4,
+    /// The certificate has expired or is not valid yet.
+    CertificateExpired = 5,
+    /// The certificate names no service account, or more than one.
+    CertificateAmbiguous = 6,
+    /// The claimed service account is not one that the certificate vouches for.
+    IdentityNotVouched = 7,
+    /// The service account is none of those that the other side expects.
+    IdentityUnexpected = 8,
+    /// No application protocol in common.
+    ApplicationProtocol = 9,
+    /// No record protocol in common.
+    RecordProtocol = 10,
+    /// No RPC protocol version in common.
+    RpcVersions = 11,
+    /// The two sides do not have the same keys, certificates and parameters.
+    Confirmation = 12,
+    /// The handshake took too long.
+    Deadline = 13,
+    /// A limit on sizes, bytes or rounds was reached.
+    Limit = 14,
+    /// The side that sends this cannot go on, for a reason that is not the other side's business.
+    Local = 15,
+}
+
+impl Reason {
+    /// Every reason, in the order of their numbers.
+    pub const ALL: [Self; 15] = [
+        Self::Malformed,
+        Self::Version,
+        Self::KeyExchange,
+        Self::CertificateUntrusted,
+        Self::CertificateExpired,
+        Self::CertificateAmbiguous,
+        Self::IdentityNotVouched,
+        Self::IdentityUnexpected,
+        Self::ApplicationProtocol,
+        Self::RecordProtocol,
+        Self::RpcVersions,
+        Self::Confirmation,
+        Self::Deadline,
+        Self::Limit,
+        Self::Local,
+    ];
+
+    /// The number on the wire.
+    #[must_use]
+    pub const fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The reason of this number, if the list has one.
+    #[must_use]
+    pub fn from_number(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.number() == number)
+    }
+
+    /// What the side that received the alert says about it: the rest of a sentence that begins
+    /// with "the peer's handshaker ended the handshake: ".
+    const fn told_by_peer(self) -> &'static str {
+        match self {
+            Self::Malformed => "it could not read a message of this side, or not at that point",
+            Self::Version => "it does not know this version of the handshake",
+            Self::KeyExchange => "the key exchange failed on its side",
+            Self::CertificateUntrusted => "it does not trust this side's certificate",
+            Self::CertificateExpired => {
+                "this side's certificate has expired or is not valid yet by its clock"
+            }
+            Self::CertificateAmbiguous => {
+                "this side's certificate does not name exactly one service account"
+            }
+            Self::IdentityNotVouched => {
+                "this side's certificate does not vouch for the service account that this side claims"
+            }
+            Self::IdentityUnexpected => {
+                "this side's service account is none of those that the peer expects"
+            }
+            Self::ApplicationProtocol => "no application protocol in common",
+            Self::RecordProtocol => "no record protocol in common",
+            Self::RpcVersions => "no RPC protocol version in common",
+            Self::Confirmation => "the two sides did not agree on keys and parameters",
+            Self::Deadline => "the handshake took longer than it allows",
+            Self::Limit => "this side's messages exceed a limit of the peer's",
+            Self::Local => "for a reason on its own side (its log has it)",
+        }
+    }
+
+    const fn code_when_told_by_peer(self) -> Code {
+        match self {
+            Self::Malformed | Self::Version => Code::InvalidArgument,
+            Self::KeyExchange
+            | Self::CertificateUntrusted
+            | Self::CertificateExpired
+            | Self::CertificateAmbiguous
+            | Self::IdentityNotVouched
+            | Self::IdentityUnexpected
+            | Self::Confirmation => Code::Unauthenticated,
+            Self::ApplicationProtocol | Self::RecordProtocol | Self::RpcVersions => {
+                Code::FailedPrecondition
+            }
+            Self::Deadline => Code::DeadlineExceeded,
+            Self::Limit => Code::ResourceExhausted,
+            Self::Local => Code::Unavailable,
+        }
+    }
+}
+
+/// A handshake's failure. It is final: the call that met it does nothing more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    code: Code,
+    fault: Fault,
+    /// What the peer may be told; nothing when it was the peer that gave up.
+    reason: Option<Reason>,
+    details: String,
+}
+
+impl Failure {
+    pub(crate) fn new(
+        code: Code,
+        fault: Fault,
+        reason: Reason,
+        details: impl Into<String>,
+    ) -> Self {
+        Self { code, fault, reason: Some(reason), details: details.into() }
+    }
+
+    /// The caller of the service asked for something impossible: none of the peer's business.
+    pub(crate) fn caller(code: Code, details: impl Into<String>) -> Self {
+        Self::new(code, Fault::Caller, Reason::Local, details)
+    }
+
+    /// The peer sent what cannot be read, or not at this point.
+    pub(crate) fn malformed(details: impl Into<String>) -> Self {
+        Self::new(Code::InvalidArgument, Fault::Peer, Reason::Malformed, details)
+    }
+
+    /// The service itself failed.
+    pub(crate) fn internal(details: impl Into<String>) -> Self {
+        Self::new(Code::Internal, Fault::Service, Reason::Local, details)
+    }
+
+    /// The peer's handshaker sent an alert. None is sent back: two services must not answer each
+    /// other's alerts.
+    pub(crate) fn alert(number: u32) -> Self {
+        let told = "the peer's handshaker ended the handshake: ";
+        match Reason::from_number(number) {
+            Some(reason) => Self {
+                code: reason.code_when_told_by_peer(),
+                fault: Fault::Peer,
+                reason: None,
+                details: format!("{told}{} (alert {number})", reason.told_by_peer()),
+            },
+            None => Self {
+                code: Code::Unavailable,
+                fault: Fault::Peer,
+                reason: None,
+                details: format!(
+                    "{told}for a reason that this side does not know (alert {number})"
+                ),
+            },
+        }
+    }
+
+    /// The code for `HandshakerStatus.code`.
+    #[must_use]
+    pub const fn code(&self) -> Code {
+        self.code
+    }
+
+    /// Whose fault it is.
+    #[must_use]
+    pub const fn fault(&self) -> Fault {
+        self.fault
+    }
+
+    /// What the peer is told; `None` when the peer gave up first.
+    #[must_use]
+    pub const fn reason(&self) -> Option<Reason> {
+        self.reason
+    }
+
+    /// The sentence for `HandshakerStatus.details`.
+    #[must_use]
+    pub fn details(&self) -> &str {
+        &self.details
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.details)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_reasons_are_unique_and_found_again() {
+        for (index, reason) in Reason::ALL.into_iter().enumerate() {
+            assert_eq!(reason.number() as usize, index + 1);
+            assert_eq!(Reason::from_number(reason.number()), Some(reason));
+        }
+        assert_eq!(Reason::from_number(0), None);
+        assert_eq!(Reason::from_number(16), None);
+    }
+
+    #[test]
+    fn an_unknown_alert_still_ends_the_handshake() {
+        let failure = Failure::alert(0xFFFF_FFFF);
+        assert_eq!(failure.code(), Code::Unavailable);
+        assert_eq!(failure.reason(), None, "an alert is never answered with an alert");
+        assert!(failure.details().contains("4294967295"));
+    }
+}

@@ -1,0 +1,394 @@
+//! Identities: certificates, keys, trust roots, and the service account that a certificate names.
+//!
+//! # The rule
+//!
+//! Who somebody is, is said by the subject alternative names of the end-entity certificate, and by
+//! nothing else (the subject's common name is not looked at):
+//!
+//! 1. exactly one rfc822Name: that is the service account;
+//! 2. no rfc822Name and exactly one URI: the whole URI is the service account;
+//! 3. neither, and exactly one dNSName: the certificate belongs to a *machine*, whose service
+//!    vouches for each `user@machine` on it. Peers believe this only if they were told to
+//!    (`Builder::accept_machines`);
+//! 4. anything else is ambiguous and refused. Two names of one kind are never resolved by order.
+//!
+//! Service accounts are compared byte by byte: no case folding, no normalisation. What two parties
+//! might read differently is therefore refused at the door: an account has 1 to 256 bytes, all of
+//! them printable ASCII without the space, so that none can forge a line in a log either.
+
+use core::{fmt, time::Duration};
+use std::sync::Arc;
+
+use rustls::{
+    RootCertStore,
+    crypto::aws_lc_rs::sign::any_supported_type,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    sign::CertifiedKey,
+};
+use x509_cert::{
+    Certificate,
+    der::Decode,
+    ext::pkix::{SubjectAltName, name::GeneralName},
+};
+use zeroize::Zeroize;
+
+/// The longest service account, in bytes: what `AltsContext` has room for.
+pub const MAX_ACCOUNT: usize = 256;
+
+/// What is wrong with a certificate, a key, an account or a trust root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdentityError {
+    /// The PEM text cannot be read.
+    Pem {
+        /// What was looked for.
+        what: &'static str,
+        /// What the reader said.
+        why: String,
+    },
+    /// There is none of it in the input.
+    Missing {
+        /// What was looked for.
+        what: &'static str,
+    },
+    /// The certificate is not X.509 in DER.
+    Certificate {
+        /// What the reader said.
+        why: String,
+    },
+    /// The certificate's names do not say who it is for.
+    Ambiguous {
+        /// How many rfc822Names it has.
+        mailboxes: usize,
+        /// How many URIs.
+        uris: usize,
+        /// How many dNSNames.
+        hosts: usize,
+    },
+    /// A name that no service account or machine may have.
+    Name {
+        /// What is wrong with it.
+        why: &'static str,
+    },
+    /// The private key is of no known kind.
+    Key {
+        /// What the reader said.
+        why: String,
+    },
+    /// The private key does not belong to the certificate.
+    KeyMismatch,
+    /// A trust root cannot be used.
+    Root {
+        /// Which one, counted from zero.
+        index: usize,
+        /// What the reader said.
+        why: String,
+    },
+}
+
+impl fmt::Display for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pem { what, why } => write!(f, "cannot read the PEM text of the {what}: {why}"),
+            Self::Missing { what } => write!(f, "no {what} in the input"),
+            Self::Certificate { why } => write!(f, "the certificate cannot be read: {why}"),
+            Self::Ambiguous { mailboxes: 0, uris: 0, hosts: 0 } => f.write_str(
+                "the certificate names nobody: it needs one rfc822Name or one URI as its subject \
+                 alternative name",
+            ),
+            Self::Ambiguous { mailboxes, uris, hosts } => write!(
+                f,
+                "the certificate does not say whose it is: it has {mailboxes} rfc822Names, {uris} \
+                 URIs and {hosts} dNSNames, and needs exactly one rfc822Name, or else exactly one \
+                 URI"
+            ),
+            Self::Name { why } => write!(f, "not a usable name: {why}"),
+            Self::Key { why } => write!(f, "the private key cannot be used: {why}"),
+            Self::KeyMismatch => f.write_str("the private key does not belong to the certificate"),
+            Self::Root { index, why } => {
+                write!(f, "trust root {index} (counted from 0) cannot be used: {why}")
+            }
+        }
+    }
+}
+
+impl std::error::Error for IdentityError {}
+
+/// Whom a certificate is for.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// One service account.
+    ServiceAccount(String),
+    /// A machine, which vouches for the accounts `user@machine`.
+    Machine(String),
+}
+
+impl Subject {
+    /// Reads the subject of an end-entity certificate by the rule above.
+    ///
+    /// Says nothing about whether the certificate is genuine.
+    ///
+    /// # Errors
+    ///
+    /// When the certificate cannot be read, or names nobody or more than one.
+    pub fn of_certificate(der: &[u8]) -> Result<Self, IdentityError> {
+        let certificate = parse(der)?;
+        let names = certificate
+            .tbs_certificate()
+            .get_extension::<SubjectAltName>()
+            .map_err(|error| IdentityError::Certificate { why: error.to_string() })?
+            .map(|(_critical, SubjectAltName(names))| names)
+            .unwrap_or_default();
+        let (mut mailboxes, mut uris, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
+        for name in &names {
+            match name {
+                GeneralName::Rfc822Name(name) => mailboxes.push(name.as_str()),
+                GeneralName::UniformResourceIdentifier(name) => uris.push(name.as_str()),
+                GeneralName::DnsName(name) => hosts.push(name.as_str()),
+                _ => {}
+            }
+        }
+        match (&*mailboxes, &*uris, &*hosts) {
+            ([account], _, _) | ([], [account], _) => {
+                check_account(account)?;
+                Ok(Self::ServiceAccount((*account).to_owned()))
+            }
+            ([], [], [machine]) => {
+                check_machine(machine)?;
+                Ok(Self::Machine((*machine).to_owned()))
+            }
+            _ => Err(IdentityError::Ambiguous {
+                mailboxes: mailboxes.len(),
+                uris: uris.len(),
+                hosts: hosts.len(),
+            }),
+        }
+    }
+
+    /// Whether the holder of the certificate may call itself by this account.
+    ///
+    /// For a service account that means: exactly this one. For a machine: `user@machine` with the
+    /// machine's own name, exactly, and a user without `@`.
+    #[must_use]
+    pub fn vouches_for(&self, account: &str) -> bool {
+        check_account(account).is_ok()
+            && match self {
+                Self::ServiceAccount(own) => own == account,
+                Self::Machine(machine) => account.split_once('@').is_some_and(|(user, host)| {
+                    // The first `@` splits, so a second one lands in the host and matches nothing.
+                    !user.is_empty() && host == machine
+                }),
+            }
+    }
+
+    /// The account that is meant when nobody asks for one; a machine has none.
+    #[must_use]
+    pub fn default_account(&self) -> Option<&str> {
+        match self {
+            Self::ServiceAccount(account) => Some(account),
+            Self::Machine(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ServiceAccount(account) => write!(f, "service account {account}"),
+            Self::Machine(machine) => write!(f, "machine {machine}"),
+        }
+    }
+}
+
+/// Whether a service account has an acceptable form.
+///
+/// # Errors
+///
+/// When it is empty, too long, or has other than printable ASCII characters.
+pub fn check_account(account: &str) -> Result<(), IdentityError> {
+    let why = if account.is_empty() {
+        "it is empty"
+    } else if account.len() > MAX_ACCOUNT {
+        "it has more than 256 bytes"
+    } else if !account.bytes().all(|byte| byte.is_ascii_graphic()) {
+        "it has characters other than printable ASCII"
+    } else {
+        return Ok(());
+    };
+    Err(IdentityError::Name { why })
+}
+
+/// A machine's name: a plain host name. No wildcard may vouch for a whole domain.
+fn check_machine(machine: &str) -> Result<(), IdentityError> {
+    let plain = |byte: u8| {
+        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
+    };
+    let why = if machine.is_empty() || machine.len() > 253 {
+        "a machine's name has 1 to 253 bytes"
+    } else if !machine.bytes().all(plain) {
+        "a machine's name has lower-case letters, digits, '-' and '.' alone"
+    } else if machine.split('.').any(str::is_empty) {
+        "a machine's name has no empty label"
+    } else {
+        return Ok(());
+    };
+    Err(IdentityError::Name { why })
+}
+
+/// Who this side is: a certificate chain and the private key to it.
+///
+/// The key stays inside; `Debug` shows the subject alone.
+#[derive(Clone)]
+pub struct Identity {
+    key: Arc<CertifiedKey>,
+    subject: Subject,
+    expires: Duration,
+}
+
+impl Identity {
+    /// From PEM text: the chain with the end-entity certificate first, and its key (PKCS#8, SEC1
+    /// or PKCS#1). Both may be in one file: what is of another kind is skipped.
+    ///
+    /// # Errors
+    ///
+    /// When one of them is missing, cannot be read, or does not belong to the other.
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
+        let chain = read_certificates(chain, "certificate")?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
+            rustls::pki_types::pem::Error::NoItemsFound => {
+                IdentityError::Missing { what: "private key" }
+            }
+            other => IdentityError::Pem { what: "private key", why: other.to_string() },
+        })?;
+        Self::from_parts(chain, key)
+    }
+
+    /// From DER: the chain with the end-entity certificate first, and its key (PKCS#8, SEC1 or
+    /// PKCS#1). The caller wipes its own copy of the key.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_der(chain: Vec<Vec<u8>>, key: &[u8]) -> Result<Self, IdentityError> {
+        let chain = chain.into_iter().map(CertificateDer::from).collect();
+        let key = PrivateKeyDer::try_from(key.to_vec())
+            .map_err(|why| IdentityError::Key { why: why.to_owned() })?;
+        Self::from_parts(chain, key)
+    }
+
+    fn from_parts(
+        chain: Vec<CertificateDer<'static>>,
+        mut key: PrivateKeyDer<'static>,
+    ) -> Result<Self, IdentityError> {
+        let signer =
+            any_supported_type(&key).map_err(|error| IdentityError::Key { why: error.to_string() });
+        key.zeroize();
+        let signer = signer?;
+        let end_entity = chain.first().ok_or(IdentityError::Missing { what: "certificate" })?;
+        let subject = Subject::of_certificate(end_entity)?;
+        let expires = parse(end_entity)?.tbs_certificate().validity().not_after.to_unix_duration();
+        let key = CertifiedKey::new(chain, signer);
+        key.keys_match().map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => IdentityError::KeyMismatch,
+            other => IdentityError::Certificate { why: other.to_string() },
+        })?;
+        Ok(Self { key: Arc::new(key), subject, expires })
+    }
+
+    /// Whom the certificate is for.
+    #[must_use]
+    pub const fn subject(&self) -> &Subject {
+        &self.subject
+    }
+
+    /// When the certificate expires: time since the UNIX epoch.
+    #[must_use]
+    pub const fn expires(&self) -> Duration {
+        self.expires
+    }
+
+    pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {
+        Arc::clone(&self.key)
+    }
+
+    /// The end-entity certificate, DER.
+    pub(crate) fn certificate(&self) -> &[u8] {
+        self.key.cert.first().map(AsRef::as_ref).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Identity").field("subject", &self.subject).finish_non_exhaustive()
+    }
+}
+
+/// The authorities whose certificates peers are believed.
+///
+/// Whoever holds the key of one of them can be any service account. Public authorities of the web
+/// have no place here.
+#[derive(Clone)]
+pub struct TrustRoots {
+    store: Arc<RootCertStore>,
+}
+
+impl TrustRoots {
+    /// From PEM text with one or more certificates.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one of them cannot be used: none is skipped in silence.
+    pub fn from_pem(roots: &[u8]) -> Result<Self, IdentityError> {
+        Self::from_certificates(read_certificates(roots, "trust root")?)
+    }
+
+    /// From certificates in DER.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_der(roots: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
+        Self::from_certificates(roots.into_iter().map(CertificateDer::from).collect())
+    }
+
+    fn from_certificates(roots: Vec<CertificateDer<'static>>) -> Result<Self, IdentityError> {
+        let mut store = RootCertStore::empty();
+        for (index, root) in roots.into_iter().enumerate() {
+            store
+                .add(root)
+                .map_err(|error| IdentityError::Root { index, why: error.to_string() })?;
+        }
+        if store.is_empty() {
+            return Err(IdentityError::Missing { what: "trust root" });
+        }
+        Ok(Self { store: Arc::new(store) })
+    }
+
+    pub(crate) fn store(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.store)
+    }
+}
+
+impl fmt::Debug for TrustRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustRoots").field("count", &self.store.len()).finish_non_exhaustive()
+    }
+}
+
+fn read_certificates(
+    pem: &[u8],
+    what: &'static str,
+) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+    let certificates = CertificateDer::pem_slice_iter(pem)
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(|error| IdentityError::Pem { what, why: error.to_string() })?;
+    if certificates.is_empty() {
+        return Err(IdentityError::Missing { what });
+    }
+    Ok(certificates)
+}
+
+fn parse(der: &[u8]) -> Result<Certificate, IdentityError> {
+    Certificate::from_der(der)
+        .map_err(|error| IdentityError::Certificate { why: error.to_string() })
+}

@@ -1,0 +1,639 @@
+//! The handshaker service without its transport: one `HandshakerReq` in, one `HandshakerResp` out.
+//!
+//! [`Handshaker`] holds what all handshakes share and is cheap to clone; to reload certificates,
+//! make a new one and use it for the calls that begin from then on. [`Call`] is one `DoHandshake`
+//! stream:
+//!
+//! - *goes in*: [`Call::handle`] takes a request and the time, and returns the response to it.
+//!   There is exactly one for each request, and `status` is set in all of them;
+//! - *questions*: [`Call::is_finished`], [`Call::deadline`], [`Call::result`];
+//! - *the one law*: when a call is finished, the RPC ends with OK right behind the response. Some
+//!   callers hold the result back until then.
+//!
+//! A shell that notices that [`Call::deadline`] has passed sends what [`Call::expire`] returns and
+//! ends the RPC.
+//!
+//! Time is an argument, measured from any fixed point. Only certificates are judged by the time of
+//! day, which the [`TimeProvider`] given to [`Builder::time`] tells.
+//!
+//! # What callers can rely on
+//!
+//! Each response but the last reports all of `in_bytes` as consumed and keeps inside what it could
+//! not use yet; the last one reports exactly where the handshake ended, so that records which came
+//! in the same segment are left to the record layer. A response without `out_frames` and `result`
+//! means: more bytes from the peer, please. A `server_start` with empty `in_bytes` is fine.
+//!
+//! After an error status the call is finished. Its response can have `out_frames`: an alert, which
+//! the caller should still send to the peer, whose service turns it into a sentence.
+//!
+//! # Fields that are not used
+//!
+//! `local_endpoint`, `remote_endpoint` and `network_latency_ms` are ignored. `target_name` is
+//! ignored: there is no registry here of which account may serve which name, so a client that
+//! cares lists `target_identities`. Access tokens are refused: this service authenticates by
+//! certificate alone, and a caller that gives a token expects to be known as its owner.
+
+use core::{fmt, time::Duration};
+use std::sync::Arc;
+
+use alts_core::{
+    msg::{
+        HandshakeProtocol, HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus,
+        Identity as IdentityMessage, IdentityKind, NegotiatedTransportProtocol, Request,
+        RpcProtocolVersions, StartClientHandshakeReq, StartServerHandshakeReq,
+        TransportProtocolPreferences,
+    },
+    wire::{Message as _, Secret},
+};
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+use zeroize::Zeroizing;
+
+use crate::{
+    dialogue::{Dialogue, Outcome, Progress, Start},
+    exchange::ExchangeConfig,
+    failure::{Code, Failure, Fault, Reason},
+    framing::{MAX_MESSAGE, Message},
+    identity::{Identity, Subject, TrustRoots},
+    negotiation::{DEFAULT_RPC_VERSIONS, Offer},
+};
+
+/// What one handshake may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Time from the beginning of the call to its result. Default: 30 s.
+    pub deadline: Duration,
+    /// Bytes of one serialized `HandshakerReq`. Default: 2 MiB, since records may come in behind
+    /// the last message, as many as the caller reads at once.
+    pub request_bytes: usize,
+    /// Bytes of all the peer's handshake messages together. Default: three of the largest size.
+    pub handshake_bytes: usize,
+    /// Requests that bring no bytes from the peer. Default: 16. Those that bring some are bounded
+    /// by `handshake_bytes`, so that a peer whose bytes arrive one by one is served too.
+    pub empty_requests: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            deadline: Duration::from_secs(30),
+            request_bytes: 2 * 1024 * 1024,
+            handshake_bytes: 3 * MAX_MESSAGE,
+            empty_requests: 16,
+        }
+    }
+}
+
+/// A handshaker in the making.
+#[derive(Debug)]
+pub struct Builder {
+    identity: Identity,
+    roots: TrustRoots,
+    limits: Limits,
+    time: Arc<dyn TimeProvider>,
+    accept_machines: bool,
+}
+
+impl Builder {
+    /// Sets the limits of each handshake.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the clock by which certificates are judged; the system's unless told otherwise.
+    #[must_use]
+    pub fn time(mut self, time: Arc<dyn TimeProvider>) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Whether peers with a machine's certificate may claim the accounts `user@machine`; off
+    /// unless told otherwise.
+    ///
+    /// Then the trust roots must issue certificates with a dNSName only to machines whose
+    /// handshaker service is to be trusted with all accounts on that machine.
+    #[must_use]
+    pub const fn accept_machines(mut self, accept: bool) -> Self {
+        self.accept_machines = accept;
+        self
+    }
+
+    /// The handshaker.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be configured with this identity and these roots.
+    pub fn build(self) -> Result<Handshaker, Failure> {
+        let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
+        let Self { identity, limits, accept_machines, .. } = self;
+        Ok(Handshaker { shared: Arc::new(Shared { exchange, identity, limits, accept_machines }) })
+    }
+}
+
+#[derive(Debug)]
+struct Shared {
+    exchange: ExchangeConfig,
+    identity: Identity,
+    limits: Limits,
+    accept_machines: bool,
+}
+
+/// One identity, the authorities it believes, and limits: what the handshakes of a service share.
+#[derive(Clone, Debug)]
+pub struct Handshaker {
+    shared: Arc<Shared>,
+}
+
+impl Handshaker {
+    /// Starts from an identity and trust roots.
+    #[must_use]
+    pub fn builder(identity: Identity, roots: TrustRoots) -> Builder {
+        Builder {
+            identity,
+            roots,
+            limits: Limits::default(),
+            time: Arc::new(DefaultTimeProvider),
+            accept_machines: false,
+        }
+    }
+
+    /// Whom this handshaker's certificate is for.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        self.shared.identity.subject()
+    }
+
+    /// When this handshaker's certificate expires: time since the UNIX epoch.
+    #[must_use]
+    pub fn expires(&self) -> Duration {
+        self.shared.identity.expires()
+    }
+
+    /// The limits of each handshake.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// Begins a call whose caller may use the certificate's own account, and no other.
+    ///
+    /// With a machine's certificate, which has no account of its own, the start message will be
+    /// refused: see [`begin_for`](Self::begin_for).
+    #[must_use]
+    pub fn begin(&self, now: Duration) -> Call {
+        let own = self.subject().default_account();
+        self.call(own.into_iter().map(ToOwned::to_owned).collect(), now)
+    }
+
+    /// Begins a call whose caller may use these accounts: the first unless it asks for another
+    /// with `local_identity`. An empty list means a caller that may use none.
+    ///
+    /// # Errors
+    ///
+    /// When the certificate does not vouch for one of them: the peer would refuse it.
+    pub fn begin_for<S: Into<String>>(
+        &self,
+        accounts: impl IntoIterator<Item = S>,
+        now: Duration,
+    ) -> Result<Call, Failure> {
+        let accounts: Vec<String> = accounts.into_iter().map(Into::into).collect();
+        if let Some(account) = accounts.iter().find(|account| !self.subject().vouches_for(account))
+        {
+            return Err(Failure::new(
+                Code::Internal,
+                Fault::Service,
+                Reason::Local,
+                format!(
+                    "the policy gives the caller the account {account}, for which this service's \
+                     certificate, which is for {}, does not vouch",
+                    self.subject()
+                ),
+            ));
+        }
+        Ok(self.call(accounts, now))
+    }
+
+    fn call(&self, accounts: Vec<String>, now: Duration) -> Call {
+        Call {
+            shared: Arc::clone(&self.shared),
+            accounts,
+            deadline: now.saturating_add(self.shared.limits.deadline),
+            empty_requests: 0,
+            stage: Stage::Idle,
+        }
+    }
+}
+
+/// One `DoHandshake` stream.
+pub struct Call {
+    shared: Arc<Shared>,
+    /// What the caller may call itself, the default first.
+    accounts: Vec<String>,
+    deadline: Duration,
+    empty_requests: u32,
+    stage: Stage,
+}
+
+enum Stage {
+    /// No start message yet.
+    Idle,
+    Running(Box<Dialogue>),
+    Finished(Result<Arc<Outcome>, Failure>),
+}
+
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("accounts", &self.accounts)
+            .field("deadline", &self.deadline)
+            .field("result", &self.result())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Call {
+    /// Answers one serialized `HandshakerReq`.
+    ///
+    /// A finished call answers too, with an error; its result stays what it was.
+    pub fn handle(&mut self, request: &[u8], now: Duration) -> Reply {
+        if request.len() > self.shared.limits.request_bytes {
+            return self.fail(Failure::caller(
+                Code::ResourceExhausted,
+                format!(
+                    "the request has {} bytes, and {} are allowed",
+                    request.len(),
+                    self.shared.limits.request_bytes
+                ),
+            ));
+        }
+        match HandshakerReq::decode(request) {
+            Ok(request) => self.handle_message(&request, now),
+            Err(error) => self.fail(Failure::caller(
+                Code::InvalidArgument,
+                format!("the request cannot be read: {error}"),
+            )),
+        }
+    }
+
+    /// As [`handle`](Self::handle), with a request that has been decoded already.
+    pub fn handle_message(&mut self, request: &HandshakerReq<'_>, now: Duration) -> Reply {
+        if self.is_finished() {
+            return self.fail(Failure::caller(
+                Code::FailedPrecondition,
+                "the handshake of this call is over: every handshake is a call of its own",
+            ));
+        }
+        if now > self.deadline {
+            return self.expire();
+        }
+        match (&request.request, &mut self.stage) {
+            (Some(Request::ClientStart(start)), Stage::Idle) => {
+                match self.start_client(start) {
+                    Ok(reply) => reply,
+                    // The peer has not heard of this handshake: it is not told of its end.
+                    Err(failure) => self.fail(failure),
+                }
+            }
+            (Some(Request::ServerStart(start)), Stage::Idle) => match self.start_server(start) {
+                Ok(dialogue) => {
+                    self.stage = Stage::Running(Box::new(dialogue));
+                    self.receive(start.in_bytes)
+                }
+                // The client waits for this server, and would wait until its deadline.
+                Err(failure) => self.fail_and_tell(failure),
+            },
+            (Some(Request::Next(next)), Stage::Running(_)) => self.receive(next.in_bytes),
+            (Some(Request::Next(_)), _) => self.fail(Failure::caller(
+                Code::FailedPrecondition,
+                "the call has to begin with client_start or server_start, not with next",
+            )),
+            (Some(Request::ClientStart(_) | Request::ServerStart(_)), _) => {
+                self.fail_and_tell(Failure::caller(
+                    Code::FailedPrecondition,
+                    "a second start message came: every handshake is a call of its own",
+                ))
+            }
+            (None, _) => self.fail_and_tell(Failure::caller(
+                Code::InvalidArgument,
+                "the request has none of client_start, server_start and next",
+            )),
+        }
+    }
+
+    /// Ends the call because its time is over. The reply need not be an answer to a request.
+    pub fn expire(&mut self) -> Reply {
+        self.fail_and_tell(Failure::new(
+            Code::DeadlineExceeded,
+            Fault::Peer,
+            Reason::Deadline,
+            format!(
+                "the handshake took longer than {} s (no answer from the peer?)",
+                self.shared.limits.deadline.as_secs_f32()
+            ),
+        ))
+    }
+
+    /// Whether the RPC is to be ended, with OK, right behind the last reply.
+    #[must_use]
+    pub const fn is_finished(&self) -> bool {
+        matches!(self.stage, Stage::Finished(_))
+    }
+
+    /// How the call ended, once it has.
+    #[must_use]
+    pub const fn result(&self) -> Option<&Result<Arc<Outcome>, Failure>> {
+        match &self.stage {
+            Stage::Finished(result) => Some(result),
+            Stage::Idle | Stage::Running(_) => None,
+        }
+    }
+
+    /// When the call's time is over, on the clock that `now` is read from.
+    #[must_use]
+    pub const fn deadline(&self) -> Duration {
+        self.deadline
+    }
+
+    fn start_client(&mut self, start: &StartClientHandshakeReq<'_>) -> Result<Reply, Failure> {
+        if start.handshake_security_protocol != HandshakeProtocol::ALTS {
+            return Err(Failure::caller(
+                Code::InvalidArgument,
+                "client_start.handshake_security_protocol has to be ALTS",
+            ));
+        }
+        refuse_token(!start.access_token.expose().is_empty(), "client_start.access_token")?;
+        let requested: Vec<_> = start.local_identity.iter().collect();
+        let offer = offer(
+            &start.application_protocols,
+            &start.record_protocols,
+            start.rpc_versions,
+            start.max_frame_size,
+            start.transport_protocol_preferences.as_ref(),
+            self.local_account(&requested)?,
+        );
+        offer.check()?;
+        let expected = target_accounts(&start.target_identities)?;
+        let (dialogue, hello) = Dialogue::client(self.start(offer, expected))?;
+        self.stage = Stage::Running(Box::new(dialogue));
+        Ok(Reply { out_frames: hello, ..Reply::default() })
+    }
+
+    fn start_server(&self, start: &StartServerHandshakeReq<'_>) -> Result<Dialogue, Failure> {
+        let parameters =
+            start.handshake_parameters.get(&HandshakeProtocol::ALTS).ok_or_else(|| {
+                Failure::caller(
+                    Code::InvalidArgument,
+                    "server_start.handshake_parameters has no entry for ALTS (2)",
+                )
+            })?;
+        refuse_token(
+            parameters.token.is_some_and(|token| !token.expose().is_empty()),
+            "server_start's token",
+        )?;
+        let requested: Vec<_> = parameters.local_identities.iter().collect();
+        let offer = offer(
+            &start.application_protocols,
+            &parameters.record_protocols,
+            start.rpc_versions,
+            start.max_frame_size,
+            start.transport_protocol_preferences.as_ref(),
+            self.local_account(&requested)?,
+        );
+        offer.check()?;
+        Dialogue::server(self.start(offer, Vec::new()))
+    }
+
+    fn start(&self, offer: Offer, expected: Vec<String>) -> Start<'_> {
+        Start {
+            exchange: &self.shared.exchange,
+            identity: &self.shared.identity,
+            offer,
+            expected,
+            accept_machines: self.shared.accept_machines,
+            max_bytes: self.shared.limits.handshake_bytes,
+        }
+    }
+
+    /// The account for this handshake: the first that was asked for and is allowed, or the default
+    /// when none was asked for.
+    fn local_account(&self, requested: &[&IdentityMessage<'_>]) -> Result<String, Failure> {
+        let refuse = |details| Err(Failure::caller(Code::PermissionDenied, details));
+        let Some(default) = self.accounts.first() else {
+            return refuse("the caller may not use any identity of this service".to_owned());
+        };
+        let mut names = Vec::new();
+        for identity in requested {
+            match identity.identity {
+                Some(IdentityKind::ServiceAccount(account)) => names.push(account),
+                Some(IdentityKind::Hostname(host)) => {
+                    return Err(Failure::caller(
+                        Code::InvalidArgument,
+                        format!(
+                            "the local identity is the host name {host:?}; this service has \
+                             service accounts alone"
+                        ),
+                    ));
+                }
+                None => {}
+            }
+        }
+        if names.is_empty() {
+            return Ok(default.clone());
+        }
+        match names.iter().find_map(|name| self.accounts.iter().find(|own| own == name)) {
+            Some(account) => Ok(account.clone()),
+            None => refuse(format!(
+                "the caller asked for the local identity {}, and may use {}",
+                names.join(" or "),
+                self.accounts.join(", ")
+            )),
+        }
+    }
+
+    fn receive(&mut self, in_bytes: &[u8]) -> Reply {
+        let Stage::Running(dialogue) = &mut self.stage else {
+            return self.fail(Failure::internal("no handshake is under way"));
+        };
+        if in_bytes.is_empty() {
+            self.empty_requests = self.empty_requests.saturating_add(1);
+            if self.empty_requests > self.shared.limits.empty_requests {
+                return self.fail_and_tell(Failure::caller(
+                    Code::ResourceExhausted,
+                    "too many requests without bytes from the peer",
+                ));
+            }
+            return Reply::default();
+        }
+        match dialogue.receive(in_bytes) {
+            Ok(Progress { consumed, out, outcome }) => {
+                if let Some(outcome) = &outcome {
+                    self.stage = Stage::Finished(Ok(Arc::clone(outcome)));
+                }
+                Reply {
+                    out_frames: out,
+                    // `request_bytes` keeps this far below 4 GiB for all that go through `handle`.
+                    bytes_consumed: u32::try_from(consumed).unwrap_or(u32::MAX),
+                    outcome,
+                    failure: None,
+                }
+            }
+            Err(failure) => self.fail_and_tell(failure),
+        }
+    }
+
+    /// Ends the call without a word to the peer. Bytes that came with the request are lost.
+    fn fail(&mut self, failure: Failure) -> Reply {
+        let under_way = matches!(self.stage, Stage::Running(_));
+        if under_way {
+            return self.fail_and_tell(failure);
+        }
+        if !self.is_finished() {
+            self.stage = Stage::Finished(Err(failure.clone()));
+        }
+        Reply { failure: Some(failure), ..Reply::default() }
+    }
+
+    /// Ends the call and tells the peer why, as far as it may know.
+    fn fail_and_tell(&mut self, failure: Failure) -> Reply {
+        let out_frames = failure
+            .reason()
+            .filter(|_| !self.is_finished())
+            .and_then(|reason| Message::alert(reason).encode().ok())
+            .unwrap_or_default();
+        if !self.is_finished() {
+            self.stage = Stage::Finished(Err(failure.clone()));
+        }
+        Reply { out_frames, failure: Some(failure), ..Reply::default() }
+    }
+}
+
+/// The answer to one request.
+#[derive(Debug, Default)]
+pub struct Reply {
+    out_frames: Vec<u8>,
+    bytes_consumed: u32,
+    outcome: Option<Arc<Outcome>>,
+    failure: Option<Failure>,
+}
+
+impl Reply {
+    /// Bytes for the peer: to be sent even with a failure.
+    #[must_use]
+    pub fn out_frames(&self) -> &[u8] {
+        &self.out_frames
+    }
+
+    /// How many of the request's `in_bytes` belong to the handshake.
+    #[must_use]
+    pub const fn bytes_consumed(&self) -> u32 {
+        self.bytes_consumed
+    }
+
+    /// The result, in the last reply of a handshake that succeeded.
+    #[must_use]
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_deref()
+    }
+
+    /// The failure, in the last reply of one that did not.
+    #[must_use]
+    pub const fn failure(&self) -> Option<&Failure> {
+        self.failure.as_ref()
+    }
+
+    /// The `HandshakerResp`.
+    #[must_use]
+    pub fn message(&self) -> HandshakerResp<'_> {
+        let status = match &self.failure {
+            None => HandshakerStatus::default(),
+            Some(failure) => {
+                HandshakerStatus { code: failure.code().number(), details: failure.details() }
+            }
+        };
+        HandshakerResp {
+            out_frames: &self.out_frames,
+            bytes_consumed: self.bytes_consumed,
+            result: self.outcome.as_deref().map(result),
+            // Set in every response: C core takes its absence for a failure.
+            status: Some(status),
+        }
+    }
+
+    /// The serialized `HandshakerResp`; it may contain keys.
+    #[must_use]
+    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let message = self.message();
+        let mut bytes = Zeroizing::new(vec![0; message.encoded_len()]);
+        // The buffer has the length that the message asked for, so there is no error to meet.
+        let written = message.encode(&mut bytes).unwrap_or_default();
+        bytes.truncate(written);
+        bytes
+    }
+}
+
+fn result(outcome: &Outcome) -> HandshakerResult<'_> {
+    HandshakerResult {
+        application_protocol: outcome.application_protocol(),
+        record_protocol: outcome.record_protocol().name(),
+        key_data: Secret::new(outcome.key_data()),
+        peer_identity: Some(IdentityMessage::from_service_account(outcome.peer_account())),
+        local_identity: Some(IdentityMessage::from_service_account(outcome.local_account())),
+        keep_channel_open: false,
+        peer_rpc_versions: Some(outcome.peer_rpc_versions()),
+        max_frame_size: outcome.peer_max_frame_size(),
+        transport_protocol: outcome
+            .transport_protocol()
+            .map(|name| NegotiatedTransportProtocol { transport_protocol: name }),
+    }
+}
+
+fn offer(
+    application_protocols: &[&str],
+    record_protocols: &[&str],
+    rpc_versions: Option<RpcProtocolVersions>,
+    max_frame_size: u32,
+    transport_protocols: Option<&TransportProtocolPreferences<'_>>,
+    service_account: String,
+) -> Offer {
+    let owned = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect();
+    Offer {
+        application_protocols: owned(application_protocols),
+        record_protocols: owned(record_protocols),
+        rpc_versions: rpc_versions.unwrap_or(DEFAULT_RPC_VERSIONS),
+        max_frame_size,
+        transport_protocols: transport_protocols
+            .map(|preferences| owned(&preferences.transport_protocol))
+            .unwrap_or_default(),
+        service_account,
+    }
+}
+
+/// handshaker.proto: "If target identities are provided and none of them matches the peer identity
+/// of the server, handshake will fail." So a list that can match nobody must not read as no list.
+fn target_accounts(identities: &[IdentityMessage<'_>]) -> Result<Vec<String>, Failure> {
+    let accounts: Vec<String> = identities
+        .iter()
+        .filter_map(|identity| identity.service_account())
+        .filter(|account| !account.is_empty())
+        .map(ToOwned::to_owned)
+        .collect();
+    if accounts.is_empty() && !identities.is_empty() {
+        return Err(Failure::caller(
+            Code::InvalidArgument,
+            "client_start.target_identities names no service account, and no peer can be anything \
+             else",
+        ));
+    }
+    Ok(accounts)
+}
+
+fn refuse_token(present: bool, what: &str) -> Result<(), Failure> {
+    if present {
+        return Err(Failure::caller(
+            Code::Unimplemented,
+            format!("{what} is set: this service authenticates by certificate and takes no tokens"),
+        ));
+    }
+    Ok(())
+}
