@@ -16,7 +16,7 @@ const SERVICE_ACCOUNT: usize = 256;
 const ATTRIBUTE: (usize, usize) = (64, 256);
 
 /// What the handshake has proved: the message of `altscontext.proto`, in memory of its own (about
-/// 3.5 KiB).
+/// 3.3 KiB).
 ///
 /// There is nothing secret in it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -340,9 +340,11 @@ fn a_refusal_names_the_innermost_field() {
     assert_eq!(error.to_string(), "HandshakerStatus, outside its known fields: malformed");
 }
 
-/// `depth` groups, each in the one before.
-fn groups(depth: usize, content: &[u8]) -> Vec<u8> {
-    [key(99, 3).repeat(depth), content.to_vec(), key(99, 4).repeat(depth)].concat()
+/// `depth` groups, each in the one before, each with a tag of its own.
+fn groups(depth: u32, content: &[u8]) -> Vec<u8> {
+    let starts = (0..depth).flat_map(|level| key(1000 + level, 3));
+    let ends = (0..depth).rev().flat_map(|level| key(1000 + level, 4));
+    starts.chain(content.iter().copied()).chain(ends).collect()
 }
 
 #[test]
@@ -358,6 +360,9 @@ fn groups_are_skipped_as_deep_as_prost_does() {
         assert_eq!(accepted(|bytes| field(4, &bytes)), 99 - leaf);
         assert_eq!(accepted(|bytes| field(3, &field(4, &field(3, &bytes)))), 97 - leaf);
     }
+    // Groups end in the order in which they have begun, the innermost first.
+    let crossed = [key(98, 3), key(99, 3), key(98, 4), key(99, 4)].concat();
+    assert_eq!(agree!(HandshakerResp, &crossed).unwrap_err().refusal(), Refusal::Malformed);
     // Far beyond the limit, nothing but a refusal happens.
     let error = agree!(HandshakerResp, &groups(1 << 20, &[])).unwrap_err();
     assert_eq!(error.refusal(), Refusal::Malformed);
