@@ -1,0 +1,108 @@
+//! The handshaker service behind one trait: over gRPC at any address, or in this process.
+
+#[cfg(feature = "tonic")]
+mod address;
+#[cfg(feature = "tonic")]
+mod grpc;
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use zeroize::Zeroizing;
+
+#[cfg(feature = "tonic")]
+pub use address::AddressError;
+#[cfg(feature = "tonic")]
+pub use grpc::{GOOGLE_CLOUD, GrpcHandshaker};
+
+/// A future in a box, as a trait object can return it.
+pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// One serialized message of the dialogue with a service; wiped when dropped, because there may be
+/// a key in it.
+pub type ServiceMessage = Zeroizing<Vec<u8>>;
+
+/// A handshaker service (`docs/PROTOCOL.md` § "The dialogue with the handshaker service"): it makes
+/// and reads the handshake bytes, and says who the peer is.
+///
+/// One service serves any number of handshakes at once, of both sides.
+pub trait HandshakerService: Send + Sync + 'static {
+    /// Begins the dialogue of one handshake. It waits for nothing: a service that cannot be
+    /// reached is an error of the first [`HandshakerCall::exchange`].
+    fn open(&self) -> Box<dyn HandshakerCall>;
+
+    /// Where the service is: an address, or a few words. Errors and logs name it.
+    fn address(&self) -> &str;
+}
+
+/// The dialogue of one handshake with the service: one `DoHandshake` call.
+///
+/// Dropping it ends the dialogue and frees what the service keeps for it.
+pub trait HandshakerCall: Send {
+    /// Sends `request`, one serialized `HandshakerReq`, and waits for the answer, one serialized
+    /// `HandshakerResp`; `None` when the service has ended the call without one.
+    ///
+    /// The next request is sent after the answer to the one before. There may be a token in
+    /// `request`: who copies it wipes the copy.
+    ///
+    /// # Errors
+    /// [`ServiceError`] when the service cannot be reached, or ends the call with an error.
+    fn exchange<'a>(
+        &'a mut self,
+        request: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>>;
+}
+
+impl<S: HandshakerService + ?Sized> HandshakerService for Arc<S> {
+    fn open(&self) -> Box<dyn HandshakerCall> {
+        (**self).open()
+    }
+
+    fn address(&self) -> &str {
+        (**self).address()
+    }
+}
+
+/// The handshaker service could not be reached, or has ended a call with an error.
+#[derive(Debug)]
+pub struct ServiceError {
+    address: Box<str>,
+    message: Box<str>,
+    source: Option<Box<dyn StdError + Send + Sync>>,
+}
+
+impl ServiceError {
+    /// An error of the service at `address`; `message` says what was wrong.
+    #[must_use]
+    pub fn new(address: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
+        Self { address: address.into(), message: message.into(), source: None }
+    }
+
+    /// The same, with what has led to it.
+    #[must_use]
+    pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        self.source = Some(source.into());
+        self
+    }
+
+    /// Where the service is.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+}
+
+impl fmt::Display for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "handshaker service at {}: {}", self.address, self.message)
+    }
+}
+
+impl StdError for ServiceError {
+    fn source(&self) -> Option<&(dyn StdError + 'static)> {
+        self.source.as_deref().map(|source| source as _)
+    }
+}

@@ -1,0 +1,271 @@
+//! The handshaker service over gRPC: one shared channel, bytes in and bytes out.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use bytes::{Buf, BufMut};
+use http::uri::PathAndQuery;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::client::Grpc;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+use zeroize::Zeroizing;
+
+use super::address::{Address, AddressError};
+use super::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
+use crate::platform::{self, PlatformError};
+
+/// Where Google Cloud has its handshaker service.
+pub const GOOGLE_CLOUD: &str = "metadata.google.internal.:8080";
+
+/// The method's path.
+const METHOD: &str = "/grpc.gcp.HandshakerService/DoHandshake";
+/// The largest response that is taken: twice what a handshake may send to the peer in all.
+const MAX_RESPONSE: usize = 2 * alts_core::handshake::MAX_HANDSHAKE_BYTES;
+/// How long to wait for a connection to the service.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a connection to the service is silent before a handshake asks whether it still lives.
+/// Nothing is sent while there is no handshake.
+const KEEP_ALIVE: Duration = Duration::from_secs(30);
+/// How long the service has to answer that question.
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A handshaker service that is reached over gRPC, without TLS: it has to be near, and whoever can
+/// take its place can be anybody.
+///
+/// There is one connection, made when it is first needed, shared by all handshakes and made anew
+/// when it breaks. It belongs to the tokio runtime of the first handshake.
+pub struct GrpcHandshaker {
+    text: Arc<str>,
+    address: Address,
+    endpoint: Endpoint,
+    channel: OnceLock<Channel>,
+}
+
+impl GrpcHandshaker {
+    /// The service of Google Cloud, on a machine of Google Cloud.
+    ///
+    /// # Errors
+    /// [`PlatformError`] anywhere else, because whoever answers to that name there is not Google.
+    /// For a service of your own there is [`at`](Self::at).
+    pub fn google_cloud() -> Result<Self, PlatformError> {
+        platform::check()?;
+        // A constant that the tests have parsed.
+        Self::at(GOOGLE_CLOUD).map_err(|_| PlatformError::default())
+    }
+
+    /// The service at `address`, wherever this runs: `host:port`, `dns:///host:port`,
+    /// `unix:/path`, `unix:///path` or `unix-abstract:name`. Nothing connects yet.
+    ///
+    /// This trusts whoever listens there with the identity of this process.
+    ///
+    /// # Errors
+    /// [`AddressError`] when it is no such address.
+    pub fn at(address: &str) -> Result<Self, AddressError> {
+        let text = address;
+        let address: Address = text.parse()?;
+        let authority = match &address {
+            Address::Tcp(authority) => authority,
+            Address::Unix(_) if cfg!(unix) => "localhost",
+            Address::UnixAbstract(_) if cfg!(target_os = "linux") => "localhost",
+            Address::Unix(_) | Address::UnixAbstract(_) => return Err(AddressError::Unsupported),
+        };
+        let endpoint = Endpoint::from_shared(format!("http://{authority}"))
+            .map_err(|_| AddressError::Host)?
+            .connect_timeout(CONNECT_TIMEOUT)
+            .http2_keep_alive_interval(KEEP_ALIVE)
+            .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+        Ok(Self { text: text.into(), address, endpoint, channel: OnceLock::new() })
+    }
+
+    /// How long to wait for a connection to the service: 5 seconds unless said otherwise.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.endpoint = self.endpoint.connect_timeout(timeout);
+        self
+    }
+
+    /// How long the connection to the service may be silent before a handshake asks whether it
+    /// still lives, and how long the service has to answer: 30 and 10 seconds unless said
+    /// otherwise. Nothing is asked while there is no handshake.
+    #[must_use]
+    pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
+        self.endpoint =
+            self.endpoint.http2_keep_alive_interval(interval).keep_alive_timeout(timeout);
+        self
+    }
+
+    fn channel(&self) -> Channel {
+        self.channel.get_or_init(|| connect(&self.endpoint, &self.address)).clone()
+    }
+}
+
+impl HandshakerService for GrpcHandshaker {
+    fn open(&self) -> Box<dyn HandshakerCall> {
+        let state = State::Idle(self.channel());
+        Box::new(Call { address: Arc::clone(&self.text), state })
+    }
+
+    fn address(&self) -> &str {
+        &self.text
+    }
+}
+
+impl fmt::Debug for GrpcHandshaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GrpcHandshaker").field("address", &self.text).finish_non_exhaustive()
+    }
+}
+
+/// A channel that connects when it is first used, and again after its connection has broken.
+fn connect(endpoint: &Endpoint, address: &Address) -> Channel {
+    match address {
+        Address::Tcp(_) => endpoint.connect_lazy(),
+        #[cfg(unix)]
+        Address::Unix(path) => unix(endpoint, path.clone().into()),
+        #[cfg(unix)]
+        Address::UnixAbstract(name) => unix(endpoint, format!("\0{name}").into()),
+        #[cfg(not(unix))]
+        Address::Unix(_) | Address::UnixAbstract(_) => endpoint.connect_lazy(),
+    }
+}
+
+#[cfg(unix)]
+fn unix(endpoint: &Endpoint, path: std::path::PathBuf) -> Channel {
+    use hyper_util::rt::TokioIo;
+    use tokio::net::UnixStream;
+
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+        let path = path.clone();
+        async move { UnixStream::connect(path).await.map(TokioIo::new) }
+    }))
+}
+
+/// One `DoHandshake` call.
+struct Call {
+    address: Arc<str>,
+    state: State,
+}
+
+enum State {
+    /// Nothing was sent yet. Some services answer with headers only after the first request, so
+    /// the call begins with it.
+    Idle(Channel),
+    Open {
+        requests: mpsc::Sender<ServiceMessage>,
+        responses: Streaming<ServiceMessage>,
+    },
+    Ended,
+}
+
+impl HandshakerCall for Call {
+    fn exchange<'a>(
+        &'a mut self,
+        request: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
+        let request = Zeroizing::new(request.to_vec());
+        Box::pin(async move {
+            self.next(request).await.map_err(|error| self.error(&error))
+        })
+    }
+}
+
+impl Call {
+    async fn next(&mut self, request: ServiceMessage) -> Result<Option<ServiceMessage>, Status> {
+        let (requests, mut responses) = match std::mem::replace(&mut self.state, State::Ended) {
+            State::Idle(channel) => start(channel, request).await?,
+            State::Open { requests, responses } => {
+                // When the service has ended the call, its status says why: it is read below.
+                let _ = requests.send(request).await;
+                (requests, responses)
+            }
+            State::Ended => return Ok(None),
+        };
+        let response = responses.message().await?;
+        if response.is_some() {
+            self.state = State::Open { requests, responses };
+        }
+        Ok(response)
+    }
+
+    fn error(&self, status: &Status) -> ServiceError {
+        let error = ServiceError::new(
+            &*self.address,
+            format!("status {:?}: {}", status.code(), status.message()),
+        );
+        match root(status) {
+            Some(source) => error.with_source(source),
+            None => error,
+        }
+    }
+}
+
+/// Opens the call with its first request.
+async fn start(
+    channel: Channel,
+    request: ServiceMessage,
+) -> Result<(mpsc::Sender<ServiceMessage>, Streaming<ServiceMessage>), Status> {
+    let (requests, receiver) = mpsc::channel(1);
+    // There is room for one.
+    let _ = requests.try_send(request);
+    let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE);
+    grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+    let method = PathAndQuery::from_static(METHOD);
+    let stream = Request::new(ReceiverStream::new(receiver));
+    let responses = grpc.streaming(stream, method, BytesCodec).await?.into_inner();
+    Ok((requests, responses))
+}
+
+/// What lies at the bottom of a status, such as "Connection refused", in words: the status keeps
+/// the error itself.
+fn root(status: &Status) -> Option<String> {
+    let mut error = std::error::Error::source(status)?;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    Some(error.to_string())
+}
+
+/// Messages as they are: their bytes are made and read by the core.
+#[derive(Clone, Copy, Debug, Default)]
+struct BytesCodec;
+
+impl Codec for BytesCodec {
+    type Encode = ServiceMessage;
+    type Decode = ServiceMessage;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for BytesCodec {
+    type Item = ServiceMessage;
+    type Error = Status;
+
+    fn encode(&mut self, message: ServiceMessage, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        out.reserve(message.len());
+        out.put_slice(&message);
+        Ok(())
+    }
+}
+
+impl Decoder for BytesCodec {
+    type Item = ServiceMessage;
+    type Error = Status;
+
+    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<ServiceMessage>, Status> {
+        let mut message = Zeroizing::new(vec![0; bytes.remaining()]);
+        bytes.copy_to_slice(&mut message);
+        Ok(Some(message))
+    }
+}
