@@ -1,0 +1,61 @@
+//! hyper's reading and writing for the stream.
+
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use alts_core::aead::Aead;
+use hyper::rt::{Read, ReadBufCursor, Write};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite};
+
+use crate::stream::AltsStream;
+
+/// Copies each payload once, from where it was opened. `hyper_util::rt::TokioIo` around the stream
+/// spares the copy.
+impl<IO: AsyncRead + Unpin, A: Aead + Unpin> Read for AltsStream<IO, A> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut buf: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
+        if room > 0 {
+            let payload = ready!(self.as_mut().poll_fill_buf(cx))?;
+            let (now, _) = payload.split_at_checked(room).unwrap_or((payload, &[]));
+            buf.put_slice(now);
+            let count = now.len();
+            self.consume(count);
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> Write for AltsStream<IO, A> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(self, cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write_vectored(self, cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        AsyncWrite::is_write_vectored(self)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(self, cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_shutdown(self, cx)
+    }
+}

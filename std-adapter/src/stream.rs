@@ -1,0 +1,249 @@
+//! The stream: tokio's reading and writing over an established ALTS connection.
+
+mod failure;
+mod reader;
+mod writer;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use alts_core::AltsContext;
+use alts_core::aead::Aead;
+use alts_core::record::{Opener, Sealer};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
+
+use self::failure::{Direction, Failure, Health};
+use self::reader::Reader;
+use self::writer::Writer;
+use crate::aead::DefaultAead;
+
+/// How an [`AltsStream`] treats what it writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StreamOptions {
+    hold_until_flush: bool,
+}
+
+impl StreamOptions {
+    /// The defaults: whatever is written is sent at once.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { hold_until_flush: false }
+    }
+
+    /// Whether sealed frames are held back until a flush, a shutdown, or until 256 KiB of them
+    /// wait. Many small writes then cost one write to the I/O object, but whoever waits for an
+    /// answer without having flushed waits for ever. Off by default.
+    #[must_use]
+    pub const fn hold_until_flush(mut self, hold: bool) -> Self {
+        self.hold_until_flush = hold;
+        self
+    }
+}
+
+/// A connection whose bytes are sealed by ALTS records.
+///
+/// - What goes in and comes out: [`AsyncRead`], [`AsyncBufRead`], [`AsyncWrite`] (vectored writes
+///   too). [`tokio::io::split`] makes halves for two tasks.
+/// - Questions: [`context`](Self::context) is what the handshake has proved,
+///   [`get_ref`](Self::get_ref) and [`get_mut`](Self::get_mut) are the I/O object,
+///   [`buffer_capacity`](Self::buffer_capacity) is the memory in use.
+/// - The end: [`into_inner`](Self::into_inner).
+///
+/// **Flush.** A write seals its bytes and tries to send them in the same call. What the I/O object
+/// does not take then is sent by the next write, flush or shutdown: flush before waiting for an
+/// answer, as with any buffered writer.
+///
+/// **Cancellation.** A read or write future that is dropped loses nothing: bytes count as written
+/// when the write returns their number, and a frame that was sent in part is finished later with
+/// the same bytes.
+///
+/// **The end of the stream.** ALTS has no closing message. A stream that ends inside a frame is an
+/// error ([`io::ErrorKind::UnexpectedEof`]); one that ends between two frames reads as the end,
+/// although somebody on the network may have cut it there. A protocol above that does not know its
+/// own end, as HTTP/2 does, has to mark it.
+///
+/// **Errors.** A record that the peer cannot have sent ends both directions for good
+/// ([`io::ErrorKind::InvalidData`]; the [`RecordError`](alts_core::record::RecordError) inside
+/// tells what it was). An error of the I/O object ends its direction.
+///
+/// **Memory.** Buffers grow with use and are given back when they are empty and a read finds
+/// nothing or a flush is done. An idle connection holds this value, two expanded keys and the
+/// context, and no buffer; messages of up to 1000 bytes to write or 8 KiB to read never need one.
+/// At most 256 KiB of sealed frames wait to be written. What is read is bounded by the larger of
+/// 260 KiB and one frame (1 MiB), and grows only with bytes that have arrived.
+pub struct AltsStream<IO, A = DefaultAead> {
+    io: IO,
+    reader: Reader<A>,
+    writer: Writer<A>,
+    health: Health,
+    context: Arc<AltsContext>,
+}
+
+impl<IO, A: Aead> AltsStream<IO, A> {
+    /// The stream of an established connection, from the halves of its
+    /// [`Session`](alts_core::Session).
+    ///
+    /// `leftover` is what the handshake received from the peer and did not consume: the first
+    /// bytes of the first records.
+    #[must_use]
+    pub fn new(
+        io: IO,
+        sealer: Sealer<A>,
+        opener: Opener<A>,
+        context: Arc<AltsContext>,
+        leftover: &[u8],
+        options: StreamOptions,
+    ) -> Self {
+        Self {
+            io,
+            reader: Reader::new(opener, leftover),
+            writer: Writer::new(sealer, options.hold_until_flush),
+            health: Health::default(),
+            context,
+        }
+    }
+
+    /// What the handshake has proved.
+    #[must_use]
+    pub const fn context(&self) -> &Arc<AltsContext> {
+        &self.context
+    }
+
+    /// The I/O object.
+    #[must_use]
+    pub const fn get_ref(&self) -> &IO {
+        &self.io
+    }
+
+    /// The I/O object. To read from it or write to it breaks the stream.
+    #[must_use]
+    pub const fn get_mut(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
+    /// The I/O object, and the bytes that were received from it and not opened yet: sealed frames,
+    /// the last one perhaps in part.
+    ///
+    /// Keys are wiped. Frames that are not flushed are lost, and so is the rest of a payload that
+    /// was read in part.
+    #[must_use]
+    pub fn into_inner(self) -> (IO, Vec<u8>) {
+        let unopened = self.reader.unopened().to_vec();
+        (self.io, unopened)
+    }
+
+    /// Bytes of memory that the buffers of both directions own; 0 when the connection is idle.
+    #[must_use]
+    pub const fn buffer_capacity(&self) -> usize {
+        self.reader.buffer_capacity().saturating_add(self.writer.buffer_capacity())
+    }
+
+    /// What a poll of `direction` has come to.
+    fn conclude<T>(
+        &mut self,
+        direction: Direction,
+        result: Result<T, Failure>,
+    ) -> Poll<io::Result<T>> {
+        Poll::Ready(result.map_err(|failure| {
+            let error = self.health.end(direction, failure);
+            if self.health.is_broken() {
+                self.reader.clear();
+                self.writer.clear();
+            }
+            error
+        }))
+    }
+}
+
+impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.health.check(Direction::Read)?;
+        match this.reader.poll_read(Pin::new(&mut this.io), cx, buf) {
+            Poll::Ready(result) => this.conclude(Direction::Read, result),
+            Poll::Pending => {
+                this.writer.release();
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncBufRead for AltsStream<IO, A> {
+    fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let this = self.get_mut();
+        this.health.check(Direction::Read)?;
+        match this.reader.poll_payload(Pin::new(&mut this.io), cx) {
+            Poll::Ready(result) => {
+                ready!(this.conclude(Direction::Read, result))?;
+                Poll::Ready(Ok(this.reader.payload()))
+            }
+            Poll::Pending => {
+                this.writer.release();
+                Poll::Pending
+            }
+        }
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amt: usize) {
+        self.reader.consume(amt);
+    }
+}
+
+impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(cx, &[IoSlice::new(buf)])
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = &mut *self;
+        this.health.check(Direction::Write)?;
+        let result = ready!(this.writer.poll_write(Pin::new(&mut this.io), cx, bufs));
+        this.conclude(Direction::Write, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        this.health.check(Direction::Write)?;
+        let result = ready!(this.writer.poll_flush(Pin::new(&mut this.io), cx));
+        this.conclude(Direction::Write, result)
+    }
+
+    /// Sends what waits, then shuts the I/O object down; a stream that has failed shuts the I/O
+    /// object down at once. Reading goes on.
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.health.check(Direction::Write).is_ok() {
+            ready!(self.as_mut().poll_flush(cx))?;
+        }
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl<IO: fmt::Debug, A> fmt::Debug for AltsStream<IO, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AltsStream")
+            .field("io", &self.io)
+            .field("context", &self.context)
+            .field("health", &self.health)
+            .finish_non_exhaustive()
+    }
+}
