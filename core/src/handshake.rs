@@ -2,6 +2,8 @@
 
 mod config;
 mod error;
+mod request;
+mod result;
 mod role;
 
 use core::fmt;
@@ -13,16 +15,11 @@ use zeroize::Zeroize;
 
 pub use config::{ClientConfig, ConfigError, Offer, ServerConfig};
 pub use error::{HandshakeError, HandshakeErrorKind, Phase};
+pub use result::Established;
 pub use role::{Client, Role, Server};
 
-use crate::context::AltsContext;
 use crate::error::Fault;
-use crate::frame::FrameSize;
-use crate::key::{RecordKey, RecordProtocol};
-use crate::msg::{
-    HandshakerReq, HandshakerResp, HandshakerResult, Identity, NextHandshakeMessageReq, Request,
-    StartServerHandshakeReq,
-};
+use crate::msg::{HandshakerResp, Identity, NextHandshakeMessageReq, Request};
 use crate::side::Side;
 use crate::wire::Message;
 
@@ -110,45 +107,6 @@ pub struct Response {
     /// How many of the bytes that came from the peer are used up: to be dropped from the front of
     /// the caller's buffer.
     pub consumed: usize,
-}
-
-/// What a handshake has yielded: the key of the connection and what is known of the peer.
-///
-/// [`Session::new`](crate::Session::new) makes a session of it.
-#[derive(Debug)]
-pub struct Established {
-    pub(crate) side: Side,
-    pub(crate) key: RecordKey,
-    pub(crate) frame_size: FrameSize,
-    pub(crate) context: AltsContext,
-    keep_channel_open: bool,
-}
-
-impl Established {
-    /// Which side this is.
-    #[must_use]
-    pub const fn side(&self) -> Side {
-        self.side
-    }
-
-    /// What is known of the peer and the connection.
-    #[must_use]
-    pub const fn context(&self) -> &AltsContext {
-        &self.context
-    }
-
-    /// The largest frame that may be written.
-    #[must_use]
-    pub const fn frame_size(&self) -> FrameSize {
-        self.frame_size
-    }
-
-    /// Whether the service asked to keep the call open for messages after the handshake. None are
-    /// defined so far.
-    #[must_use]
-    pub const fn keep_channel_open(&self) -> bool {
-        self.keep_channel_open
-    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -272,7 +230,9 @@ impl<R: Role> Handshake<R> {
             return Err(self.fail(HandshakeErrorKind::TooManyPeerBytes));
         }
         let shown = from_peer.get(..allowed).unwrap_or(from_peer);
-        let (given, len) = self.encode_request(shown, least, out, now)?;
+        let request = if self.rounds == 0 { self.role.start() } else { self.next(now) };
+        let (given, len) = request::encode(request, shown, least, out)
+            .map_err(|needed| HandshakeErrorKind::BufferTooSmall { needed }.at(self.phase()))?;
         self.given = given;
         self.rounds = self.rounds.saturating_add(1);
         self.state = State::Waiting(Want::Response);
@@ -383,52 +343,11 @@ impl<R: Role> Handshake<R> {
         &self.peer_account
     }
 
-    /// Encodes the next request with as many of the peer's bytes as fit, `least` at least; says
-    /// how many those were and how long the request is.
-    fn encode_request(
-        &self,
-        from_peer: &[u8],
-        least: usize,
-        out: &mut [u8],
-        now: Duration,
-    ) -> Result<(usize, usize), HandshakeError> {
-        let mut request = if self.rounds == 0 {
-            self.role.start()
-        } else {
-            let since = self.last_sent.map_or(Duration::ZERO, |sent| now.saturating_sub(sent));
-            let network_latency_ms = u32::try_from(since.as_millis()).unwrap_or(u32::MAX);
-            Request::Next(NextHandshakeMessageReq { in_bytes: &[], network_latency_ms })
-        };
-        let given = match &mut request {
-            Request::ClientStart(_) => 0,
-            Request::ServerStart(StartServerHandshakeReq { in_bytes, .. })
-            | Request::Next(NextHandshakeMessageReq { in_bytes, .. }) => {
-                *in_bytes = from_peer;
-                from_peer.len()
-            }
-        };
-        let mut request = HandshakerReq { request: Some(request) };
-        let needed = request.encoded_len();
-        let excess = needed.saturating_sub(out.len());
-        // Fewer bytes never take longer lengths: what is cut here is enough.
-        let given = match given.checked_sub(excess) {
-            Some(given) if given >= least => given,
-            _ => {
-                let needed = needed.saturating_sub(given).saturating_add(least);
-                return Err(HandshakeErrorKind::BufferTooSmall { needed }.at(self.phase()));
-            }
-        };
-        if let Some(
-            Request::ServerStart(StartServerHandshakeReq { in_bytes, .. })
-            | Request::Next(NextHandshakeMessageReq { in_bytes, .. }),
-        ) = &mut request.request
-        {
-            *in_bytes = from_peer.get(..given).unwrap_or_default();
-        }
-        let len = request.encode(out).map_err(|error| {
-            HandshakeErrorKind::BufferTooSmall { needed: error.required() }.at(self.phase())
-        })?;
-        Ok((given, len))
+    /// The request that follows the start message, without bytes of the peer.
+    fn next(&self, now: Duration) -> Request<'static> {
+        let since = self.last_sent.map_or(Duration::ZERO, |sent| now.saturating_sub(sent));
+        let network_latency_ms = u32::try_from(since.as_millis()).unwrap_or(u32::MAX);
+        Request::Next(NextHandshakeMessageReq { in_bytes: &[], network_latency_ms })
     }
 
     /// What a response means: how many of the peer's bytes it has used up, and what comes next.
@@ -456,62 +375,18 @@ impl<R: Role> Handshake<R> {
         self.carried =
             carried.ok_or(HandshakeErrorKind::ConsumedTooMuch { consumed, given: self.given })?;
         if let Some(result) = &response.result {
-            self.established = Some(self.check(result)?);
+            if self.given == 0 && self.consumed == 0 {
+                return Err(HandshakeErrorKind::EarlyResult);
+            }
+            let peer = result.peer_identity.as_ref().and_then(Identity::service_account);
+            self.peer_account = cut(peer.unwrap_or_default());
+            self.established = Some(result::verify(&self.role, result)?);
             return Ok(Want::Established);
         }
         self.consumed = self.consumed.saturating_add(consumed);
         // A service that has used some of the bytes may be able to use more of them at once; one
         // that has used none needs more.
         Ok(if consumed > 0 && self.carried > 0 { Want::Request } else { Want::PeerBytes })
-    }
-
-    /// Checks a result against what was offered: nothing is believed that was not asked for.
-    fn check(&mut self, result: &HandshakerResult<'_>) -> Result<Established, HandshakeErrorKind> {
-        if self.given == 0 && self.consumed == 0 {
-            return Err(HandshakeErrorKind::EarlyResult);
-        }
-        let peer = result.peer_identity.as_ref().and_then(Identity::service_account);
-        self.peer_account = cut(peer.unwrap_or_default());
-        let offer = self.role.offer();
-        offered("application_protocol", result.application_protocol, |name| {
-            offer.application_protocols.contains(&name)
-        })?;
-        let record_protocol = RecordProtocol::from_name(result.record_protocol);
-        offered("record_protocol", result.record_protocol, |_| {
-            record_protocol.is_some_and(|protocol| offer.record_protocols.contains(&protocol))
-        })?;
-        let record_protocol =
-            record_protocol.ok_or(HandshakeErrorKind::Missing("record_protocol"))?;
-        if let Some(negotiated) = &result.transport_protocol {
-            offered("transport_protocol", negotiated.transport_protocol, |name| {
-                offer.transport_protocols.contains(&name)
-            })?;
-        }
-        let key = RecordKey::new(record_protocol, result.key_data.expose())
-            .map_err(HandshakeErrorKind::KeyTooShort)?;
-        let peer = peer
-            .filter(|account| !account.is_empty())
-            .ok_or(HandshakeErrorKind::Missing("peer_identity.service_account"))?;
-        if result.local_identity.is_none() {
-            return Err(HandshakeErrorKind::Missing("local_identity"));
-        }
-        let peer_versions =
-            result.peer_rpc_versions.ok_or(HandshakeErrorKind::Missing("peer_rpc_versions"))?;
-        if offer.rpc_versions.newest_common(&peer_versions).is_none() {
-            return Err(HandshakeErrorKind::RpcVersions);
-        }
-        // The service was told whom to expect, and is not believed: the same bytes or nobody.
-        if !self.role.expects(peer) {
-            return Err(HandshakeErrorKind::UnexpectedPeer);
-        }
-        Ok(Established {
-            side: R::SIDE,
-            key,
-            frame_size: offer.max_frame_size.negotiate(result.max_frame_size),
-            context: AltsContext::from_result(result, record_protocol)
-                .map_err(HandshakeErrorKind::Context)?,
-            keep_channel_open: result.keep_channel_open,
-        })
     }
 
     fn fail(&mut self, kind: HandshakeErrorKind) -> HandshakeError {
@@ -532,21 +407,6 @@ impl<R: Role> fmt::Debug for Handshake<R> {
             .field("state", &self.state)
             .field("rounds", &self.rounds)
             .finish_non_exhaustive()
-    }
-}
-
-/// Refuses a choice of the service that is absent, or that was not among the offers.
-fn offered(
-    field: &'static str,
-    chosen: &str,
-    is_offered: impl FnOnce(&str) -> bool,
-) -> Result<(), HandshakeErrorKind> {
-    if chosen.is_empty() {
-        Err(HandshakeErrorKind::Missing(field))
-    } else if is_offered(chosen) {
-        Ok(())
-    } else {
-        Err(HandshakeErrorKind::NotOffered(field))
     }
 }
 

@@ -5,7 +5,11 @@
 #[path = "support/heap.rs"]
 mod heap;
 
+use std::time::Duration;
+
+use alts_core::aead::RustCrypto;
 use alts_core::context::AltsContext;
+use alts_core::handshake::{ClientConfig, ServerConfig};
 use alts_core::key::RecordProtocol;
 use alts_core::msg::{
     HandshakeProtocol, HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus, Identity,
@@ -13,7 +17,10 @@ use alts_core::msg::{
     StartClientHandshakeReq, StartServerHandshakeReq,
 };
 use alts_core::wire::{Message as _, Secret, SecretText};
+use alts_core::{ClientHandshake, ServerHandshake, Session};
 use heap::{counted, without_heap};
+
+const NOW: Duration = Duration::ZERO;
 
 #[test]
 fn the_counter_counts() {
@@ -115,4 +122,79 @@ fn responses_and_contexts() {
     exercise!(context: AltsContext);
     without_heap(|| context.authorize(&["account@example.com"])).unwrap();
     without_heap(|| context.authorize(&["other@example.com"])).unwrap_err();
+}
+
+/// A session of both sides: handshakes that succeed and fail, and frames in all four ways.
+#[test]
+fn handshakes_and_records() {
+    let result = || HandshakerResult {
+        application_protocol: "grpc",
+        record_protocol: "ALTSRP_GCM_AES128_REKEY",
+        key_data: Secret::new(&[7; 44]),
+        peer_identity: Some(identity()),
+        local_identity: Some(identity()),
+        peer_rpc_versions: Some(versions()),
+        ..HandshakerResult::default()
+    };
+    let answers = |result| {
+        let status = Some(HandshakerStatus { code: 0, details: "" });
+        let finished =
+            HandshakerResp { out_frames: b"hello", bytes_consumed: 0, result: None, status };
+        let mut first = vec![0; finished.encoded_len()];
+        finished.encode(&mut first).unwrap();
+        let finished = HandshakerResp { bytes_consumed: 5, result: Some(result), ..finished };
+        let mut second = vec![0; finished.encoded_len()];
+        finished.encode(&mut second).unwrap();
+        (first, second)
+    };
+    let (mut first, mut second) = answers(result());
+    let config =
+        ClientConfig { expected_service_accounts: &["account@example.com"], ..Default::default() };
+    let client = without_heap(|| {
+        let mut buffer = [0; 4096];
+        let mut client = ClientHandshake::client(&config, NOW)?;
+        client.request(&[], &mut buffer, NOW)?;
+        assert_eq!(client.response(&mut first, NOW)?.to_peer.len(), 5);
+        client.sent(NOW);
+        client.request(b"hello", &mut buffer, NOW)?;
+        assert_eq!(client.response(&mut second, NOW)?.consumed, 5);
+        client.sent(NOW);
+        client.established()
+    })
+    .unwrap();
+    let (_, mut second) = answers(result());
+    let config = ServerConfig::default();
+    let server = without_heap(|| {
+        let mut server = ServerHandshake::server(&config, NOW)?;
+        server.request(b"hello", &mut [0; 4096], NOW)?;
+        assert_eq!(server.response(&mut second, NOW)?.consumed, 5);
+        server.sent(NOW);
+        server.established()
+    })
+    .unwrap();
+
+    let (_, mut refused) = answers(HandshakerResult { record_protocol: "x", ..result() });
+    without_heap(|| {
+        let mut server = ServerHandshake::server(&config, NOW)?;
+        server.request(b"hello", &mut [0; 4096], NOW)?;
+        let _ = server.response(&mut refused, NOW)?;
+        server.sent(NOW);
+        server.want(NOW)
+    })
+    .unwrap_err();
+
+    let mut client = without_heap(|| Session::<RustCrypto>::new(client)).unwrap();
+    let mut server = without_heap(|| Session::<RustCrypto>::new(server)).unwrap();
+    let (mut wire, mut plaintext) = ([0; 256], [0; 256]);
+    // Far enough for a new key.
+    for _ in 0..(1 << 16) + 2 {
+        let _ = without_heap(|| {
+            let sealed = client.sealer.seal(b"out of place", &mut wire)?;
+            let _ = server.opener.open(&wire[..sealed.written], &mut plaintext)?;
+            let len = server.sealer.seal_in_place(&mut wire, 12)?;
+            client.opener.open_in_place(&mut wire[..len])
+        })
+        .unwrap();
+    }
+    without_heap(|| client.opener.open_in_place(&mut wire)).unwrap_err();
 }

@@ -1,0 +1,103 @@
+//! The same handshake and stream over `embedded-io`: transports whose calls wait.
+
+#[cfg(feature = "handshake")]
+mod handshake;
+
+use core::future::Future;
+use core::pin::pin;
+use core::task::{Context, Poll, Waker};
+
+use embedded_io::{ErrorType, Read, Write};
+
+#[cfg(feature = "handshake")]
+pub use handshake::{Service, handshake};
+
+use super::StreamError;
+use crate::aead::Aead;
+use crate::record::{Opener, Sealer};
+
+/// An ALTS connection over a transport whose calls wait, as [`super::Stream`].
+#[derive(Debug)]
+pub struct Stream<'b, IO, A>(super::Stream<'b, Waits<IO>, A>);
+
+impl<'b, IO, A: Aead> Stream<'b, IO, A> {
+    /// A stream over `io`, as [`super::Stream::new`].
+    #[must_use]
+    pub fn new(
+        io: IO,
+        sealer: Sealer<A>,
+        opener: Opener<A>,
+        read_buffer: &'b mut [u8],
+        filled: usize,
+        write_buffer: &'b mut [u8],
+    ) -> Self {
+        Self(super::Stream::new(Waits(io), sealer, opener, read_buffer, filled, write_buffer))
+    }
+
+    /// The transport.
+    pub const fn get_ref(&self) -> &IO {
+        &self.0.get_ref().0
+    }
+
+    /// The transport, back. Bytes that were received and not read, or sealed and not flushed, are
+    /// lost.
+    pub fn into_inner(self) -> IO {
+        self.0.into_inner().0
+    }
+}
+
+impl<IO: ErrorType, A> ErrorType for Stream<'_, IO, A> {
+    type Error = StreamError<IO::Error>;
+}
+
+impl<IO: Read, A: Aead> Read for Stream<'_, IO, A> {
+    fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        now_or_never(embedded_io_async::Read::read(&mut self.0, buf))
+            .unwrap_or(Err(StreamError::Stalled))
+    }
+}
+
+impl<IO: Write, A: Aead> Write for Stream<'_, IO, A> {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Self::Error> {
+        now_or_never(embedded_io_async::Write::write(&mut self.0, buf))
+            .unwrap_or(Err(StreamError::Stalled))
+    }
+
+    fn flush(&mut self) -> Result<(), Self::Error> {
+        now_or_never(embedded_io_async::Write::flush(&mut self.0))
+            .unwrap_or(Err(StreamError::Stalled))
+    }
+}
+
+/// A transport or service whose calls wait, under the traits of those that return a future: the
+/// future is ready when it is first polled.
+#[derive(Debug)]
+struct Waits<T>(T);
+
+impl<IO: ErrorType> ErrorType for Waits<IO> {
+    type Error = IO::Error;
+}
+
+impl<IO: Read> embedded_io_async::Read for Waits<IO> {
+    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
+        self.0.read(buf)
+    }
+}
+
+impl<IO: Write> embedded_io_async::Write for Waits<IO> {
+    async fn write(&mut self, buf: &[u8]) -> Result<usize, Self::Error> {
+        self.0.write(buf)
+    }
+
+    async fn flush(&mut self) -> Result<(), Self::Error> {
+        self.0.flush()
+    }
+}
+
+/// The output of a future that is made of [`Waits`] alone, and so never pending.
+fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}

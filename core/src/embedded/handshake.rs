@@ -1,0 +1,124 @@
+//! The handshake over a transport and a service.
+
+use core::fmt;
+use core::time::Duration;
+
+use embedded_io_async::{Read, Write};
+use zeroize::Zeroize;
+
+use super::discard;
+use crate::handshake::{Established, Handshake, HandshakeError, HandshakeErrorKind, Role, Want};
+
+/// A handshaker service within reach: one `DoHandshake` call, a request and its response at a time.
+#[expect(async_fn_in_trait, reason = "whether its futures are Send is for the caller's executor")]
+pub trait Service {
+    /// Why the service cannot be reached.
+    type Error;
+
+    /// Sends one serialized `HandshakerReq`, and puts the serialized `HandshakerResp` at the front
+    /// of `response`; says how long it is.
+    async fn exchange(&mut self, request: &[u8], response: &mut [u8])
+    -> Result<usize, Self::Error>;
+}
+
+/// The buffers of one handshake.
+#[derive(Debug)]
+pub struct Buffers<'b> {
+    /// What came from the peer and was not consumed: 4 KiB and more.
+    pub from_peer: &'b mut [u8],
+    /// A request: as large as `from_peer`, and
+    /// [`REQUEST_OVERHEAD`](crate::handshake::REQUEST_OVERHEAD) more. Wiped after use.
+    pub request: &'b mut [u8],
+    /// A response, as long as the service makes them.
+    pub response: &'b mut [u8],
+}
+
+/// Runs a handshake to its end: `io` leads to the peer, `now` is a clock that never goes back.
+///
+/// Returns what was established, and how many bytes of the record layer stand at the front of
+/// `buffers.from_peer` already: give those to [`Stream::new`](super::Stream::new).
+///
+/// Nothing here interrupts a transport that waits: race the future against a timer that ends at
+/// [`Handshake::deadline`].
+///
+/// # Errors
+/// [`HandshakeFailure`]; bytes that the service had for the peer were sent first.
+pub async fn handshake<R: Role, IO: Read + Write, S: Service>(
+    mut machine: Handshake<R>,
+    io: &mut IO,
+    service: &mut S,
+    buffers: Buffers<'_>,
+    mut now: impl FnMut() -> Duration,
+) -> Result<(Established, usize), HandshakeFailure<IO::Error, S::Error>> {
+    let Buffers { from_peer, request, response } = buffers;
+    let mut filled = 0;
+    loop {
+        match machine.want(now())? {
+            Want::Established => return Ok((machine.established()?, filled)),
+            Want::PeerBytes => {
+                let room = from_peer.get_mut(filled..).unwrap_or_default();
+                if room.is_empty() {
+                    return Err(HandshakeFailure::BufferTooSmall);
+                }
+                let read = io.read(room).await.map_err(HandshakeFailure::Peer)?;
+                if read == 0 {
+                    return Err(machine.peer_closed().into());
+                }
+                filled = filled.saturating_add(read);
+            }
+            Want::Request | Want::Response | Want::Send => {}
+        }
+        let waiting = from_peer.get(..filled).unwrap_or_default();
+        let len = machine.request(waiting, request, now())?;
+        let question = request.get(..len).unwrap_or_default();
+        let answered = service.exchange(question, response).await;
+        request.zeroize();
+        let len = answered.map_err(HandshakeFailure::Service)?;
+        let answer = response.get_mut(..len).ok_or(HandshakeFailure::BufferTooSmall)?;
+        let done = machine.response(answer, now())?;
+        if let Some(out_frames) = answer.get(done.to_peer).filter(|bytes| !bytes.is_empty()) {
+            io.write_all(out_frames).await.map_err(HandshakeFailure::Peer)?;
+            io.flush().await.map_err(HandshakeFailure::Peer)?;
+            machine.sent(now());
+        }
+        discard(from_peer, &mut filled, done.consumed);
+    }
+}
+
+/// Why a handshake over a transport failed.
+#[derive(Debug)]
+pub enum HandshakeFailure<P, S> {
+    /// The transport to the peer failed.
+    Peer(P),
+    /// The handshaker service cannot be reached.
+    Service(S),
+    /// The handshake itself failed.
+    Handshake(HandshakeError),
+    /// One of the [`Buffers`] is too small for what the peer or the service says.
+    BufferTooSmall,
+    /// A transport of blocking calls did not block.
+    Stalled,
+}
+
+impl<P, S> From<HandshakeError> for HandshakeFailure<P, S> {
+    fn from(error: HandshakeError) -> Self {
+        match error.kind() {
+            HandshakeErrorKind::BufferTooSmall { .. } => Self::BufferTooSmall,
+            _ => Self::Handshake(error),
+        }
+    }
+}
+
+impl<P: fmt::Debug, S: fmt::Debug> fmt::Display for HandshakeFailure<P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Peer(error) => write!(f, "transport to the peer: {error:?}"),
+            Self::Service(error) => write!(f, "handshaker service out of reach: {error:?}"),
+            Self::Handshake(error) => error.fmt(f),
+            Self::BufferTooSmall => f.write_str("local: a handshake buffer is too small"),
+            Self::Stalled => f.write_str("local: a blocking transport did not block"),
+        }
+    }
+}
+
+impl<P: fmt::Debug, S: fmt::Debug> core::error::Error for HandshakeFailure<P, S> {}
