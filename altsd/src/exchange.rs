@@ -5,13 +5,16 @@
 //! - TLS 1.3 alone (RFC 8446). No session resumption, no tickets, no early data: every handshake
 //!   proves possession of both private keys anew, and nothing that was recorded can be replayed.
 //! - Key exchange: X25519MLKEM768 first, then X25519. The client sends shares for both at once, so
-//!   a HelloRetryRequest never comes, and one that comes is refused.
+//!   a `HelloRetryRequest` never comes, and one that comes is refused.
 //! - Cipher suites: AES-256-GCM with SHA-384, AES-128-GCM with SHA-256, ChaCha20-Poly1305.
 //! - Both sides present certificates. Each verifies the chain up to its own trust roots, the time
 //!   of validity and the purpose (`serverAuth` for the server's certificate, `clientAuth` for the
 //!   client's; a certificate without extended key usage serves for both). There is no name to
 //!   verify against: whom a certificate is for is read from it
 //!   ([`identity`](crate::identity)) and judged by the client of the service.
+//! - The legacy version of records is 0x0301 in `ClientInit` and 0x0303 elsewhere. TLS ignores it
+//!   and does not protect it; here it is checked, so that no bit of a handshake can be changed
+//!   without one of the two sides refusing it.
 //! - No server name indication: nothing in the clear says who talks to whom.
 //! - Application-layer protocol: [`PROTOCOL`], required on both sides. Without it, an attacker
 //!   could lead a client's handshake to a server of another protocol that has a certificate of the
@@ -49,6 +52,8 @@
 //! `Exporter` is TLS-Exporter of RFC 8446 § 7.5. The confirmations are compared by the other side,
 //! so that each knows, before it reports success, that the other has the same context and keys.
 
+mod config;
+
 use core::fmt;
 use std::{
     io::{self, Read as _, Write as _},
@@ -56,27 +61,14 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, Connection, DigitallySignedStruct,
-    Error as TlsError, NamedGroup, RootCertStore, ServerConfig, ServerConnection, SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
-    sign::SingleCertAndKey,
-    time_provider::TimeProvider,
-    version::TLS13,
+    CertificateError, ClientConnection, Connection, Error as TlsError, NamedGroup,
+    ServerConnection, crypto::SupportedKxGroup, pki_types::ServerName,
 };
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-use crate::{
-    failure::{Code, Failure, Fault, Reason},
-    identity::{Identity, TrustRoots},
-};
+pub use self::config::ExchangeConfig;
+use crate::failure::{Code, Failure, Fault, Reason};
 
 /// The protocol that both sides name in TLS's ALPN extension.
 pub const PROTOCOL: &[u8] = b"altsd/1";
@@ -135,142 +127,16 @@ impl Context {
     }
 }
 
-/// TLS as both sides of this service use it, for one identity and set of trust roots.
-#[derive(Clone)]
-pub struct ExchangeConfig {
-    client: Arc<ClientConfig>,
-    server: Arc<ServerConfig>,
-}
-
-impl fmt::Debug for ExchangeConfig {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ExchangeConfig").finish_non_exhaustive()
-    }
-}
-
-impl ExchangeConfig {
-    /// Prepares both roles. `time` is asked for the time of day to judge certificates by.
-    ///
-    /// # Errors
-    ///
-    /// When rustls refuses the combination.
-    pub fn new(
-        identity: &Identity,
-        roots: &TrustRoots,
-        time: &Arc<dyn TimeProvider>,
-    ) -> Result<Self, Failure> {
-        let provider = Arc::new(provider());
-        let refused = |error: &dyn fmt::Display| {
-            Failure::internal(format!("TLS cannot be configured: {error}"))
-        };
-        let credentials = Arc::new(SingleCertAndKey::from(identity.certified_key()));
-
-        let verifier = Arc::new(AnyServer {
-            roots: roots.store(),
-            algorithms: provider.signature_verification_algorithms,
-        });
-        let mut client =
-            ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
-                .with_protocol_versions(&[&TLS13])
-                .map_err(|error| refused(&error))?
-                .dangerous()
-                .with_custom_certificate_verifier(verifier)
-                .with_client_cert_resolver(Arc::clone(&credentials) as _);
-        client.alpn_protocols = vec![PROTOCOL.to_vec()];
-        client.enable_early_data = false;
-        client.enable_sni = false;
-        client.resumption = Resumption::disabled();
-
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots.store(), Arc::clone(&provider))
-                // The names of the roots are nobody else's business, and clients have no choice.
-                .clear_root_hint_subjects()
-                .build()
-                .map_err(|error| refused(&error))?;
-        let mut server = ServerConfig::builder_with_details(provider, Arc::clone(time))
-            .with_protocol_versions(&[&TLS13])
-            .map_err(|error| refused(&error))?
-            .with_client_cert_verifier(verifier)
-            .with_cert_resolver(credentials);
-        server.alpn_protocols = vec![PROTOCOL.to_vec()];
-        server.max_early_data_size = 0;
-        server.send_tls13_tickets = 0;
-        server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
-    }
-}
-
-/// The provider with what is in use named explicitly: a default that changes with a version of
-/// rustls, or with a feature that another crate switches on, must not change the protocol.
-fn provider() -> CryptoProvider {
-    CryptoProvider {
-        cipher_suites: vec![
-            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
-            aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
-            aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
-        ],
-        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],
-        ..aws_lc_rs::default_provider()
-    }
-}
-
-/// Verifies a server's certificate in all but its name.
-///
-/// A handshaker has no host name to compare: who the server is comes from the certificate, and
-/// whether that is who was wanted is decided by `target_identities` and by the caller.
-#[derive(Debug)]
-struct AnyServer {
-    roots: Arc<RootCertStore>,
-    algorithms: WebPkiSupportedAlgorithms,
-}
-
-impl ServerCertVerifier for AnyServer {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        _server_name: &ServerName<'_>,
-        _ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, TlsError> {
-        let certificate = ParsedCertificate::try_from(end_entity)?;
-        verify_server_cert_signed_by_trust_anchor(
-            &certificate,
-            &self.roots,
-            intermediates,
-            now,
-            self.algorithms.all,
-        )?;
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        Err(TlsError::General("TLS 1.2 is not spoken here".to_owned()))
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, TlsError> {
-        verify_tls13_signature(message, certificate, signature, &self.algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.algorithms.supported_schemes()
-    }
-}
-
 /// One TLS connection that lives in memory for the time of a handshake.
 pub struct Exchange {
     connection: Connection,
+    /// The legacy version that the next message's records have.
+    record_version: [u8; 2],
 }
+
+/// The legacy version of the records of a first `ClientHello`, and that of all others.
+const FIRST_VERSION: [u8; 2] = [3, 1];
+const LATER_VERSION: [u8; 2] = [3, 3];
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -290,7 +156,7 @@ impl Exchange {
             Failure::internal(format!("the placeholder for a server name: {error}"))
         })?;
         ClientConnection::new(Arc::clone(&config.client), nobody)
-            .map(|connection| Self { connection: connection.into() })
+            .map(|connection| Self { connection: connection.into(), record_version: LATER_VERSION })
             .map_err(|error| judge(&error))
     }
 
@@ -301,7 +167,7 @@ impl Exchange {
     /// When rustls fails.
     pub fn server(config: &ExchangeConfig) -> Result<Self, Failure> {
         ServerConnection::new(Arc::clone(&config.server))
-            .map(|connection| Self { connection: connection.into() })
+            .map(|connection| Self { connection: connection.into(), record_version: FIRST_VERSION })
             .map_err(|error| judge(&error))
     }
 
@@ -313,7 +179,8 @@ impl Exchange {
     /// When TLS refuses anything in it, or the body is not whole records. The exchange is over
     /// then.
     pub fn receive(&mut self, records: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        whole_records(records)?;
+        whole_records(records, self.record_version)?;
+        self.record_version = LATER_VERSION;
         let mut plaintext = Zeroizing::new(Vec::new());
         let mut rest = records;
         while !rest.is_empty() {
@@ -372,7 +239,7 @@ impl Exchange {
     /// The key exchange that was agreed on, once it was.
     #[must_use]
     pub fn key_exchange_group(&self) -> Option<NamedGroup> {
-        self.connection.negotiated_key_exchange_group().map(|group| group.name())
+        self.connection.negotiated_key_exchange_group().map(SupportedKxGroup::name)
     }
 
     /// Takes key material for one purpose.
@@ -401,10 +268,11 @@ impl Exchange {
 ///
 /// rustls would keep the start of a record for later. Then one message could hide bytes that take
 /// effect with the next, and where a message ends would no longer be where the exchange stands.
-fn whole_records(mut bytes: &[u8]) -> Result<(), Failure> {
+fn whole_records(mut bytes: &[u8], version: [u8; 2]) -> Result<(), Failure> {
     while !bytes.is_empty() {
         bytes = bytes
             .split_first_chunk::<5>()
+            .filter(|([_kind, major, minor, ..], _)| [*major, *minor] == version)
             .and_then(|([_kind, _major, _minor, high, low], rest)| {
                 let (_record, rest) =
                     rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
@@ -482,14 +350,19 @@ fn judge(error: &TlsError) -> Failure {
 mod tests {
     use super::*;
 
+    fn whole(bytes: &[u8]) -> Result<(), Failure> {
+        whole_records(bytes, LATER_VERSION)
+    }
+
     #[test]
     fn records_have_to_be_whole() {
-        assert!(whole_records(&[]).is_ok());
-        assert!(whole_records(&[22, 3, 3, 0, 1, 9]).is_ok());
-        assert!(whole_records(&[22, 3, 3, 0, 1, 9, 23, 3, 3, 0, 0]).is_ok());
-        assert!(whole_records(&[22, 3, 3, 0, 2, 9]).is_err());
-        assert!(whole_records(&[22, 3, 3, 0]).is_err());
-        assert!(whole_records(&[22, 3, 3, 0, 1, 9, 23]).is_err());
+        assert!(whole(&[]).is_ok());
+        assert!(whole(&[22, 3, 3, 0, 1, 9]).is_ok());
+        assert!(whole(&[22, 3, 3, 0, 1, 9, 23, 3, 3, 0, 0]).is_ok());
+        assert!(whole(&[22, 3, 3, 0, 2, 9]).is_err());
+        assert!(whole(&[22, 3, 1, 0, 1, 9]).is_err());
+        assert!(whole(&[22, 3, 3, 0]).is_err());
+        assert!(whole(&[22, 3, 3, 0, 1, 9, 23]).is_err());
     }
 
     #[test]
@@ -499,14 +372,5 @@ mod tests {
         assert_ne!(context, Context::new(b"b", b"a", b"c", b"d"));
         assert_ne!(Context::new(b"ab", b"", b"", b""), Context::new(b"a", b"b", b"", b""));
         assert_ne!(Context::new(b"", b"", b"", b""), Context::new(b"", b"", b"", b"x"));
-    }
-
-    #[test]
-    fn key_exchange_groups_and_suites_are_pinned() {
-        let provider = provider();
-        let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
-        assert_eq!(groups, [NamedGroup::X25519MLKEM768, NamedGroup::X25519]);
-        assert!(provider.cipher_suites.iter().all(|suite| suite.tls13().is_some()));
-        assert_eq!(provider.cipher_suites.len(), 3);
     }
 }

@@ -11,9 +11,9 @@
 //!
 //! | type   | name              | sender | body |
 //! |--------|-------------------|--------|------|
-//! | 0x0101 | `ClientInit`       | client | TLS records: ClientHello |
-//! | 0x0102 | `ServerInit`       | server | TLS records: ServerHello … CertificateRequest … Finished |
-//! | 0x0103 | `ClientParameters` | client | TLS records: Certificate, CertificateVerify, Finished, application data |
+//! | 0x0101 | `ClientInit`       | client | TLS records: `ClientHello` |
+//! | 0x0102 | `ServerInit`       | server | TLS records: `ServerHello` … Finished |
+//! | 0x0103 | `ClientParameters` | client | TLS records: Certificate, `CertificateVerify`, Finished, application data |
 //! | 0x0104 | `ServerParameters` | server | TLS records: application data |
 //! | 0x0105 | `ClientFinished`   | client | TLS records: application data |
 //! | 0x01FF | `Alert`            | either | reason: u32, little-endian; up to 60 more bytes, to be ignored |
@@ -51,9 +51,9 @@ const ALERT_BODY: core::ops::RangeInclusive<usize> = 4..=64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum MessageType {
-    /// The client's first message: ClientHello.
+    /// The client's first message: `ClientHello`.
     ClientInit = 0x0101,
-    /// The server's first message: ServerHello to Finished.
+    /// The server's first message: `ServerHello` to Finished.
     ServerInit = 0x0102,
     /// The client's certificate, Finished and parameters.
     ClientParameters = 0x0103,

@@ -12,73 +12,69 @@
 //! The wire format between two such services is documented where it is made, so that it can be
 //! implemented a second time: [`framing`] (messages), [`exchange`] (TLS and exports),
 //! [`negotiation`] (parameters), [`identity`] (names in certificates), [`Reason`] (alerts).
-#![cfg_attr(
-    feature = "dev",
-    doc = "
-# Example
-
-Two handshakers of a throw-away authority, and a handshake in memory:
-
-```
-use core::time::Duration;
-
-use alts_core::{
-    msg::{
-        HandshakeProtocol, HandshakerReq, NextHandshakeMessageReq, Request,
-        ServerHandshakeParameters, StartClientHandshakeReq, StartServerHandshakeReq,
-    },
-};
-use altsd::{Reply, dev::Authority};
-
-let authority = Authority::new()?;
-let now = Duration::ZERO;
-let mut client = authority.handshaker(\"client@dev.test\")?.begin(now);
-let mut server = authority.handshaker(\"server@dev.test\")?.begin(now);
-
-let list = |name| core::iter::once(name).collect();
-let client_start = Request::ClientStart(StartClientHandshakeReq {
-    handshake_security_protocol: HandshakeProtocol::ALTS,
-    application_protocols: list(\"grpc\"),
-    record_protocols: list(\"ALTSRP_GCM_AES128_REKEY\"),
-    ..Default::default()
-});
-let server_start = Request::ServerStart(StartServerHandshakeReq {
-    application_protocols: list(\"grpc\"),
-    handshake_parameters: [(
-        HandshakeProtocol::ALTS,
-        ServerHandshakeParameters {
-            record_protocols: list(\"ALTSRP_GCM_AES128_REKEY\"),
-            ..Default::default()
-        },
-    )]
-    .into_iter()
-    .collect(),
-    ..Default::default()
-});
-let request = |request| HandshakerReq { request: Some(request) };
-let next = |reply: &Reply| reply.out_frames().to_vec();
-
-let mut to_server = next(&client.handle_message(&request(client_start), now));
-server.handle_message(&request(server_start), now);
-while !server.is_finished() {
-    let bytes = NextHandshakeMessageReq { in_bytes: &to_server, network_latency_ms: 0 };
-    let to_client = next(&server.handle_message(&request(Request::Next(bytes)), now));
-    if to_client.is_empty() {
-        break;
-    }
-    let bytes = NextHandshakeMessageReq { in_bytes: &to_client, network_latency_ms: 0 };
-    to_server = next(&client.handle_message(&request(Request::Next(bytes)), now));
-}
-let (Some(Ok(client)), Some(Ok(server))) = (client.result(), server.result()) else {
-    return Err(\"the handshake failed\".into());
-};
-assert_eq!(client.peer_account(), \"server@dev.test\");
-assert_eq!(server.peer_account(), \"client@dev.test\");
-assert_eq!(client.key_data(), server.key_data());
-# Ok::<(), Box<dyn std::error::Error>>(())
-```
-"
-)]
+//!
+//! # Example
+//!
+//! Two handshakers of a throw-away authority, and a handshake in memory:
+//!
+//! ```
+//! # #[cfg(not(feature = "dev"))]
+//! # fn main() {}
+//! # #[cfg(feature = "dev")]
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! use core::time::Duration;
+//!
+//! use alts_core::msg::{
+//!     HandshakeProtocol, HandshakerReq, NextHandshakeMessageReq, Request,
+//!     ServerHandshakeParameters, StartClientHandshakeReq, StartServerHandshakeReq,
+//! };
+//! use altsd::{Call, dev::Authority};
+//!
+//! /// Gives a request to the service; returns the bytes for the peer.
+//! fn ask(call: &mut Call, request: Request<'_>) -> Vec<u8> {
+//!     let request = HandshakerReq { request: Some(request) };
+//!     call.handle_message(&request, Duration::ZERO).out_frames().to_vec()
+//! }
+//! fn next(in_bytes: &[u8]) -> Request<'_> {
+//!     Request::Next(NextHandshakeMessageReq { in_bytes, network_latency_ms: 0 })
+//! }
+//!
+//! let authority = Authority::new()?;
+//! let mut client = authority.handshaker("client@dev.test")?.begin(Duration::ZERO);
+//! let mut server = authority.handshaker("server@dev.test")?.begin(Duration::ZERO);
+//!
+//! let client_start = StartClientHandshakeReq {
+//!     handshake_security_protocol: HandshakeProtocol::ALTS,
+//!     application_protocols: ["grpc"].into_iter().collect(),
+//!     record_protocols: ["ALTSRP_GCM_AES128_REKEY"].into_iter().collect(),
+//!     ..Default::default()
+//! };
+//! let parameters = ServerHandshakeParameters {
+//!     record_protocols: ["ALTSRP_GCM_AES128_REKEY"].into_iter().collect(),
+//!     ..Default::default()
+//! };
+//! let server_start = StartServerHandshakeReq {
+//!     application_protocols: ["grpc"].into_iter().collect(),
+//!     handshake_parameters: [(HandshakeProtocol::ALTS, parameters)].into_iter().collect(),
+//!     ..Default::default()
+//! };
+//!
+//! let mut to_server = ask(&mut client, Request::ClientStart(client_start));
+//! ask(&mut server, Request::ServerStart(server_start));
+//! while !server.is_finished() {
+//!     let to_client = ask(&mut server, next(&to_server));
+//!     to_server = ask(&mut client, next(&to_client));
+//! }
+//!
+//! let (Some(Ok(client)), Some(Ok(server))) = (client.result(), server.result()) else {
+//!     return Err("the handshake failed".into());
+//! };
+//! assert_eq!(client.peer_account(), "server@dev.test");
+//! assert_eq!(server.peer_account(), "client@dev.test");
+//! assert_eq!(client.key_data(), server.key_data());
+//! # Ok(())
+//! # }
+//! ```
 #![forbid(unsafe_code)]
 
 #[cfg(feature = "dev")]
@@ -89,11 +85,15 @@ mod failure;
 pub mod framing;
 #[cfg(feature = "grpc")]
 pub mod grpc;
+mod handshaker;
 pub mod identity;
 pub mod negotiation;
+mod reply;
 mod service;
 
 pub use dialogue::Outcome;
 pub use failure::{Code, Failure, Fault, Reason};
+pub use handshaker::{Builder, Handshaker};
+pub use reply::Reply;
 pub use rustls::time_provider::TimeProvider;
-pub use service::{Builder, Call, Handshaker, Limits, Reply};
+pub use service::{Call, Limits};

@@ -38,23 +38,21 @@ use std::sync::Arc;
 
 use alts_core::{
     msg::{
-        HandshakeProtocol, HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus,
-        Identity as IdentityMessage, IdentityKind, NegotiatedTransportProtocol, Request,
+        HandshakeProtocol, HandshakerReq, Identity as IdentityMessage, IdentityKind, Request,
         RpcProtocolVersions, StartClientHandshakeReq, StartServerHandshakeReq,
         TransportProtocolPreferences,
     },
-    wire::{Message as _, Secret},
+    wire::Message as _,
 };
-use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
-use zeroize::Zeroizing;
 
 use crate::{
     dialogue::{Dialogue, Outcome, Progress, Start},
     exchange::ExchangeConfig,
     failure::{Code, Failure, Fault, Reason},
     framing::{MAX_MESSAGE, Message},
-    identity::{Identity, Subject, TrustRoots},
+    identity::Identity,
     negotiation::{DEFAULT_RPC_VERSIONS, Offer},
+    reply::Reply,
 };
 
 /// What one handshake may take.
@@ -83,146 +81,12 @@ impl Default for Limits {
     }
 }
 
-/// A handshaker in the making.
 #[derive(Debug)]
-pub struct Builder {
-    identity: Identity,
-    roots: TrustRoots,
-    limits: Limits,
-    time: Arc<dyn TimeProvider>,
-    accept_machines: bool,
-}
-
-impl Builder {
-    /// Sets the limits of each handshake.
-    #[must_use]
-    pub const fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    /// Sets the clock by which certificates are judged; the system's unless told otherwise.
-    #[must_use]
-    pub fn time(mut self, time: Arc<dyn TimeProvider>) -> Self {
-        self.time = time;
-        self
-    }
-
-    /// Whether peers with a machine's certificate may claim the accounts `user@machine`; off
-    /// unless told otherwise.
-    ///
-    /// Then the trust roots must issue certificates with a dNSName only to machines whose
-    /// handshaker service is to be trusted with all accounts on that machine.
-    #[must_use]
-    pub const fn accept_machines(mut self, accept: bool) -> Self {
-        self.accept_machines = accept;
-        self
-    }
-
-    /// The handshaker.
-    ///
-    /// # Errors
-    ///
-    /// When TLS cannot be configured with this identity and these roots.
-    pub fn build(self) -> Result<Handshaker, Failure> {
-        let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
-        let Self { identity, limits, accept_machines, .. } = self;
-        Ok(Handshaker { shared: Arc::new(Shared { exchange, identity, limits, accept_machines }) })
-    }
-}
-
-#[derive(Debug)]
-struct Shared {
-    exchange: ExchangeConfig,
-    identity: Identity,
-    limits: Limits,
-    accept_machines: bool,
-}
-
-/// One identity, the authorities it believes, and limits: what the handshakes of a service share.
-#[derive(Clone, Debug)]
-pub struct Handshaker {
-    shared: Arc<Shared>,
-}
-
-impl Handshaker {
-    /// Starts from an identity and trust roots.
-    #[must_use]
-    pub fn builder(identity: Identity, roots: TrustRoots) -> Builder {
-        Builder {
-            identity,
-            roots,
-            limits: Limits::default(),
-            time: Arc::new(DefaultTimeProvider),
-            accept_machines: false,
-        }
-    }
-
-    /// Whom this handshaker's certificate is for.
-    #[must_use]
-    pub fn subject(&self) -> &Subject {
-        self.shared.identity.subject()
-    }
-
-    /// When this handshaker's certificate expires: time since the UNIX epoch.
-    #[must_use]
-    pub fn expires(&self) -> Duration {
-        self.shared.identity.expires()
-    }
-
-    /// The limits of each handshake.
-    #[must_use]
-    pub fn limits(&self) -> Limits {
-        self.shared.limits
-    }
-
-    /// Begins a call whose caller may use the certificate's own account, and no other.
-    ///
-    /// With a machine's certificate, which has no account of its own, the start message will be
-    /// refused: see [`begin_for`](Self::begin_for).
-    #[must_use]
-    pub fn begin(&self, now: Duration) -> Call {
-        let own = self.subject().default_account();
-        self.call(own.into_iter().map(ToOwned::to_owned).collect(), now)
-    }
-
-    /// Begins a call whose caller may use these accounts: the first unless it asks for another
-    /// with `local_identity`. An empty list means a caller that may use none.
-    ///
-    /// # Errors
-    ///
-    /// When the certificate does not vouch for one of them: the peer would refuse it.
-    pub fn begin_for<S: Into<String>>(
-        &self,
-        accounts: impl IntoIterator<Item = S>,
-        now: Duration,
-    ) -> Result<Call, Failure> {
-        let accounts: Vec<String> = accounts.into_iter().map(Into::into).collect();
-        if let Some(account) = accounts.iter().find(|account| !self.subject().vouches_for(account))
-        {
-            return Err(Failure::new(
-                Code::Internal,
-                Fault::Service,
-                Reason::Local,
-                format!(
-                    "the policy gives the caller the account {account}, for which this service's \
-                     certificate, which is for {}, does not vouch",
-                    self.subject()
-                ),
-            ));
-        }
-        Ok(self.call(accounts, now))
-    }
-
-    fn call(&self, accounts: Vec<String>, now: Duration) -> Call {
-        Call {
-            shared: Arc::clone(&self.shared),
-            accounts,
-            deadline: now.saturating_add(self.shared.limits.deadline),
-            empty_requests: 0,
-            stage: Stage::Idle,
-        }
-    }
+pub(crate) struct Shared {
+    pub(crate) exchange: ExchangeConfig,
+    pub(crate) identity: Identity,
+    pub(crate) limits: Limits,
+    pub(crate) accept_machines: bool,
 }
 
 /// One `DoHandshake` stream.
@@ -253,6 +117,11 @@ impl fmt::Debug for Call {
 }
 
 impl Call {
+    pub(crate) fn new(shared: Arc<Shared>, accounts: Vec<String>, now: Duration) -> Self {
+        let deadline = now.saturating_add(shared.limits.deadline);
+        Self { shared, accounts, deadline, empty_requests: 0, stage: Stage::Idle }
+    }
+
     /// Answers one serialized `HandshakerReq`.
     ///
     /// A finished call answers too, with an error; its result stays what it was.
@@ -309,12 +178,12 @@ impl Call {
                 "the call has to begin with client_start or server_start, not with next",
             )),
             (Some(Request::ClientStart(_) | Request::ServerStart(_)), _) => {
-                self.fail_and_tell(Failure::caller(
+                self.fail(Failure::caller(
                     Code::FailedPrecondition,
                     "a second start message came: every handshake is a call of its own",
                 ))
             }
-            (None, _) => self.fail_and_tell(Failure::caller(
+            (None, _) => self.fail(Failure::caller(
                 Code::InvalidArgument,
                 "the request has none of client_start, server_start and next",
             )),
@@ -508,86 +377,6 @@ impl Call {
     }
 }
 
-/// The answer to one request.
-#[derive(Debug, Default)]
-pub struct Reply {
-    out_frames: Vec<u8>,
-    bytes_consumed: u32,
-    outcome: Option<Arc<Outcome>>,
-    failure: Option<Failure>,
-}
-
-impl Reply {
-    /// Bytes for the peer: to be sent even with a failure.
-    #[must_use]
-    pub fn out_frames(&self) -> &[u8] {
-        &self.out_frames
-    }
-
-    /// How many of the request's `in_bytes` belong to the handshake.
-    #[must_use]
-    pub const fn bytes_consumed(&self) -> u32 {
-        self.bytes_consumed
-    }
-
-    /// The result, in the last reply of a handshake that succeeded.
-    #[must_use]
-    pub fn outcome(&self) -> Option<&Outcome> {
-        self.outcome.as_deref()
-    }
-
-    /// The failure, in the last reply of one that did not.
-    #[must_use]
-    pub const fn failure(&self) -> Option<&Failure> {
-        self.failure.as_ref()
-    }
-
-    /// The `HandshakerResp`.
-    #[must_use]
-    pub fn message(&self) -> HandshakerResp<'_> {
-        let status = match &self.failure {
-            None => HandshakerStatus::default(),
-            Some(failure) => {
-                HandshakerStatus { code: failure.code().number(), details: failure.details() }
-            }
-        };
-        HandshakerResp {
-            out_frames: &self.out_frames,
-            bytes_consumed: self.bytes_consumed,
-            result: self.outcome.as_deref().map(result),
-            // Set in every response: C core takes its absence for a failure.
-            status: Some(status),
-        }
-    }
-
-    /// The serialized `HandshakerResp`; it may contain keys.
-    #[must_use]
-    pub fn encode(&self) -> Zeroizing<Vec<u8>> {
-        let message = self.message();
-        let mut bytes = Zeroizing::new(vec![0; message.encoded_len()]);
-        // The buffer has the length that the message asked for, so there is no error to meet.
-        let written = message.encode(&mut bytes).unwrap_or_default();
-        bytes.truncate(written);
-        bytes
-    }
-}
-
-fn result(outcome: &Outcome) -> HandshakerResult<'_> {
-    HandshakerResult {
-        application_protocol: outcome.application_protocol(),
-        record_protocol: outcome.record_protocol().name(),
-        key_data: Secret::new(outcome.key_data()),
-        peer_identity: Some(IdentityMessage::from_service_account(outcome.peer_account())),
-        local_identity: Some(IdentityMessage::from_service_account(outcome.local_account())),
-        keep_channel_open: false,
-        peer_rpc_versions: Some(outcome.peer_rpc_versions()),
-        max_frame_size: outcome.peer_max_frame_size(),
-        transport_protocol: outcome
-            .transport_protocol()
-            .map(|name| NegotiatedTransportProtocol { transport_protocol: name }),
-    }
-}
-
 fn offer(
     application_protocols: &[&str],
     record_protocols: &[&str],
@@ -614,7 +403,7 @@ fn offer(
 fn target_accounts(identities: &[IdentityMessage<'_>]) -> Result<Vec<String>, Failure> {
     let accounts: Vec<String> = identities
         .iter()
-        .filter_map(|identity| identity.service_account())
+        .filter_map(IdentityMessage::service_account)
         .filter(|account| !account.is_empty())
         .map(ToOwned::to_owned)
         .collect();

@@ -1,0 +1,173 @@
+//! TLS as both roles use it: versions, suites, groups and verifiers, all named explicitly.
+
+use core::fmt;
+use std::sync::Arc;
+
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, ServerConfig,
+    SignatureScheme,
+    client::{
+        Resumption,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+        verify_server_cert_signed_by_trust_anchor,
+    },
+    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
+    pki_types::{CertificateDer, ServerName, UnixTime},
+    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
+    sign::SingleCertAndKey,
+    time_provider::TimeProvider,
+    version::TLS13,
+};
+
+use super::PROTOCOL;
+use crate::{
+    failure::Failure,
+    identity::{Identity, TrustRoots},
+};
+
+/// TLS as both sides of this service use it, for one identity and set of trust roots.
+#[derive(Clone)]
+pub struct ExchangeConfig {
+    pub(super) client: Arc<ClientConfig>,
+    pub(super) server: Arc<ServerConfig>,
+}
+
+impl fmt::Debug for ExchangeConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ExchangeConfig").finish_non_exhaustive()
+    }
+}
+
+impl ExchangeConfig {
+    /// Prepares both roles. `time` is asked for the time of day to judge certificates by.
+    ///
+    /// # Errors
+    ///
+    /// When rustls refuses the combination.
+    pub fn new(
+        identity: &Identity,
+        roots: &TrustRoots,
+        time: &Arc<dyn TimeProvider>,
+    ) -> Result<Self, Failure> {
+        let provider = Arc::new(provider());
+        let refused = |error: &dyn fmt::Display| {
+            Failure::internal(format!("TLS cannot be configured: {error}"))
+        };
+        let credentials = Arc::new(SingleCertAndKey::from(identity.certified_key()));
+
+        let verifier = Arc::new(AnyServer {
+            roots: roots.store(),
+            algorithms: provider.signature_verification_algorithms,
+        });
+        let mut client =
+            ClientConfig::builder_with_details(Arc::clone(&provider), Arc::clone(time))
+                .with_protocol_versions(&[&TLS13])
+                .map_err(|error| refused(&error))?
+                .dangerous()
+                .with_custom_certificate_verifier(verifier)
+                .with_client_cert_resolver(Arc::clone(&credentials) as _);
+        client.alpn_protocols = vec![PROTOCOL.to_vec()];
+        client.enable_early_data = false;
+        client.enable_sni = false;
+        client.resumption = Resumption::disabled();
+
+        let verifier =
+            WebPkiClientVerifier::builder_with_provider(roots.store(), Arc::clone(&provider))
+                // The names of the roots are nobody else's business, and clients have no choice.
+                .clear_root_hint_subjects()
+                .build()
+                .map_err(|error| refused(&error))?;
+        let mut server = ServerConfig::builder_with_details(provider, Arc::clone(time))
+            .with_protocol_versions(&[&TLS13])
+            .map_err(|error| refused(&error))?
+            .with_client_cert_verifier(verifier)
+            .with_cert_resolver(credentials);
+        server.alpn_protocols = vec![PROTOCOL.to_vec()];
+        server.max_early_data_size = 0;
+        server.send_tls13_tickets = 0;
+        server.session_storage = Arc::new(NoServerSessionStorage {});
+        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+    }
+}
+
+/// The provider with what is in use named explicitly: a default that changes with a version of
+/// rustls, or with a feature that another crate switches on, must not change the protocol.
+fn provider() -> CryptoProvider {
+    CryptoProvider {
+        cipher_suites: vec![
+            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+            aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
+        ],
+        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],
+        ..aws_lc_rs::default_provider()
+    }
+}
+
+/// Verifies a server's certificate in all but its name.
+///
+/// A handshaker has no host name to compare: who the server is comes from the certificate, and
+/// whether that is who was wanted is decided by `target_identities` and by the caller.
+#[derive(Debug)]
+struct AnyServer {
+    roots: Arc<RootCertStore>,
+    algorithms: WebPkiSupportedAlgorithms,
+}
+
+impl ServerCertVerifier for AnyServer {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, TlsError> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.roots,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        Err(TlsError::General("TLS 1.2 is not spoken here".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustls::NamedGroup;
+
+    #[test]
+    fn key_exchange_groups_and_suites_are_pinned() {
+        let provider = provider();
+        let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
+        assert_eq!(groups, [NamedGroup::X25519MLKEM768, NamedGroup::X25519]);
+        assert!(provider.cipher_suites.iter().all(|suite| suite.tls13().is_some()));
+        assert_eq!(provider.cipher_suites.len(), 3);
+    }
+}

@@ -1,0 +1,141 @@
+//! What the handshakes of a service share: an identity, the authorities it believes, and limits.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
+
+use crate::{
+    exchange::ExchangeConfig,
+    failure::{Code, Failure, Fault, Reason},
+    identity::{Identity, Subject, TrustRoots},
+    service::{Call, Limits, Shared},
+};
+
+/// A handshaker in the making.
+#[derive(Debug)]
+pub struct Builder {
+    identity: Identity,
+    roots: TrustRoots,
+    limits: Limits,
+    time: Arc<dyn TimeProvider>,
+    accept_machines: bool,
+}
+
+impl Builder {
+    /// Sets the limits of each handshake.
+    #[must_use]
+    pub const fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Sets the clock by which certificates are judged; the system's unless told otherwise.
+    #[must_use]
+    pub fn time(mut self, time: Arc<dyn TimeProvider>) -> Self {
+        self.time = time;
+        self
+    }
+
+    /// Whether peers with a machine's certificate may claim the accounts `user@machine`; off
+    /// unless told otherwise.
+    ///
+    /// Then the trust roots must issue certificates with a dNSName only to machines whose
+    /// handshaker service is to be trusted with all accounts on that machine.
+    #[must_use]
+    pub const fn accept_machines(mut self, accept: bool) -> Self {
+        self.accept_machines = accept;
+        self
+    }
+
+    /// The handshaker.
+    ///
+    /// # Errors
+    ///
+    /// When TLS cannot be configured with this identity and these roots.
+    pub fn build(self) -> Result<Handshaker, Failure> {
+        let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
+        let Self { identity, limits, accept_machines, .. } = self;
+        Ok(Handshaker { shared: Arc::new(Shared { exchange, identity, limits, accept_machines }) })
+    }
+}
+
+/// One identity, the authorities it believes, and limits: what the handshakes of a service share.
+#[derive(Clone, Debug)]
+pub struct Handshaker {
+    shared: Arc<Shared>,
+}
+
+impl Handshaker {
+    /// Starts from an identity and trust roots.
+    #[must_use]
+    pub fn builder(identity: Identity, roots: TrustRoots) -> Builder {
+        Builder {
+            identity,
+            roots,
+            limits: Limits::default(),
+            time: Arc::new(DefaultTimeProvider),
+            accept_machines: false,
+        }
+    }
+
+    /// Whom this handshaker's certificate is for.
+    #[must_use]
+    pub fn subject(&self) -> &Subject {
+        self.shared.identity.subject()
+    }
+
+    /// When this handshaker's certificate expires: time since the UNIX epoch.
+    #[must_use]
+    pub fn expires(&self) -> Duration {
+        self.shared.identity.expires()
+    }
+
+    /// The limits of each handshake.
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.shared.limits
+    }
+
+    /// Begins a call whose caller may use the certificate's own account, and no other.
+    ///
+    /// With a machine's certificate, which has no account of its own, the start message will be
+    /// refused: see [`begin_for`](Self::begin_for).
+    #[must_use]
+    pub fn begin(&self, now: Duration) -> Call {
+        let own = self.subject().default_account();
+        self.call(own.into_iter().map(ToOwned::to_owned).collect(), now)
+    }
+
+    /// Begins a call whose caller may use these accounts: the first unless it asks for another
+    /// with `local_identity`. An empty list means a caller that may use none.
+    ///
+    /// # Errors
+    ///
+    /// When the certificate does not vouch for one of them: the peer would refuse it.
+    pub fn begin_for<S: Into<String>>(
+        &self,
+        accounts: impl IntoIterator<Item = S>,
+        now: Duration,
+    ) -> Result<Call, Failure> {
+        let accounts: Vec<String> = accounts.into_iter().map(Into::into).collect();
+        if let Some(account) = accounts.iter().find(|account| !self.subject().vouches_for(account))
+        {
+            return Err(Failure::new(
+                Code::Internal,
+                Fault::Service,
+                Reason::Local,
+                format!(
+                    "the policy gives the caller the account {account}, for which this service's \
+                     certificate, which is for {}, does not vouch",
+                    self.subject()
+                ),
+            ));
+        }
+        Ok(self.call(accounts, now))
+    }
+
+    fn call(&self, accounts: Vec<String>, now: Duration) -> Call {
+        Call::new(Arc::clone(&self.shared), accounts, now)
+    }
+}
