@@ -1,5 +1,7 @@
 //! hyper's reading and writing for the stream.
 
+mod client;
+
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -7,6 +9,8 @@ use std::task::{Context, Poll, ready};
 use alts_core::aead::Aead;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite};
+
+pub use self::client::AltsHttpConnector;
 
 use crate::stream::AltsStream;
 

@@ -167,9 +167,7 @@ impl HandshakerCall for Call {
         request: &'a [u8],
     ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
         let request = Zeroizing::new(request.to_vec());
-        Box::pin(async move {
-            self.next(request).await.map_err(|error| self.error(&error))
-        })
+        Box::pin(async move { self.next(request).await.map_err(|error| self.error(&error)) })
     }
 }
 

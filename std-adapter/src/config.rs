@@ -1,0 +1,490 @@
+//! What a client or a server asks of its handshakes.
+
+use std::fmt;
+use std::time::Duration;
+
+use alts_core::frame::FrameSize;
+use alts_core::handshake::{self, HandshakeErrorKind, Offer};
+use alts_core::key::RecordProtocol;
+use alts_core::wire::SecretText;
+use alts_core::{ClientHandshake, ServerHandshake};
+use zeroize::Zeroizing;
+
+use crate::stream::StreamOptions;
+
+/// How many handshakes of one side may be under way at once, unless said otherwise.
+const CONCURRENT_HANDSHAKES: usize = 100;
+/// How long a client's handshake may take, unless said otherwise.
+const CLIENT_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a server's handshake may take, unless said otherwise.
+const SERVER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What a client asks of its handshakes.
+///
+/// ```
+/// use tokio_alts::ClientConfig;
+///
+/// let config = ClientConfig::builder()
+///     .expect_peer("greeter@prod.example")
+///     .deadline(std::time::Duration::from_secs(5))
+///     .build()?;
+/// # Ok::<_, tokio_alts::ConfigError>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ClientConfig {
+    common: Common,
+    expected: Vec<String>,
+    target_name: String,
+    local_identity: Option<String>,
+    token: Token,
+}
+
+/// What a server asks of its handshakes. The [`Default`] is good for a gRPC server.
+///
+/// Whom it serves is not a matter of the handshake: the application decides, for each call if it
+/// likes, with [`AltsContext::authorize`](alts_core::AltsContext::authorize) or what is built on
+/// it.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    common: Common,
+    local_identities: Vec<String>,
+    token: Option<Token>,
+}
+
+/// What both sides ask.
+#[derive(Clone, Debug)]
+struct Common {
+    application_protocols: Vec<String>,
+    record_protocols: Vec<RecordProtocol>,
+    frame_size: FrameSize,
+    deadline: Duration,
+    concurrent_handshakes: usize,
+    stream_options: StreamOptions,
+}
+
+/// A token, wiped when dropped, never printed.
+#[derive(Clone, Default)]
+struct Token(Zeroizing<String>);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "none" } else { "[redacted]" })
+    }
+}
+
+impl Common {
+    fn new(deadline: Duration) -> Self {
+        Self {
+            application_protocols: vec!["grpc".to_owned()],
+            record_protocols: vec![RecordProtocol::AesGcm128Rekey],
+            frame_size: FrameSize::DEFAULT,
+            deadline,
+            concurrent_handshakes: CONCURRENT_HANDSHAKES,
+            stream_options: StreamOptions::new(),
+        }
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        if self.concurrent_handshakes == 0 { Err(ConfigError::NoHandshakes) } else { Ok(()) }
+    }
+
+    fn offer<'c>(&'c self, application_protocols: &'c [&'c str], offer: Offer<'c>) -> Offer<'c> {
+        Offer {
+            application_protocols,
+            record_protocols: &self.record_protocols,
+            max_frame_size: self.frame_size,
+            timeout: self.deadline,
+            ..offer
+        }
+    }
+}
+
+impl ClientConfig {
+    /// A builder. It wants to be told whom to expect: [`expect_peer`](ClientConfigBuilder::expect_peer)
+    /// or [`any_peer`](ClientConfigBuilder::any_peer).
+    #[must_use]
+    pub fn builder() -> ClientConfigBuilder {
+        ClientConfigBuilder {
+            config: Self {
+                common: Common::new(CLIENT_DEADLINE),
+                expected: Vec::new(),
+                target_name: String::new(),
+                local_identity: None,
+                token: Token::default(),
+            },
+            any_peer: false,
+        }
+    }
+
+    /// The service accounts that the server may have; empty when it may have any.
+    #[must_use]
+    pub fn expected_service_accounts(&self) -> &[String] {
+        &self.expected
+    }
+
+    /// The name under which the server is looked for, unless a connection has its own.
+    #[must_use]
+    pub fn target_name(&self) -> &str {
+        &self.target_name
+    }
+
+    /// The core's form of this configuration, around lists that the caller makes of
+    /// [`expected_service_accounts`](Self::expected_service_accounts) and
+    /// [`application_protocols`](Self::application_protocols).
+    pub(crate) fn core<'c>(
+        &'c self,
+        target_name: &'c str,
+        expected_service_accounts: &'c [&'c str],
+        application_protocols: &'c [&'c str],
+    ) -> handshake::ClientConfig<'c> {
+        let base = handshake::ClientConfig::default();
+        handshake::ClientConfig {
+            offer: self.common.offer(application_protocols, base.offer),
+            expected_service_accounts,
+            target_name,
+            local_identity: self.local_identity.as_deref(),
+            access_token: SecretText::new(&self.token.0),
+        }
+    }
+
+    fn check(&self, any_peer: bool) -> Result<(), ConfigError> {
+        match (any_peer, self.expected.is_empty()) {
+            (false, true) => return Err(ConfigError::NoExpectedPeer),
+            (true, false) => return Err(ConfigError::AnyPeerAndSome),
+            _ => self.common.check()?,
+        }
+        let (expected, protocols) = (strs(&self.expected), strs(self.application_protocols()));
+        let config = self.core("", &expected, &protocols);
+        sendable(ClientHandshake::client(&config, Duration::ZERO).map(drop))
+    }
+}
+
+impl ServerConfig {
+    /// A builder.
+    #[must_use]
+    pub fn builder() -> ServerConfigBuilder {
+        ServerConfigBuilder { config: Self::default() }
+    }
+
+    /// The core's form of this configuration, around lists that the caller makes of
+    /// [`local_identities`](Self::local_identities) and
+    /// [`application_protocols`](Self::application_protocols).
+    pub(crate) fn core<'c>(
+        &'c self,
+        local_identities: &'c [&'c str],
+        application_protocols: &'c [&'c str],
+    ) -> handshake::ServerConfig<'c> {
+        let base = handshake::ServerConfig::default();
+        handshake::ServerConfig {
+            offer: self.common.offer(application_protocols, base.offer),
+            local_identities,
+            token: self.token.as_ref().map(|token| SecretText::new(&token.0)),
+        }
+    }
+
+    pub(crate) fn local_identities(&self) -> &[String] {
+        &self.local_identities
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.common.check()?;
+        let (identities, protocols) =
+            (strs(&self.local_identities), strs(self.application_protocols()));
+        let config = self.core(&identities, &protocols);
+        sendable(ServerHandshake::server(&config, Duration::ZERO).map(drop))
+    }
+}
+
+impl Default for ServerConfig {
+    fn default() -> Self {
+        Self { common: Common::new(SERVER_DEADLINE), local_identities: Vec::new(), token: None }
+    }
+}
+
+/// Borrowed texts, as the core takes them.
+pub(crate) fn strs(texts: &[String]) -> Vec<&str> {
+    texts.iter().map(String::as_str).collect()
+}
+
+/// What the core says against a configuration.
+fn sendable(started: Result<(), handshake::HandshakeError>) -> Result<(), ConfigError> {
+    match started.map_err(|error| error.kind()) {
+        Err(HandshakeErrorKind::Config(error)) => Err(ConfigError::Unsendable(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Builds a [`ClientConfig`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ClientConfigBuilder {
+    config: ClientConfig,
+    any_peer: bool,
+}
+
+/// Builds a [`ServerConfig`].
+#[derive(Clone, Debug)]
+#[must_use]
+pub struct ServerConfigBuilder {
+    config: ServerConfig,
+}
+
+/// What both builders, and both configurations, have.
+macro_rules! common {
+    ($config:ident, $builder:ident, $default_deadline:literal) => {
+        impl $config {
+            /// The application protocols that are offered.
+            #[must_use]
+            pub fn application_protocols(&self) -> &[String] {
+                &self.common.application_protocols
+            }
+
+            /// How long a handshake may take.
+            #[must_use]
+            pub fn deadline(&self) -> Duration {
+                self.common.deadline
+            }
+
+            /// How many handshakes may be under way at once.
+            #[must_use]
+            pub fn max_concurrent_handshakes(&self) -> usize {
+                self.common.concurrent_handshakes
+            }
+
+            /// How the streams treat what they write.
+            #[must_use]
+            pub fn stream_options(&self) -> StreamOptions {
+                self.common.stream_options
+            }
+        }
+
+        impl $builder {
+            /// The application protocols to offer, the preferred one first: `grpc` alone unless
+            /// said otherwise.
+            pub fn application_protocols<S: Into<String>>(
+                mut self,
+                protocols: impl IntoIterator<Item = S>,
+            ) -> Self {
+                let protocols = protocols.into_iter().map(Into::into).collect();
+                self.config.common.application_protocols = protocols;
+                self
+            }
+
+            /// The record protocols to offer, the preferred one first: `ALTSRP_GCM_AES128_REKEY`
+            /// alone unless said otherwise. Whoever wants integrity without privacy lists it.
+            pub fn record_protocols(
+                mut self,
+                protocols: impl IntoIterator<Item = RecordProtocol>,
+            ) -> Self {
+                self.config.common.record_protocols = protocols.into_iter().collect();
+                self
+            }
+
+            /// The largest frame to read or write: 128 KiB unless said otherwise. Both sides'
+            /// smaller one is used, and never less than 16 KiB.
+            pub const fn max_frame_size(mut self, size: FrameSize) -> Self {
+                self.config.common.frame_size = size;
+                self
+            }
+
+            #[doc = concat!(
+                                "How long a handshake may take, from first to last: ",
+                                $default_deadline,
+                                " seconds unless said otherwise."
+                            )]
+            pub const fn deadline(mut self, deadline: Duration) -> Self {
+                self.config.common.deadline = deadline;
+                self
+            }
+
+            /// How many handshakes may be under way at once: 100 unless said otherwise. More wait
+            /// for their turn, within their deadline. Clones of a connector or acceptor share
+            /// their turns; a connector and an acceptor never do.
+            pub const fn max_concurrent_handshakes(mut self, count: usize) -> Self {
+                self.config.common.concurrent_handshakes = count;
+                self
+            }
+
+            /// How the streams treat what they write.
+            pub const fn stream_options(mut self, options: StreamOptions) -> Self {
+                self.config.common.stream_options = options;
+                self
+            }
+        }
+    };
+}
+
+common!(ClientConfig, ClientConfigBuilder, "20");
+common!(ServerConfig, ServerConfigBuilder, "30");
+
+impl ClientConfigBuilder {
+    /// A service account that the server may have. Called more than once, it may have any of them.
+    ///
+    /// The client compares for itself, byte by byte, whatever the handshaker service says.
+    pub fn expect_peer(mut self, service_account: impl Into<String>) -> Self {
+        self.config.expected.push(service_account.into());
+        self
+    }
+
+    /// The service accounts that the server may have, besides those already given.
+    pub fn expected_service_accounts<S: Into<String>>(
+        mut self,
+        service_accounts: impl IntoIterator<Item = S>,
+    ) -> Self {
+        self.config.expected.extend(service_accounts.into_iter().map(Into::into));
+        self
+    }
+
+    /// Admits any server that the handshaker service vouches for. Who it is, is for the caller to
+    /// look at.
+    pub const fn any_peer(mut self) -> Self {
+        self.any_peer = true;
+        self
+    }
+
+    /// The name under which the server is looked for, `host:port` in gRPC. Connectors that know
+    /// it set it for each connection.
+    pub fn target_name(mut self, target_name: impl Into<String>) -> Self {
+        self.config.target_name = target_name.into();
+        self
+    }
+
+    /// The service account that this side wants to be; without it, the service chooses.
+    pub fn local_identity(mut self, service_account: impl Into<String>) -> Self {
+        self.config.local_identity = Some(service_account.into());
+        self
+    }
+
+    /// A token that is bound to the ALTS credentials.
+    pub fn access_token(mut self, token: impl Into<String>) -> Self {
+        self.config.token = Token(Zeroizing::new(token.into()));
+        self
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`], above all when nobody said whom to expect.
+    pub fn build(self) -> Result<ClientConfig, ConfigError> {
+        self.config.check(self.any_peer)?;
+        Ok(self.config)
+    }
+}
+
+impl ServerConfigBuilder {
+    /// A service account that this side may be. Called more than once, it may be any of them;
+    /// never called, the service chooses.
+    pub fn local_identity(mut self, service_account: impl Into<String>) -> Self {
+        self.config.local_identities.push(service_account.into());
+        self
+    }
+
+    /// A token that is bound to the ALTS credentials.
+    pub fn token(mut self, token: impl Into<String>) -> Self {
+        self.config.token = Some(Token(Zeroizing::new(token.into())));
+        self
+    }
+
+    /// The configuration.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when it can never lead to a handshake.
+    pub fn build(self) -> Result<ServerConfig, ConfigError> {
+        self.config.check()?;
+        Ok(self.config)
+    }
+}
+
+/// A configuration that can never lead to a handshake, or that does not say whom to expect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// No expected service account, and no word that any will do.
+    NoExpectedPeer,
+    /// Expected service accounts, and the word that any will do.
+    AnyPeerAndSome,
+    /// No handshake may be under way.
+    NoHandshakes,
+    /// What cannot be sent to a handshaker service.
+    Unsendable(handshake::ConfigError),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoExpectedPeer => f.write_str(
+                "no expected service account: name those that the server may have, or say that                  any peer will do",
+            ),
+            Self::AnyPeerAndSome => {
+                f.write_str("service accounts are expected, and any peer will do: which one is it?")
+            }
+            Self::NoHandshakes => f.write_str("not one handshake is allowed at once"),
+            Self::Unsendable(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_to_expect_is_an_explicit_choice() {
+        let builder = ClientConfig::builder;
+        assert_eq!(builder().build().err(), Some(ConfigError::NoExpectedPeer));
+        let none: [&str; 0] = [];
+        let empty = builder().expected_service_accounts(none).build();
+        assert_eq!(empty.err(), Some(ConfigError::NoExpectedPeer));
+        let both = builder().expect_peer("a@b").any_peer().build();
+        assert_eq!(both.err(), Some(ConfigError::AnyPeerAndSome));
+        assert!(builder().any_peer().build().unwrap().expected_service_accounts().is_empty());
+        let two = builder().expect_peer("a@b").expected_service_accounts(["c@d"]).build().unwrap();
+        assert_eq!(two.expected_service_accounts(), ["a@b", "c@d"]);
+        let nameless = builder().expect_peer("").build();
+        let field = "expected_service_accounts";
+        let error = ConfigError::Unsendable(handshake::ConfigError::Empty { field });
+        assert_eq!(nameless.err(), Some(error));
+    }
+
+    #[test]
+    fn what_can_never_work_is_refused() {
+        let client = || ClientConfig::builder().any_peer();
+        assert_eq!(
+            client().max_concurrent_handshakes(0).build().err(),
+            Some(ConfigError::NoHandshakes)
+        );
+        assert!(client().record_protocols([]).build().is_err());
+        assert!(ServerConfig::builder().application_protocols([""; 0]).build().is_err());
+        let many = (0..9)
+            .fold(ServerConfig::builder(), |builder, n| builder.local_identity(format!("{n}@x")));
+        assert!(many.build().is_err());
+    }
+
+    #[test]
+    fn defaults_are_those_of_grpc() {
+        let client = ClientConfig::builder().any_peer().build().unwrap();
+        assert_eq!(client.application_protocols(), ["grpc"]);
+        assert_eq!(client.deadline(), Duration::from_secs(20));
+        assert_eq!(client.max_concurrent_handshakes(), 100);
+        let server = ServerConfig::default();
+        assert_eq!(server.deadline(), Duration::from_secs(30));
+        assert_eq!(server.max_concurrent_handshakes(), 100);
+        let core = client.core("t:1", &[], &["grpc"]);
+        assert_eq!(core.offer.record_protocols, [RecordProtocol::AesGcm128Rekey]);
+        assert_eq!(core.target_name, "t:1");
+    }
+
+    #[test]
+    fn a_token_is_never_printed() {
+        let secret = "ya29.do-not-print";
+        let client = ClientConfig::builder().any_peer().access_token(secret);
+        let server = ServerConfig::builder().token(secret);
+        let text = format!("{client:?} {server:?} {:?}", client.clone().build().unwrap());
+        assert!(!text.contains("do-not-print"), "{text}");
+        assert!(text.contains("[redacted]"));
+        let config = client.build().unwrap();
+        assert_eq!(config.core("", &[], &["grpc"]).access_token.expose(), secret);
+    }
+}

@@ -1,0 +1,242 @@
+//! Incoming connections: accepted and shaken hands with at the same time, as a stream.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::task::JoinSet;
+use tokio::time::{Sleep, sleep};
+use tokio_stream::Stream;
+use tracing::{Instrument, debug, info_span, warn};
+
+use crate::acceptor::AltsAcceptor;
+use crate::connect_info::Addresses;
+use crate::error::HandshakeFailure;
+use crate::stream::AltsStream;
+
+/// Connections that are not established yet, at most, unless said otherwise.
+const MAX_PENDING: usize = 4096;
+/// The pauses after failures of the listener, such as too many open files.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
+
+type Connections<IO> = Pin<Box<dyn Stream<Item = io::Result<IO>> + Send>>;
+type Callback<IO> = Box<dyn Fn(IncomingFailure<'_, IO>) + Send + Sync>;
+
+/// The ALTS connections that arrive at a listener.
+///
+/// Each connection has its handshake in a task of its own, with its own deadline: a slow or silent
+/// client delays nobody. Failures are reported through tracing, and to
+/// [`on_failure`](Self::on_failure); neither a handshake nor an error of the listener ends the
+/// stream. Dropping it closes the listener and ends the handshakes under way.
+///
+/// It goes into tonic's `serve_with_incoming`, and is a listener of axum's (feature `axum`).
+pub struct AltsIncoming<IO = TcpStream> {
+    connections: Connections<IO>,
+    local_addr: Option<SocketAddr>,
+    acceptor: AltsAcceptor,
+    handshakes: JoinSet<Result<AltsStream<IO>, HandshakeFailure<IO>>>,
+    max_pending: usize,
+    on_failure: Option<Callback<IO>>,
+    /// Set while the listener is left alone after a failure.
+    pause: Option<Pin<Box<Sleep>>>,
+    next_pause: Duration,
+    ended: bool,
+}
+
+/// What went wrong with an incoming connection.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum IncomingFailure<'a, IO> {
+    /// The listener could not accept it.
+    Accept(&'a io::Error),
+    /// Its handshake failed. The connection is closed after the callback.
+    Handshake(&'a HandshakeFailure<IO>),
+}
+
+impl AltsIncoming {
+    /// Listens on a TCP address.
+    ///
+    /// # Errors
+    /// Those of [`TcpListener::bind`].
+    pub async fn bind(address: impl ToSocketAddrs, acceptor: AltsAcceptor) -> io::Result<Self> {
+        Ok(Self::from_listener(TcpListener::bind(address).await?, acceptor))
+    }
+
+    /// Accepts from a TCP listener. Connections have `TCP_NODELAY` set.
+    #[must_use]
+    pub fn from_listener(listener: TcpListener, acceptor: AltsAcceptor) -> Self {
+        let local_addr = listener.local_addr().ok();
+        Self { local_addr, ..Self::new(TcpConnections(listener), acceptor) }
+    }
+}
+
+impl<IO> AltsIncoming<IO> {
+    /// Accepts from any stream of connections.
+    #[must_use]
+    pub fn new<S>(connections: S, acceptor: AltsAcceptor) -> Self
+    where
+        S: Stream<Item = io::Result<IO>> + Send + 'static,
+        IO: 'static,
+    {
+        Self {
+            connections: Box::pin(connections),
+            local_addr: None,
+            acceptor,
+            handshakes: JoinSet::new(),
+            max_pending: MAX_PENDING,
+            on_failure: None,
+            pause: None,
+            next_pause: PAUSES.0,
+            ended: false,
+        }
+    }
+
+    /// Calls `callback` for each failure. It should return soon: it is called where connections
+    /// are accepted.
+    #[must_use]
+    pub fn on_failure<F>(mut self, callback: F) -> Self
+    where
+        F: Fn(IncomingFailure<'_, IO>) + Send + Sync + 'static,
+    {
+        self.on_failure = Some(Box::new(callback));
+        self
+    }
+
+    /// How many connections may be open that are not established yet, silent ones included: 4096
+    /// unless said otherwise. While there are so many, others wait in the listener's queue.
+    ///
+    /// Of those, as many handshakes are made at once as the acceptor's configuration allows.
+    #[must_use]
+    pub fn max_pending(mut self, count: usize) -> Self {
+        self.max_pending = count.max(1);
+        self
+    }
+
+    /// The address that it listens on, if it is a TCP listener's.
+    #[must_use]
+    pub const fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+
+    fn report(&self, failure: IncomingFailure<'_, IO>) {
+        // The acceptor has logged a handshake's failure.
+        if let IncomingFailure::Accept(error) = &failure {
+            warn!(%error, "cannot accept a connection");
+        }
+        if let Some(callback) = &self.on_failure {
+            callback(failure);
+        }
+    }
+
+    /// Reports the listener's error, and leaves it alone for a while if it was its own.
+    fn accept_failed(&mut self, error: &io::Error) {
+        self.report(IncomingFailure::Accept(error));
+        // These are about one connection, which its client has given up.
+        let of_one_connection = matches!(
+            error.kind(),
+            io::ErrorKind::ConnectionAborted
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::Interrupted
+        );
+        if !of_one_connection {
+            self.pause = Some(Box::pin(sleep(self.next_pause)));
+            self.next_pause = self.next_pause.saturating_mul(2).min(PAUSES.1);
+        }
+    }
+}
+
+impl<IO> AltsIncoming<IO>
+where
+    IO: AsyncRead + AsyncWrite + Addresses + Unpin + Send + 'static,
+{
+    fn begin(&mut self, io: IO) {
+        self.next_pause = PAUSES.0;
+        let span = match io.remote_addr() {
+            Some(peer) => info_span!("alts_connection", %peer),
+            None => info_span!("alts_connection"),
+        };
+        let acceptor = self.acceptor.clone();
+        self.handshakes.spawn(async move { acceptor.accept(io).await }.instrument(span));
+    }
+
+    /// The next connection that is established, or `None` when there will be no more.
+    pub(crate) fn poll_established(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<AltsStream<IO>>> {
+        loop {
+            match self.handshakes.poll_join_next(cx) {
+                Poll::Ready(Some(Ok(Ok(stream)))) => return Poll::Ready(Some(stream)),
+                Poll::Ready(Some(Ok(Err(failure)))) => {
+                    self.report(IncomingFailure::Handshake(&failure));
+                    continue;
+                }
+                Poll::Ready(Some(Err(error))) => {
+                    // A handshaker service's code has panicked: that one connection is lost.
+                    warn!(%error, "handshake task lost");
+                    continue;
+                }
+                Poll::Ready(None) if self.ended => return Poll::Ready(None),
+                Poll::Ready(None) | Poll::Pending => {}
+            }
+            if self.ended || self.handshakes.len() >= self.max_pending {
+                return Poll::Pending;
+            }
+            if let Some(pause) = &mut self.pause {
+                ready!(pause.as_mut().poll(cx));
+                self.pause = None;
+            }
+            match ready!(self.connections.as_mut().poll_next(cx)) {
+                Some(Ok(io)) => self.begin(io),
+                Some(Err(error)) => self.accept_failed(&error),
+                None => self.ended = true,
+            }
+        }
+    }
+}
+
+/// It never yields an error, and ends only when its stream of connections does: a TCP listener's
+/// never ends.
+impl<IO> Stream for AltsIncoming<IO>
+where
+    IO: AsyncRead + AsyncWrite + Addresses + Unpin + Send + 'static,
+{
+    type Item = Result<AltsStream<IO>, Infallible>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.get_mut().poll_established(cx).map(|stream| stream.map(Ok))
+    }
+}
+
+impl<IO> fmt::Debug for AltsIncoming<IO> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AltsIncoming")
+            .field("local_addr", &self.local_addr)
+            .field("acceptor", &self.acceptor)
+            .field("pending", &self.handshakes.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The connections of a TCP listener.
+struct TcpConnections(TcpListener);
+
+impl Stream for TcpConnections {
+    type Item = io::Result<TcpStream>;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let (stream, _) = ready!(self.0.poll_accept(cx))?;
+        if let Err(error) = stream.set_nodelay(true) {
+            // It works without, more slowly.
+            debug!(%error, "cannot set TCP_NODELAY");
+        }
+        Poll::Ready(Some(Ok(stream)))
+    }
+}
