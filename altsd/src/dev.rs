@@ -106,8 +106,8 @@ impl Authority {
         let mut params = params(NAME)?;
         // Two authorities have two names: a peer of the other one is then told that its issuer is
         // unknown, and not that a signature is bad.
-        let number: String =
-            params.key_identifier(&key).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let number = params.key_identifier(&key).first_chunk().copied().unwrap_or_default();
+        let number = format!("{:016x}", u64::from_be_bytes(number));
         params.distinguished_name.push(DnType::OrganizationalUnitName, number);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];

@@ -13,12 +13,13 @@
 //! The client is through when it has read 4 and has its 5 to send; the server when it has read 5.
 //! By then each has seen the other prove its certificate, its keys and its view of the parameters.
 
-use core::fmt;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use alts_core::{Side, key::RecordProtocol, msg::RpcProtocolVersions};
+use alts_core::Side;
 use subtle::ConstantTimeEq as _;
-use zeroize::Zeroizing;
 
 use crate::{
     exchange::{CONFIRMATION, Context, Exchange, ExchangeConfig, Export, KEY_DATA},
@@ -26,82 +27,8 @@ use crate::{
     framing::{Message, MessageType, Reassembly},
     identity::{Identity, Subject},
     negotiation::{Agreement, MAX_PARAMETERS, Offer},
+    outcome::Outcome,
 };
-
-/// What a handshake proved and agreed on.
-pub struct Outcome {
-    agreement: Agreement,
-    local_account: String,
-    key_exchange: &'static str,
-    key_data: Zeroizing<[u8; KEY_DATA]>,
-}
-
-impl Outcome {
-    /// The application protocol.
-    #[must_use]
-    pub fn application_protocol(&self) -> &str {
-        &self.agreement.application_protocol
-    }
-
-    /// The record protocol.
-    #[must_use]
-    pub const fn record_protocol(&self) -> RecordProtocol {
-        self.agreement.record_protocol
-    }
-
-    /// The transport protocol, if both sides named one.
-    #[must_use]
-    pub fn transport_protocol(&self) -> Option<&str> {
-        self.agreement.transport_protocol.as_deref()
-    }
-
-    /// The peer's service account: its certificate vouches for it.
-    #[must_use]
-    pub fn peer_account(&self) -> &str {
-        &self.agreement.peer_account
-    }
-
-    /// The service account that this side used.
-    #[must_use]
-    pub fn local_account(&self) -> &str {
-        &self.local_account
-    }
-
-    /// The peer's RPC versions.
-    #[must_use]
-    pub const fn peer_rpc_versions(&self) -> RpcProtocolVersions {
-        self.agreement.peer_rpc_versions
-    }
-
-    /// The peer's maximum frame size in bytes; 0: it did not say.
-    #[must_use]
-    pub const fn peer_max_frame_size(&self) -> u32 {
-        self.agreement.peer_max_frame_size
-    }
-
-    /// The key exchange in use, by its name in the registry of TLS groups.
-    #[must_use]
-    pub const fn key_exchange(&self) -> &'static str {
-        self.key_exchange
-    }
-
-    /// `HandshakerResult.key_data`: secret.
-    #[must_use]
-    pub fn key_data(&self) -> &[u8; KEY_DATA] {
-        &self.key_data
-    }
-}
-
-/// Everything but the key data.
-impl fmt::Debug for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Outcome")
-            .field("agreement", &self.agreement)
-            .field("local_account", &self.local_account)
-            .field("key_exchange", &self.key_exchange)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What bytes from the peer led to.
 #[derive(Debug, Default)]
@@ -474,32 +401,4 @@ fn split_choice(data: &[u8]) -> Result<(&[u8], &[u8]), Failure> {
         })
         .filter(|(_, confirmation)| confirmation.len() == CONFIRMATION)
         .ok_or_else(|| Failure::malformed("the server's parameters do not have the right form"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_choice_has_exactly_one_form() {
-        let data = |length: u32, rest: usize| {
-            let mut data = length.to_le_bytes().to_vec();
-            data.resize(4 + rest, 7);
-            data
-        };
-        let good = data(5, 5 + CONFIRMATION);
-        let (parameters, confirmation) = split_choice(&good).unwrap();
-        assert_eq!((parameters.len(), confirmation.len()), (5, CONFIRMATION));
-        for bad in [data(5, 4 + CONFIRMATION), data(5, 6 + CONFIRMATION), data(u32::MAX, 100)] {
-            assert!(split_choice(&bad).is_err());
-        }
-        assert!(split_choice(&[]).is_err());
-        assert!(split_choice(&[1, 0, 0]).is_err());
-    }
-
-    #[test]
-    fn application_data_is_not_early() {
-        assert!(no_data_yet(&[]).is_ok());
-        assert_eq!(no_data_yet(&[0]).unwrap_err().reason(), Some(Reason::Malformed));
-    }
 }

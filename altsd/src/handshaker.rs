@@ -135,6 +135,11 @@ impl Handshaker {
         Ok(self.call(accounts, now))
     }
 
+    #[cfg(all(test, feature = "dev"))]
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.shared)
+    }
+
     fn call(&self, accounts: Vec<String>, now: Duration) -> Call {
         Call::new(Arc::clone(&self.shared), accounts, now)
     }

@@ -88,12 +88,13 @@ pub mod grpc;
 mod handshaker;
 pub mod identity;
 pub mod negotiation;
+mod outcome;
 mod reply;
 mod service;
 
-pub use dialogue::Outcome;
 pub use failure::{Code, Failure, Fault, Reason};
 pub use handshaker::{Builder, Handshaker};
+pub use outcome::Outcome;
 pub use reply::Reply;
 pub use rustls::time_provider::TimeProvider;
 pub use service::{Call, Limits};

@@ -11,7 +11,7 @@ use alts_core::{
 };
 use zeroize::Zeroizing;
 
-use crate::{dialogue::Outcome, failure::Failure};
+use crate::{failure::Failure, outcome::Outcome};
 
 /// The answer to one request.
 #[derive(Debug, Default)]

@@ -46,12 +46,13 @@ use alts_core::{
 };
 
 use crate::{
-    dialogue::{Dialogue, Outcome, Progress, Start},
+    dialogue::{Dialogue, Progress, Start},
     exchange::ExchangeConfig,
     failure::{Code, Failure, Fault, Reason},
     framing::{MAX_MESSAGE, Message},
     identity::Identity,
     negotiation::{DEFAULT_RPC_VERSIONS, Offer},
+    outcome::Outcome,
     reply::Reply,
 };
 

@@ -1,4 +1,11 @@
 //! Damaged, cut and invented bytes: an error, never a panic, never a handshake that succeeds.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that meets one of these fails, as it should"
+)]
 
 mod common;
 

@@ -1,4 +1,11 @@
 //! Handshakes that succeed: however the bytes are cut, and what both sides then know.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that meets one of these fails, as it should"
+)]
 
 mod common;
 

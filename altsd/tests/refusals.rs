@@ -1,4 +1,11 @@
 //! Handshakes that must fail: on which side, with which code, and in which words on the other.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that meets one of these fails, as it should"
+)]
 
 mod common;
 

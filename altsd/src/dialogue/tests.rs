@@ -1,0 +1,158 @@
+//! What a peer can do that has a good certificate and bad manners.
+#![cfg(feature = "dev")]
+
+use std::sync::Arc;
+
+use super::*;
+use crate::{dev::Authority, negotiation::DEFAULT_RPC_VERSIONS, service::Shared};
+
+fn offer(account: &str) -> Offer {
+    Offer {
+        application_protocols: vec!["grpc".to_owned()],
+        record_protocols: vec!["ALTSRP_GCM_AES128_REKEY".to_owned()],
+        rpc_versions: DEFAULT_RPC_VERSIONS,
+        max_frame_size: 0,
+        transport_protocols: vec![],
+        service_account: account.to_owned(),
+    }
+}
+
+const CLIENT: &str = "client@dev.test";
+const SERVER: &str = "server@dev.test";
+
+fn start(shared: &Shared, offer: Offer) -> Start<'_> {
+    Start {
+        exchange: &shared.exchange,
+        identity: &shared.identity,
+        offer,
+        expected: vec![],
+        accept_machines: true,
+        max_bytes: 1_000_000,
+    }
+}
+
+fn shared() -> (Arc<Shared>, Arc<Shared>) {
+    let authority = Authority::new().unwrap();
+    let make = |account| authority.handshaker(account).unwrap().shared();
+    (make(CLIENT), make(SERVER))
+}
+
+/// A client and a server; the client's first message is on its way.
+fn dialogues(client: Offer, server: Offer) -> (Dialogue, Dialogue, Vec<u8>) {
+    let (c, s) = shared();
+    let (client, hello) = Dialogue::client(start(&c, client)).unwrap();
+    (client, Dialogue::server(start(&s, server)).unwrap(), hello)
+}
+
+#[test]
+fn a_client_may_not_claim_what_its_certificate_does_not_say() {
+    for claim in ["admin@dev.test", "Client@dev.test"] {
+        let (mut client, mut server, hello) = dialogues(offer(claim), offer(SERVER));
+        let init = server.receive(&hello).unwrap().out;
+        let failure = server.receive(&client.receive(&init).unwrap().out).unwrap_err();
+        assert_eq!(failure.reason(), Some(Reason::IdentityNotVouched));
+        assert!(failure.details().contains(claim) && failure.details().contains(CLIENT));
+    }
+}
+
+#[test]
+fn a_server_may_not_claim_what_its_certificate_does_not_say() {
+    let (mut client, mut server, hello) = dialogues(offer(CLIENT), offer("admin@dev.test"));
+    client.expected = vec!["admin@dev.test".to_owned(), SERVER.to_owned()];
+    let init = server.receive(&hello).unwrap().out;
+    let choice = server.receive(&client.receive(&init).unwrap().out).unwrap().out;
+    let failure = client.receive(&choice).unwrap_err();
+    assert_eq!(failure.reason(), Some(Reason::IdentityNotVouched));
+}
+
+#[test]
+fn a_client_notices_a_server_that_saw_another_certificate() {
+    let (mut client, mut server, hello) = dialogues(offer(CLIENT), offer(SERVER));
+    client.own_certificate = b"another".to_vec();
+    let init = server.receive(&hello).unwrap().out;
+    let choice = server.receive(&client.receive(&init).unwrap().out).unwrap().out;
+    assert_eq!(client.receive(&choice).unwrap_err().reason(), Some(Reason::Confirmation));
+}
+
+#[test]
+fn a_server_notices_a_client_that_confirms_something_else() {
+    let (mut client, mut server, hello) = dialogues(offer(CLIENT), offer(SERVER));
+    let init = server.receive(&hello).unwrap().out;
+    server.receive(&client.receive(&init).unwrap().out).unwrap();
+    // TLS is in order, the confirmation is not.
+    let records = client.exchange.send(&[0; CONFIRMATION]).unwrap();
+    let finished = frame(MessageType::ClientFinished, records).unwrap();
+    let failure = server.receive(&finished).unwrap_err();
+    assert_eq!(failure.reason(), Some(Reason::Confirmation));
+}
+
+#[test]
+fn confirmations_of_the_two_sides_differ() {
+    let (mut client, mut server, hello) = dialogues(offer(CLIENT), offer(SERVER));
+    let init = server.receive(&hello).unwrap().out;
+    let choice = server.receive(&client.receive(&init).unwrap().out).unwrap().out;
+    let data = client.exchange.receive(choice.split_at(crate::framing::HEADER).1).unwrap();
+    let (_, of_server) = split_choice(&data).unwrap();
+    let finished =
+        frame(MessageType::ClientFinished, client.exchange.send(of_server).unwrap()).unwrap();
+    let failure = server.receive(&finished).unwrap_err();
+    assert_eq!(failure.reason(), Some(Reason::Confirmation), "an echo confirms nothing");
+}
+
+#[test]
+fn parameters_have_to_be_there_and_readable() {
+    for parameters in [vec![], vec![0xFF; 3], vec![0; MAX_PARAMETERS + 1]] {
+        let (mut client, mut server, hello) = dialogues(offer(CLIENT), offer(SERVER));
+        let init = server.receive(&hello).unwrap().out;
+        client.exchange.receive(init.split_at(crate::framing::HEADER).1).unwrap();
+        let records = client.exchange.send(&parameters).unwrap();
+        let message = frame(MessageType::ClientParameters, records).unwrap();
+        let failure = server.receive(&message).unwrap_err();
+        assert_eq!(failure.fault(), Fault::Peer, "{failure}");
+    }
+}
+
+#[test]
+fn a_choice_that_was_not_offered_is_refused_by_the_client() {
+    let (mut client, mut server, hello) = dialogues(offer(CLIENT), offer(SERVER));
+    let init = server.receive(&hello).unwrap().out;
+    let parameters = client.receive(&init).unwrap().out;
+    let choice = server.receive(&parameters).unwrap().out;
+    client.offer.record_protocols = vec!["ALTSRP_GCM_AES128".to_owned()];
+    let failure = client.receive(&choice).unwrap_err();
+    assert!(failure.details().contains("not offered"), "{failure}");
+}
+
+/// A TLS client without the protocol's name is not one of ours, whatever its certificate.
+#[test]
+fn both_sides_name_the_protocol() {
+    let (mut client, mut server, hello) = dialogues(offer(CLIENT), offer(SERVER));
+    assert!(hello.windows(7).any(|window| window == crate::exchange::PROTOCOL));
+    let init = server.receive(&hello).unwrap().out;
+    client.receive(&init).unwrap();
+    assert!(client.exchange.is_ready());
+    assert!(!server.exchange.is_ready(), "the client has not proved anything yet");
+}
+
+#[test]
+fn a_choice_has_exactly_one_form() {
+    let data = |length: u32, rest: usize| {
+        let mut data = length.to_le_bytes().to_vec();
+        data.resize(4 + rest, 7);
+        data
+    };
+    let good = data(5, 5 + CONFIRMATION);
+    let (parameters, confirmation) = split_choice(&good).unwrap();
+    assert_eq!((parameters.len(), confirmation.len()), (5, CONFIRMATION));
+    for bad in [data(5, 4 + CONFIRMATION), data(5, 6 + CONFIRMATION), data(u32::MAX, 100)] {
+        assert!(split_choice(&bad).is_err());
+    }
+    assert!(split_choice(&[]).is_err());
+    assert!(split_choice(&[1, 0, 0]).is_err());
+}
+
+#[test]
+fn application_data_is_not_early() {
+    assert!(no_data_yet(&[]).is_ok());
+    assert_eq!(no_data_yet(&[0]).unwrap_err().reason(), Some(Reason::Malformed));
+}

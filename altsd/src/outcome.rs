@@ -1,0 +1,83 @@
+//! What a handshake proved and agreed on.
+
+use core::fmt;
+
+use alts_core::{key::RecordProtocol, msg::RpcProtocolVersions};
+use zeroize::Zeroizing;
+
+use crate::{exchange::KEY_DATA, negotiation::Agreement};
+
+/// What a handshake proved and agreed on.
+pub struct Outcome {
+    pub(crate) agreement: Agreement,
+    pub(crate) local_account: String,
+    pub(crate) key_exchange: &'static str,
+    pub(crate) key_data: Zeroizing<[u8; KEY_DATA]>,
+}
+
+impl Outcome {
+    /// The application protocol.
+    #[must_use]
+    pub fn application_protocol(&self) -> &str {
+        &self.agreement.application_protocol
+    }
+
+    /// The record protocol.
+    #[must_use]
+    pub const fn record_protocol(&self) -> RecordProtocol {
+        self.agreement.record_protocol
+    }
+
+    /// The transport protocol, if both sides named one.
+    #[must_use]
+    pub fn transport_protocol(&self) -> Option<&str> {
+        self.agreement.transport_protocol.as_deref()
+    }
+
+    /// The peer's service account: its certificate vouches for it.
+    #[must_use]
+    pub fn peer_account(&self) -> &str {
+        &self.agreement.peer_account
+    }
+
+    /// The service account that this side used.
+    #[must_use]
+    pub fn local_account(&self) -> &str {
+        &self.local_account
+    }
+
+    /// The peer's RPC versions.
+    #[must_use]
+    pub const fn peer_rpc_versions(&self) -> RpcProtocolVersions {
+        self.agreement.peer_rpc_versions
+    }
+
+    /// The peer's maximum frame size in bytes; 0: it did not say.
+    #[must_use]
+    pub const fn peer_max_frame_size(&self) -> u32 {
+        self.agreement.peer_max_frame_size
+    }
+
+    /// The key exchange in use, by its name in the registry of TLS groups.
+    #[must_use]
+    pub const fn key_exchange(&self) -> &'static str {
+        self.key_exchange
+    }
+
+    /// `HandshakerResult.key_data`: secret.
+    #[must_use]
+    pub fn key_data(&self) -> &[u8; KEY_DATA] {
+        &self.key_data
+    }
+}
+
+/// Everything but the key data.
+impl fmt::Debug for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Outcome")
+            .field("agreement", &self.agreement)
+            .field("local_account", &self.local_account)
+            .field("key_exchange", &self.key_exchange)
+            .finish_non_exhaustive()
+    }
+}
