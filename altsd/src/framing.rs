@@ -6,7 +6,7 @@
 //! offset  size  field
 //! 0       4     length: u32, little-endian; counts everything behind itself (type and body)
 //! 4       4     type: u32, little-endian
-//! 8       n     body, n = length - 4; 1 ≤ n ≤ 65532
+//! 8       n     body, n = length - 4; 1 ≤ n ≤ 65528
 //! ```
 //!
 //! | type   | name              | sender | body |

@@ -6,6 +6,8 @@
 //! the channel. It does no input and output of its own:
 //!
 //! - in process: [`Handshaker::begin`], then [`Call::handle`] for each request;
+//! - in process, below tokio-alts: with the feature `tokio-alts`, a [`Handshaker`] is what its
+//!   connectors and acceptors take for a service;
 #![cfg_attr(feature = "grpc", doc = "- behind gRPC, for any ALTS implementation: [`grpc`].")]
 #![cfg_attr(not(feature = "grpc"), doc = "- behind gRPC: feature `grpc`.")]
 //!
@@ -87,6 +89,8 @@ pub mod framing;
 pub mod grpc;
 mod handshaker;
 pub mod identity;
+#[cfg(feature = "tokio-alts")]
+mod in_process;
 pub mod negotiation;
 mod outcome;
 mod reply;
