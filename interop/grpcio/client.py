@@ -1,0 +1,142 @@
+"""One operation of a client on gRPC C core, over ALTS: client.py --target IP:PORT --expect ACCOUNT OPERATION …
+
+Prints one line of JSON: the status, what the operation yielded, and what ALTS proved about the server.
+README.md beside the harness describes operations and output.
+"""
+
+import argparse
+import json
+import os
+import re
+import sys
+import tempfile
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--target", required=True)
+    parser.add_argument("--expect", action="append", default=[])
+    parser.add_argument("--deadline", type=float, default=60)
+    parser.add_argument("--plaintext", action="store_true")
+    parser.add_argument("operation", choices=OPERATIONS)
+    parser.add_argument("arguments", nargs="*")
+    arguments = parser.parse_args()
+
+    with Trace(wanted=arguments.operation == "peer") as trace:
+        report = call(arguments)
+    if trace.properties:
+        report["view"] = trace.properties
+    print(json.dumps(report))
+
+
+def call(arguments):
+    import grpc
+
+    from common import OPTIONS, SERVICE
+
+    if arguments.plaintext:
+        channel = grpc.insecure_channel(arguments.target, OPTIONS)
+    else:
+        credentials = grpc.alts_channel_credentials(arguments.expect)
+        channel = grpc.secure_channel(arguments.target, credentials, OPTIONS)
+
+    with channel:
+
+        def method(kind, name):
+            # Bytes in, bytes out: without serializers gRPC carries them as they are.
+            multicallable = getattr(channel, kind)(f"/{SERVICE}/{name}")
+            return lambda request: multicallable(request, timeout=arguments.deadline)
+
+        try:
+            answer = OPERATIONS[arguments.operation](method, *arguments.arguments)
+            return {"status": "OK", "answer": answer}
+        except grpc.RpcError as error:
+            return {"status": error.code().name, "details": error.details()}
+
+
+def echo(method, size):
+    from common import message
+
+    sent = message(0, int(size))
+    return {"intact": method("unary_unary", "Echo")(sent) == sent}
+
+
+def echo_stream(method, messages, size):
+    return received(method("stream_stream", "EchoStream")(sent(messages, size)))
+
+
+def download(method, messages, size):
+    order = {"messages": int(messages), "size": int(size)}
+    return received(method("unary_stream", "Download")(json.dumps(order).encode()))
+
+
+def upload(method, messages, size):
+    return json.loads(method("stream_unary", "Upload")(sent(messages, size)))
+
+
+def peer(method):
+    return json.loads(method("unary_unary", "Peer")(b""))
+
+
+def restricted(method, account):
+    method("unary_unary", "Restricted")(account.encode())
+    return {}
+
+
+OPERATIONS = {
+    "echo": echo,
+    "echo-stream": echo_stream,
+    "download": download,
+    "upload": upload,
+    "peer": peer,
+    "restricted": restricted,
+}
+
+
+def sent(messages, size):
+    from common import message
+
+    return (message(index, int(size)) for index in range(int(messages)))
+
+
+def received(responses):
+    from common import message
+
+    messages, size, intact = 0, 0, True
+    for response in responses:
+        intact = intact and response == message(messages, len(response))
+        messages += 1
+        size += len(response)
+    return {"messages": messages, "bytes": size, "intact": intact}
+
+
+class Trace:
+    """What ALTS proved about the server.
+
+    Python's clients have no call for it, but C core's trace of its own API shows each property of
+    the connection as it is added. The trace goes to the standard error, and C core must be told
+    before it is loaded.
+    """
+
+    PROPERTY = re.compile(r"grpc_auth_context_add_property\(ctx=\w+, name=(\w+), value=(.*), value_length=\d+\)")
+    TEXTS = ("transport_security_type", "service_account", "security_level")
+
+    def __init__(self, wanted):
+        self.wanted, self.properties = wanted, {}
+
+    def __enter__(self):
+        if self.wanted:
+            os.environ |= {"GRPC_TRACE": "api", "GRPC_VERBOSITY": "DEBUG"}
+            self.log, self.stderr = tempfile.TemporaryFile(), os.dup(2)
+            os.dup2(self.log.fileno(), 2)
+        return self
+
+    def __exit__(self, *_):
+        if self.wanted:
+            os.dup2(self.stderr, 2)
+            self.log.seek(0)
+            log = self.log.read().decode(errors="replace")
+            self.properties = {name: value for name, value in self.PROPERTY.findall(log) if name in self.TEXTS}
+
+
+main()

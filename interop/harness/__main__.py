@@ -1,0 +1,93 @@
+"""The interoperability tests. interop/run starts this twice: `prepare` installs the peers, `cases` runs them."""
+
+import argparse
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import cases
+import peers
+from world import World
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+# As the gate understands it: nothing was tested.
+SKIPPED = 77
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="interop/run", description="Tests ALTS between this project and others.")
+    parser.add_argument("step", choices=["prepare", "cases"], help=argparse.SUPPRESS)
+    parser.add_argument("--peer", action="append", choices=list(peers.ALL), help="this peer alone (may be repeated)")
+    parser.add_argument("--case", action="append", choices=list(cases.ALL), help="this case alone (may be repeated)")
+    parser.add_argument("--keep", metavar="DIR", help="keep what the programs print here")
+    arguments = parser.parse_args()
+
+    chosen = [peers.ALL[name](ROOT) for name in arguments.peer or peers.ALL]
+    if arguments.step == "prepare":
+        for peer in chosen:
+            peer.prepare()
+        return 0
+
+    # Ended from outside, clean up as after Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    matrix = []
+    for peer in chosen:
+        reason = peer.missing()
+        if reason:
+            verdict = "fail" if os.environ.get("CI") == "true" else "skip"
+            matrix.append(Line(peer, "all", "install", verdict, 0, reason))
+            matrix[-1].show()
+            continue
+        for role in cases.ROLES:
+            matrix += run_role(peer, role, arguments.case or cases.ALL, arguments.keep)
+
+    print("\npeer version role case verdict seconds")
+    for line in matrix:
+        print(line)
+    verdicts = [line.verdict for line in matrix]
+    print(", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in ("pass", "fail", "skip")))
+    if "fail" in verdicts:
+        return 1
+    return 0 if "pass" in verdicts else SKIPPED
+
+
+def run_role(peer, role, names, keep):
+    """All cases of one role share the handshaker services and the server."""
+    lines, setting = [], None
+    with World(ROOT, keep and pathlib.Path(keep) / f"{peer.name}-{role}") as world:
+        for name in ["start", *names]:
+            begin, verdict, why = time.monotonic(), "pass", ""
+            try:
+                if name == "start":
+                    setting = cases.Setting(world, peer, role)
+                else:
+                    why = cases.ALL[name](setting) or ""
+            except cases.Skip as skip:
+                verdict, why = "skip", str(skip)
+            except Exception as error:  # A case that fails in whatever way does not stop the others.
+                verdict, why = "fail", f"{type(error).__name__}: {error}"
+            lines.append(Line(peer, role, name, verdict, time.monotonic() - begin, why))
+            lines[-1].show()
+            if verdict == "fail":
+                world.show_output()
+            if not setting:
+                break
+    return lines
+
+
+class Line:
+    """One line of the matrix."""
+
+    def __init__(self, peer, role, case, verdict, seconds, why):
+        self.peer, self.role, self.case, self.verdict, self.seconds, self.why = peer, role, case, verdict, seconds, why
+
+    def __str__(self):
+        return f"{self.peer.name} {self.peer.version} {self.role} {self.case} {self.verdict} {self.seconds:.1f}"
+
+    def show(self):
+        print(f"{self} {self.why}".rstrip(), flush=True)
+
+
+sys.exit(main())

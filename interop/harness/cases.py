@@ -1,0 +1,164 @@
+"""The cases: what a client of one implementation and a server of another have to do with each other."""
+
+import json
+
+import wire
+from peers import Ours
+from world import CLIENT_HANDSHAKER, SERVER, SERVER_HANDSHAKER, Failed, World
+
+# What the peer is; ours is the other end, and the handshaker service of both.
+ROLES = ("client", "server", "both")
+
+CLIENT_ACCOUNT, SERVER_ACCOUNT, OTHER_ACCOUNT = "client@interop.test", "server@interop.test", "other@interop.test"
+KIB, MIB = 1 << 10, 1 << 20
+# How long the operation of a client may take, and how much longer its program, in seconds.
+OPERATION, PROGRAM = 60, 15
+
+
+class Skip(Exception):
+    """A case that says nothing about this role of this peer."""
+
+
+class Setting:
+    """The handshaker services and the server of one role; clients come and go."""
+
+    def __init__(self, world, peer, role):
+        self.world, ours = world, Ours(world.root)
+        self.client_side = peer if role in ("client", "both") else ours
+        self.server_side = peer if role in ("server", "both") else ours
+        identities = {CLIENT_HANDSHAKER: CLIENT_ACCOUNT, SERVER_HANDSHAKER: SERVER_ACCOUNT}
+        world.start("handshaker", ours.handshaker(identities))
+        self.server = (SERVER, next(World.ports))
+        listen = ["--listen", address(self.server)]
+        world.start("server", self.server_side.server(SERVER_HANDSHAKER) + listen)
+
+    def call(self, operation, *arguments, expect=SERVER_ACCOUNT, through=None):
+        """What the client's program reports of one operation."""
+        target = ["--target", address(through or self.server), "--deadline", OPERATION]
+        accounts = ["--expect", expect] if expect else []
+        command = self.client_side.client(CLIENT_HANDSHAKER) + target + accounts
+        printed = self.world.run("client", [*command, operation, *arguments], OPERATION + PROGRAM)
+        self.world.check_running()
+        return json.loads(printed)
+
+
+def address(pair):
+    return "{}:{}".format(*pair)
+
+
+def require(found, wanted, what):
+    if found != wanted:
+        raise Failed(f"{what}: {found!r}, not {wanted!r}")
+
+
+def answer(report):
+    """What an operation has yielded that has to succeed."""
+    if report["status"] != "OK":
+        raise Failed(f"status {report['status']}: {report['details']}")
+    return report["answer"]
+
+
+# --- the cases; what they return is printed beside the verdict ---
+
+
+def unary(size):
+    def case(setting):
+        require(answer(setting.call("echo", size)), {"intact": True}, "echo")
+
+    return case
+
+
+def stream(operation, messages, size):
+    def case(setting):
+        wanted = {"messages": messages, "bytes": messages * size, "intact": True}
+        require(answer(setting.call(operation, messages, size)), wanted, operation)
+
+    return case
+
+
+def accounts(setting):
+    """Each side's view of what was proved, by the application's own means."""
+    report = setting.call("peer")
+    for side, found, peer, local in (
+        ("the server's", answer(report), CLIENT_ACCOUNT, SERVER_ACCOUNT),
+        ("the client's", report.get("view", {}), SERVER_ACCOUNT, CLIENT_ACCOUNT),
+    ):
+        require_view(side, found, peer, local)
+
+
+def require_view(side, found, peer, local):
+    """C core's client shows fewer properties than the others: those it shows must be right."""
+    wanted = {
+        "transport_security_type": "alts",
+        "application_protocol": "grpc",
+        "record_protocol": "ALTSRP_GCM_AES128_REKEY",
+        "security_level": "INTEGRITY_AND_PRIVACY",
+        "transport_security_level": "TSI_PRIVACY_AND_INTEGRITY",
+        "peer_service_account": peer,
+        "local_service_account": local,
+        "peer_rpc_versions": "2.1..2.1",
+    }
+    for name in ("transport_security_type", "peer_service_account"):
+        if name not in found:
+            raise Failed(f"{side} view has no {name}: {found}")
+    for name, value in found.items():
+        require(value, wanted.get(name), f"{side} view of {name}")
+
+
+def any_server(setting):
+    """A client that expects nobody in particular."""
+    require(answer(setting.call("echo", 100, expect=None)), {"intact": True}, "echo")
+
+
+def wrong_server(setting):
+    """A client that expects another account sends nothing."""
+    report = setting.call("echo", 100, expect=OTHER_ACCOUNT)
+    require(report["status"], "UNAVAILABLE", "status of a call to the wrong account")
+    return report["details"]
+
+
+def authorization(setting):
+    """A server that admits one account serves it and refuses the others."""
+    answer(setting.call("restricted", CLIENT_ACCOUNT))
+    report = setting.call("restricted", OTHER_ACCOUNT)
+    require(report["status"], "PERMISSION_DENIED", "status of a call that is not admitted")
+    return report["details"]
+
+
+def frames(setting):
+    """What a listener on the wire sees: only frames, as large as agreed, and nothing in the clear."""
+    with wire.Recorder(setting.server) as recorder:
+        wanted = {"messages": 4, "bytes": 16 * MIB, "intact": True}
+        for operation in ("upload", "download"):
+            require(answer(setting.call(operation, 4, 4 * MIB, through=recorder.address)), wanted, operation)
+    seen = []
+    for direction, side in (("to_server", setting.client_side), ("to_client", setting.server_side)):
+        largest = 0
+        for recording in recorder.recordings(direction):
+            if wire.PLAINTEXT in recording:
+                raise Failed(f"{direction}: the data is to be seen in the clear")
+            lengths = wire.records(recording)
+            largest = max([largest, *lengths])
+        if largest < 16 * KIB:
+            raise Failed(f"{direction}: the largest record, {largest}, is smaller than any agreed size allows")
+        limit = wire.LARGEST_LENGTH[side.name]
+        if largest > limit:
+            raise Failed(f"{direction}: a length field of {largest}, {side.name} may write {limit}")
+        seen.append(f"{direction} {largest}")
+    return "largest length field: " + ", ".join(seen)
+
+
+ALL = {
+    "unary_0": unary(0),
+    "unary_100": unary(100),
+    "unary_1MiB": unary(MIB),
+    "unary_10MiB": unary(10 * MIB),
+    "download_100x1MiB": stream("download", 100, MIB),
+    "upload_100x1MiB": stream("upload", 100, MIB),
+    "echo_100x100KiB": stream("echo-stream", 100, 100 * KIB),
+    "accounts": accounts,
+    "any_server": any_server,
+    "wrong_server": wrong_server,
+    "authorization": authorization,
+    "frames": frames,
+}

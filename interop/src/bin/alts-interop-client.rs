@@ -1,0 +1,204 @@
+//! One operation of a client over ALTS, by tonic.
+//!
+//! `--target IP:PORT --handshaker HOST:PORT [--expect ACCOUNT]… [--deadline SECONDS]
+//! [--max-frame-size BYTES] OPERATION [ARGUMENT]…`
+//!
+//! Prints one line of JSON: the status, what the operation yielded, and what ALTS proved about the
+//! server. `interop/README.md` describes operations and output.
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout)] // It is the program's output.
+
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use alts_core::frame::FrameSize;
+use alts_interop::SERVICE;
+use alts_interop::arguments::{Arguments, Failure};
+use alts_interop::codec::BytesCodec;
+use alts_interop::data::{Tally, message};
+use alts_interop::view::view;
+use bytes::Bytes;
+use http::Uri;
+use http::uri::PathAndQuery;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+use tokio_alts::{AltsConnector, AltsHttpConnector, ClientConfig, Error, GrpcHandshaker};
+use tokio_stream::{Stream, StreamExt};
+use tonic::client::Grpc;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status, Streaming};
+use tower::service_fn;
+use tower_service::Service;
+
+/// What the connection has proved, once there is one.
+type View = Arc<Mutex<Option<Value>>>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let mut arguments = Arguments::new(std::env::args().skip(1));
+    let target = arguments.required("--target")?;
+    let deadline = arguments.option("--deadline")?.map_or(Ok(60), |text| text.parse())?;
+    let (connector, seen) = (connector(&mut arguments)?, View::default());
+    let client = client(&target, connector, &seen)?;
+
+    let words = arguments.rest();
+    let report = timeout(Duration::from_secs(deadline), operation(client, &words))
+        .await
+        .unwrap_or_else(|_| Ok(Err(Status::deadline_exceeded("the operation's time is over"))))?;
+    let mut report = match report {
+        Ok(answer) => json!({"status": "OK", "answer": answer}),
+        Err(status) => json!({"status": name(&status), "details": details(&status)}),
+    };
+    let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let (Some(report), Some(view)) = (report.as_object_mut(), seen) {
+        report.insert("view".to_owned(), view);
+    }
+    println!("{report}");
+    Ok(())
+}
+
+fn connector(arguments: &mut Arguments) -> Result<AltsHttpConnector, Failure> {
+    let handshaker = GrpcHandshaker::at(&arguments.required("--handshaker")?)?;
+    let expected = arguments.options("--expect")?;
+    let mut config = ClientConfig::builder();
+    config = if expected.is_empty() {
+        config.any_peer()
+    } else {
+        config.expected_service_accounts(expected)
+    };
+    if let Some(size) = arguments.option("--max-frame-size")? {
+        config = config.max_frame_size(FrameSize::new(size.parse()?));
+    }
+    Ok(AltsHttpConnector::new(AltsConnector::new(config.build()?, handshaker)))
+}
+
+fn client(target: &str, connector: AltsHttpConnector, seen: &View) -> Result<Client, Failure> {
+    let seen = Arc::clone(seen);
+    let connector = service_fn(move |uri: Uri| {
+        let (mut connector, seen) = (connector.clone(), Arc::clone(&seen));
+        async move {
+            let stream = connector.call(uri).await?;
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            *seen = Some(view(stream.context()));
+            drop(seen);
+            Ok::<_, Error>(stream)
+        }
+    });
+    let endpoint = Endpoint::from_shared(format!("http://{target}"))?;
+    let channel = endpoint.connect_with_connector_lazy(connector);
+    let grpc = Grpc::new(channel)
+        .max_decoding_message_size(usize::MAX)
+        .max_encoding_message_size(usize::MAX);
+    Ok(Client(grpc))
+}
+
+/// Does what the command line says. The outer error is about the command line.
+async fn operation(
+    mut client: Client,
+    words: &[String],
+) -> Result<Result<Value, Status>, Failure> {
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    Ok(match *words {
+        ["echo", size] => client.echo(size.parse()?).await,
+        ["echo-stream", messages, size] => {
+            client.echo_stream(messages.parse()?, size.parse()?).await
+        }
+        ["download", messages, size] => client.download(messages.parse()?, size.parse()?).await,
+        ["upload", messages, size] => client.upload(messages.parse()?, size.parse()?).await,
+        ["peer"] => client.peer().await,
+        ["restricted", account] => client.restricted(account).await,
+        _ => return Err("no such operation, or not its arguments".into()),
+    })
+}
+
+struct Client(Grpc<Channel>);
+
+impl Client {
+    async fn echo(&mut self, size: usize) -> Result<Value, Status> {
+        let sent = message(0, size);
+        let received = self.unary("Echo", sent.clone()).await?;
+        Ok(json!({"intact": received == sent}))
+    }
+
+    async fn echo_stream(&mut self, messages: u32, size: usize) -> Result<Value, Status> {
+        let path = self.ready("EchoStream").await?;
+        let requests = Request::new(stream(messages, size));
+        received(self.0.streaming(requests, path, BytesCodec).await?.into_inner()).await
+    }
+
+    async fn download(&mut self, messages: u32, size: usize) -> Result<Value, Status> {
+        let path = self.ready("Download").await?;
+        let order = Bytes::from(json!({"messages": messages, "size": size}).to_string());
+        let answer = self.0.server_streaming(Request::new(order), path, BytesCodec).await?;
+        received(answer.into_inner()).await
+    }
+
+    async fn upload(&mut self, messages: u32, size: usize) -> Result<Value, Status> {
+        let path = self.ready("Upload").await?;
+        let requests = Request::new(stream(messages, size));
+        json(&self.0.client_streaming(requests, path, BytesCodec).await?.into_inner())
+    }
+
+    async fn peer(&mut self) -> Result<Value, Status> {
+        json(&self.unary("Peer", Bytes::new()).await?)
+    }
+
+    async fn restricted(&mut self, account: &str) -> Result<Value, Status> {
+        self.unary("Restricted", account.to_owned().into()).await?;
+        Ok(json!({}))
+    }
+
+    async fn unary(&mut self, method: &str, message: Bytes) -> Result<Bytes, Status> {
+        let path = self.ready(method).await?;
+        Ok(self.0.unary(Request::new(message), path, BytesCodec).await?.into_inner())
+    }
+
+    async fn ready(&mut self, method: &str) -> Result<PathAndQuery, Status> {
+        self.0.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        PathAndQuery::from_str(&format!("/{SERVICE}/{method}"))
+            .map_err(|error| Status::internal(error.to_string()))
+    }
+}
+
+fn stream(messages: u32, size: usize) -> impl Stream<Item = Bytes> {
+    tokio_stream::iter(0..messages).map(move |index| message(index, size))
+}
+
+async fn received(mut stream: Streaming<Bytes>) -> Result<Value, Status> {
+    let mut tally = Tally::default();
+    while let Some(message) = stream.next().await {
+        tally.add(&message?);
+    }
+    Ok(tally.to_json())
+}
+
+fn json(answer: &[u8]) -> Result<Value, Status> {
+    serde_json::from_slice(answer).map_err(|error| Status::internal(error.to_string()))
+}
+
+/// The code's name, as gRPC writes it.
+fn name(status: &Status) -> String {
+    let mut name = String::new();
+    for letter in format!("{:?}", status.code()).chars() {
+        if letter.is_ascii_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(letter.to_ascii_uppercase());
+    }
+    name
+}
+
+/// The message, and what has led to it.
+fn details(status: &Status) -> String {
+    let mut details = status.message().to_owned();
+    let mut source = std::error::Error::source(status);
+    while let Some(error) = source {
+        let text = error.to_string();
+        if !details.contains(&text) {
+            details = format!("{details}: {text}");
+        }
+        source = error.source();
+    }
+    details
+}

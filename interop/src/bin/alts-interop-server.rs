@@ -1,0 +1,32 @@
+//! The test service over ALTS, by tonic: `--listen IP:PORT --handshaker HOST:PORT [--max-frame-size BYTES]`
+#![forbid(unsafe_code)]
+#![allow(clippy::print_stdout, clippy::print_stderr)] // The test waits for it, and shows it.
+
+use alts_core::frame::FrameSize;
+use alts_interop::arguments::{Arguments, Failure};
+use alts_interop::service::TestService;
+use tokio_alts::{AltsAcceptor, AltsIncoming, GrpcHandshaker, IncomingFailure, ServerConfig};
+use tonic::transport::Server;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let mut arguments = Arguments::new(std::env::args().skip(1));
+    let listen = arguments.required("--listen")?;
+    let handshaker = GrpcHandshaker::at(&arguments.required("--handshaker")?)?;
+    let mut config = ServerConfig::builder();
+    if let Some(size) = arguments.option("--max-frame-size")? {
+        config = config.max_frame_size(FrameSize::new(size.parse()?));
+    }
+    if let Some(argument) = arguments.rest().first() {
+        return Err(format!("what is {argument}?").into());
+    }
+
+    let incoming = AltsIncoming::bind(&listen, AltsAcceptor::new(config.build()?, handshaker))
+        .await?
+        .on_failure(|failure| match failure {
+            IncomingFailure::Handshake(failure) => eprintln!("{failure}"),
+            other => eprintln!("{other:?}"),
+        });
+    println!("listening on {listen}");
+    Ok(Server::builder().serve_with_incoming(TestService, incoming).await?)
+}
