@@ -145,6 +145,12 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
+    fn new(mut connection: Connection, record_version: [u8; 2]) -> Self {
+        // What may be sent is bounded by the size of a message, with a better error.
+        connection.set_buffer_limit(None);
+        Self { connection, record_version }
+    }
+
     /// The client's end: has something to [`send`](Self::send) at once.
     ///
     /// # Errors
@@ -156,7 +162,8 @@ impl Exchange {
             Failure::internal(format!("the placeholder for a server name: {error}"))
         })?;
         ClientConnection::new(Arc::clone(&config.client), nobody)
-            .map(|connection| Self { connection: connection.into(), record_version: LATER_VERSION })
+            .map(Connection::from)
+            .map(|connection| Self::new(connection, LATER_VERSION))
             .map_err(|error| judge(&error))
     }
 
@@ -167,7 +174,8 @@ impl Exchange {
     /// When rustls fails.
     pub fn server(config: &ExchangeConfig) -> Result<Self, Failure> {
         ServerConnection::new(Arc::clone(&config.server))
-            .map(|connection| Self { connection: connection.into(), record_version: FIRST_VERSION })
+            .map(Connection::from)
+            .map(|connection| Self::new(connection, FIRST_VERSION))
             .map_err(|error| judge(&error))
     }
 

@@ -35,6 +35,10 @@ use zeroize::Zeroize;
 /// The longest service account, in bytes: what `AltsContext` has room for.
 pub const MAX_ACCOUNT: usize = 256;
 
+/// The longest chain of certificates, in bytes of DER: it has to fit into one message
+/// ([`framing`](crate::framing)) together with the parameters.
+pub const MAX_CHAIN: usize = 40 * 1024;
+
 /// What is wrong with a certificate, a key, an account or a trust root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -50,6 +54,11 @@ pub enum IdentityError {
     Missing {
         /// What was looked for.
         what: &'static str,
+    },
+    /// The chain of certificates is longer than [`MAX_CHAIN`].
+    ChainTooLong {
+        /// How long it is, in bytes.
+        bytes: usize,
     },
     /// The certificate is not X.509 in DER.
     Certificate {
@@ -91,6 +100,11 @@ impl fmt::Display for IdentityError {
         match self {
             Self::Pem { what, why } => write!(f, "cannot read the PEM text of the {what}: {why}"),
             Self::Missing { what } => write!(f, "no {what} in the input"),
+            Self::ChainTooLong { bytes } => write!(
+                f,
+                "the chain of certificates has {bytes} bytes, and {MAX_CHAIN} are allowed: only \
+                 the certificates between this one and the trust root belong in it"
+            ),
             Self::Certificate { why } => write!(f, "the certificate cannot be read: {why}"),
             Self::Ambiguous { mailboxes: 0, uris: 0, hosts: 0 } => f.write_str(
                 "the certificate names nobody: it needs one rfc822Name or one URI as its subject \
@@ -284,6 +298,10 @@ impl Identity {
             any_supported_type(&key).map_err(|error| IdentityError::Key { why: error.to_string() });
         key.zeroize();
         let signer = signer?;
+        let bytes = chain.iter().fold(0_usize, |sum, der| sum.saturating_add(der.len()));
+        if bytes > MAX_CHAIN {
+            return Err(IdentityError::ChainTooLong { bytes });
+        }
         let end_entity = chain.first().ok_or(IdentityError::Missing { what: "certificate" })?;
         let subject = Subject::of_certificate(end_entity)?;
         let expires = parse(end_entity)?.tbs_certificate().validity().not_after.to_unix_duration();

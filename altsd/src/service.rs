@@ -50,7 +50,7 @@ use crate::{
     exchange::ExchangeConfig,
     failure::{Code, Failure, Fault, Reason},
     framing::{MAX_MESSAGE, Message},
-    identity::Identity,
+    identity::{Identity, check_account},
     negotiation::{DEFAULT_RPC_VERSIONS, Offer},
     outcome::Outcome,
     reply::Reply,
@@ -314,8 +314,7 @@ impl Call {
         match names.iter().find_map(|name| self.accounts.iter().find(|own| own == name)) {
             Some(account) => Ok(account.clone()),
             None => refuse(format!(
-                "the caller asked for the local identity {}, and may use {}",
-                names.join(" or "),
+                "the caller asked for the local identity {names:?}, and may use {}",
                 self.accounts.join(", ")
             )),
         }
@@ -402,12 +401,8 @@ fn offer(
 /// handshaker.proto: "If target identities are provided and none of them matches the peer identity
 /// of the server, handshake will fail." So a list that can match nobody must not read as no list.
 fn target_accounts(identities: &[IdentityMessage<'_>]) -> Result<Vec<String>, Failure> {
-    let accounts: Vec<String> = identities
-        .iter()
-        .filter_map(IdentityMessage::service_account)
-        .filter(|account| !account.is_empty())
-        .map(ToOwned::to_owned)
-        .collect();
+    let accounts: Vec<&str> =
+        identities.iter().filter_map(IdentityMessage::service_account).collect();
     if accounts.is_empty() && !identities.is_empty() {
         return Err(Failure::caller(
             Code::InvalidArgument,
@@ -415,7 +410,15 @@ fn target_accounts(identities: &[IdentityMessage<'_>]) -> Result<Vec<String>, Fa
              else",
         ));
     }
-    Ok(accounts)
+    for account in &accounts {
+        check_account(account).map_err(|error| {
+            Failure::caller(
+                Code::InvalidArgument,
+                format!("client_start.target_identities names {account:?}: {error}"),
+            )
+        })?;
+    }
+    Ok(accounts.into_iter().map(ToOwned::to_owned).collect())
 }
 
 fn refuse_token(present: bool, what: &str) -> Result<(), Failure> {

@@ -250,6 +250,9 @@ async fn a_policy_admits_refuses_and_hears_of_the_end() {
     let refused = Caller::call(&channel, Start::default().client()).await;
     assert_eq!(refused.err().expect("refused").code(), Code::PermissionDenied);
     let log = log.lock().unwrap();
-    assert!(log[0].starts_with("127.0.0.1: the caller asked for the local identity root@one.test"));
+    assert!(
+        log[0]
+            .starts_with("127.0.0.1: the caller asked for the local identity [\"root@one.test\"]")
+    );
     assert_eq!(log[1], "127.0.0.1: given up");
 }

@@ -295,10 +295,53 @@ fn a_start_that_makes_no_sense_is_refused() {
 
 #[test]
 fn target_identities_that_match_nobody_are_not_ignored() {
-    let start = Start { targets: vec!["host:server.test"], ..Start::default() };
-    let (mut client, _) = calls();
-    let reply = client.handle(&start.client(), NOW);
-    assert_eq!(reply.failure().unwrap().code(), Code::InvalidArgument);
+    for targets in [vec!["host:server.test"], vec![""], vec![SERVER, "two\nlines"]] {
+        let start = Start { targets, ..Start::default() };
+        let (mut client, _) = calls();
+        let reply = client.handle(&start.client(), NOW);
+        let failure = reply.failure().unwrap();
+        assert_eq!(failure.code(), Code::InvalidArgument);
+        assert!(!failure.details().contains('\n'), "what goes into a log has one line");
+    }
+}
+
+#[test]
+fn long_chains_work_until_they_are_too_long() {
+    let maker = Maker::new();
+    let padding: Vec<_> = (0..20)
+        .map(|_| {
+            let mut params = CertificateParams::default();
+            params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+            params.distinguished_name.push(rcgen::DnType::OrganizationName, "o".repeat(1000));
+            params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec()
+        })
+        .collect();
+    let with = |count| {
+        let key = KeyPair::generate().unwrap();
+        let mut params = CertificateParams::default();
+        params.subject_alt_names = vec![mailbox(CLIENT)];
+        let mut chain = vec![params.signed_by(&key, &maker.issuer).unwrap().der().to_vec()];
+        chain.extend_from_slice(&padding[..count]);
+        Identity::from_der(chain, &key.serialize_der())
+    };
+    let server = maker.call(maker.identity(&[mailbox(SERVER)]).unwrap());
+    // With as much as fits, and the most that can be said beside it.
+    let names: Vec<&'static str> = (0..16_u8)
+        .map(|n| &*format!("{}{}", "n".repeat(63), char::from(b'a' + n)).leak())
+        .collect();
+    let client_start = Start {
+        application: [&["grpc"], &names[1..]].concat(),
+        record: [&[common::REKEY], &names[1..]].concat(),
+        transport: Some(names.clone()),
+        ..Start::default()
+    };
+    let client = maker.call(with(16).unwrap());
+    let (client, server) = drive((client, server), (&client_start, &Start::default()), WHOLE);
+    assert!(client.sent[1].len() > 36_000, "several records: {}", client.sent[1].len());
+    assert_eq!(client.outcome().key_data(), server.outcome().key_data());
+
+    let error = with(20).unwrap_err();
+    assert!(matches!(error, IdentityError::ChainTooLong { bytes: 40_961.. }), "{error}");
 }
 
 #[test]
