@@ -288,10 +288,10 @@ macro_rules! common {
             }
 
             #[doc = concat!(
-                                "How long a handshake may take, from first to last: ",
-                                $default_deadline,
-                                " seconds unless said otherwise."
-                            )]
+                                        "How long a handshake may take, from first to last: ",
+                                        $default_deadline,
+                                        " seconds unless said otherwise."
+                                    )]
             pub const fn deadline(mut self, deadline: Duration) -> Self {
                 self.config.common.deadline = deadline;
                 self

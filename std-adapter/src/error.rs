@@ -152,7 +152,7 @@ impl fmt::Display for Error {
         write!(f, "failed, {phase}: ")?;
         if !matches!(kind, ErrorKind::Service(_)) {
             match self.fault() {
-                Fault::HandshakerService => write!(f, "handshaker service at {}", report.service)?,
+                Fault::HandshakerService => write!(f, "handshaker service ({})", report.service)?,
                 fault => fault.fmt(f)?,
             }
             f.write_str(": ")?;

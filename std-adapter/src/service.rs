@@ -97,7 +97,7 @@ impl ServiceError {
 
 impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "handshaker service at {}: {}", self.address, self.message)
+        write!(f, "handshaker service ({}): {}", self.address, self.message)
     }
 }
 

@@ -1,6 +1,8 @@
 //! The connector of HTTP clients: from a URI to a stream.
 
+use std::fmt;
 use std::io;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -27,17 +29,31 @@ const HTTP_2: [&str; 2] = ["grpc", "h2"];
 ///
 /// The handshake's target name is the URI's host and port. Of a URI without a port, the port is
 /// that of its scheme. The scheme says nothing else: the connection is ALTS in any case.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct AltsHttpConnector {
     connector: AltsConnector,
     connect_timeout: Duration,
+    on_established: Option<Callback>,
 }
+
+type Callback = Arc<dyn Fn(&AltsConnectInfo) + Send + Sync>;
 
 impl AltsHttpConnector {
     /// Connects with the handshakes of `connector`.
     #[must_use]
     pub const fn new(connector: AltsConnector) -> Self {
-        Self { connector, connect_timeout: CONNECT_TIMEOUT }
+        Self { connector, connect_timeout: CONNECT_TIMEOUT, on_established: None }
+    }
+
+    /// Calls `callback` with what is known of each connection that is established: a client such
+    /// as tonic's keeps its connections to itself.
+    #[must_use]
+    pub fn on_established<F>(mut self, callback: F) -> Self
+    where
+        F: Fn(&AltsConnectInfo) + Send + Sync + 'static,
+    {
+        self.on_established = Some(Arc::new(callback));
+        self
     }
 
     /// How long the TCP connection may take, the look-up of its name included: 10 seconds unless
@@ -65,7 +81,13 @@ impl AltsHttpConnector {
             Err(_) => Err(io::Error::from(io::ErrorKind::TimedOut)),
         };
         match io {
-            Ok(io) => Ok(self.connector.connect_to(&target_name, io).await?),
+            Ok(io) => {
+                let stream = self.connector.connect_to(&target_name, io).await?;
+                if let Some(callback) = &self.on_established {
+                    callback(&AltsConnectInfo::of(&stream));
+                }
+                Ok(stream)
+            }
             Err(error) => {
                 let report = Report { target: target_name, ..Report::default() };
                 Err(Error::new(Side::Client, Phase::Connect, ErrorKind::Io(error), report))
@@ -85,6 +107,15 @@ impl Service<Uri> for AltsHttpConnector {
 
     fn call(&mut self, uri: Uri) -> Self::Future {
         Box::pin(self.clone().connect(uri))
+    }
+}
+
+impl fmt::Debug for AltsHttpConnector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AltsHttpConnector")
+            .field("connector", &self.connector)
+            .field("connect_timeout", &self.connect_timeout)
+            .finish_non_exhaustive()
     }
 }
 
