@@ -1,0 +1,317 @@
+//! The driver against honest and dishonest services and peers.
+
+use std::error::Error as _;
+use std::io;
+
+use alts_core::Fault;
+use alts_core::handshake::{HandshakeErrorKind, Phase as CorePhase};
+use alts_core::msg::HandshakerStatus;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio_alts::{ClientConfig, Error, ErrorKind, HandshakeFailure, Phase, ServerConfig};
+
+use crate::support::*;
+
+/// A client with a service that keeps to `script`, and an honest server. The client's error, and
+/// what the server says.
+async fn client_error(
+    script: impl Fn(usize) -> Act + Send + Sync + 'static,
+) -> (Error, Option<Error>) {
+    let (ours, theirs) = services();
+    let ours = Scripted::new(ours, script);
+    let (near, far) = duplex(64 * 1024);
+    let server = tokio::spawn(async move { acceptor(theirs).accept(far).await.err() });
+    let failure = connector(ours.clone()).connect(near).await.err().unwrap();
+    assert_eq!(ours.open(), 0);
+    let error = failure.into_error();
+    assert_eq!(error.service_address(), ADDRESS);
+    (error, server.await.unwrap().map(HandshakeFailure::into_error))
+}
+
+/// An honest client, and a server with a service that keeps to `script`.
+async fn server_error(
+    script: impl Fn(usize) -> Act + Send + Sync + 'static,
+) -> (Error, Option<Error>) {
+    let (theirs, ours) = services();
+    let ours = Scripted::new(ours, script);
+    let (near, far) = duplex(64 * 1024);
+    let client = tokio::spawn(async move { connector(theirs).connect(far).await.err() });
+    let failure = acceptor(ours.clone()).accept(near).await.err().unwrap();
+    assert_eq!(ours.open(), 0);
+    let error = failure.into_error();
+    (error, client.await.unwrap().map(HandshakeFailure::into_error))
+}
+
+#[tokio::test]
+async fn both_sides_learn_who_the_other_is() {
+    let (ours, theirs) = services();
+    let (near, far) = duplex(64 * 1024);
+    let (connector, acceptor) = (connector(ours), acceptor(theirs));
+    let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    assert_eq!(client.context().peer_service_account(), SERVER);
+    assert_eq!(client.context().local_service_account(), CLIENT);
+    assert_eq!(server.context().peer_service_account(), CLIENT);
+    assert_eq!(server.context().local_service_account(), SERVER);
+    assert_eq!(server.context().application_protocol(), "grpc");
+    talk(&mut client, &mut server).await;
+}
+
+#[tokio::test]
+async fn bytes_may_come_one_at_a_time() {
+    let (ours, theirs) = services();
+    let (near, far) = duplex(1);
+    let (connector, acceptor) = (connector(ours), acceptor(theirs));
+    let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    let both = tokio::spawn(async move {
+        client.write_all(b"hello").await.unwrap();
+        client.flush().await.unwrap();
+    });
+    let mut heard = [0; 5];
+    server.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"hello");
+    both.await.unwrap();
+}
+
+/// On one thread, so that the client writes before the server reads: the server finds the end of
+/// the handshake and the first record in one read.
+#[tokio::test]
+async fn bytes_behind_the_handshake_reach_the_stream_once() {
+    let (ours, theirs) = services();
+    let (near, far) = duplex(64 * 1024);
+    let server = tokio::spawn(async move {
+        let tally = Tally { io: far, read: 0 };
+        let mut server = acceptor(theirs).accept(tally).await.unwrap();
+        let read_in_handshake = server.get_ref().read;
+        let mut first = [0; 5];
+        server.read_exact(&mut first).await.unwrap();
+        let read_for_the_first = server.get_ref().read;
+        let mut rest = Vec::new();
+        server.read_to_end(&mut rest).await.unwrap();
+        (read_in_handshake, first, read_for_the_first, rest)
+    });
+    let mut client = connector(ours).connect(near).await.unwrap();
+    client.write_all(b"first").await.unwrap();
+    client.flush().await.unwrap();
+    tokio::task::yield_now().await;
+    tokio::task::yield_now().await;
+    client.write_all(b"second").await.unwrap();
+    client.shutdown().await.unwrap();
+    let (in_handshake, first, for_the_first, rest) = server.await.unwrap();
+    assert_eq!(in_handshake, for_the_first, "the first record came with the handshake");
+    assert_eq!(&first, b"first");
+    assert_eq!(rest, b"second");
+}
+
+#[tokio::test]
+async fn an_error_gives_the_io_object_back() {
+    let (near, mut far) = duplex(64 * 1024);
+    let (ours, _) = services();
+    let failure =
+        connector(Scripted::new(ours, |_| Act::Fail("down"))).connect(near).await.err().unwrap();
+    assert!(matches!(failure.error().kind(), ErrorKind::Service(_)));
+    let (error, mut near) = failure.into_parts();
+    assert_eq!(
+        error.to_string(),
+        format!(
+            "client handshake failed, start of the handshake: handshaker service ({ADDRESS}): down"
+        )
+    );
+    near.write_all(b"still here").await.unwrap();
+    let mut heard = [0; 10];
+    far.read_exact(&mut heard).await.unwrap();
+    assert_eq!(&heard, b"still here");
+
+    let (near, far) = duplex(64);
+    drop(far);
+    let failure = acceptor(silent()).accept(near).await.err().unwrap();
+    assert_eq!(failure.error().fault(), Fault::Peer);
+    assert_eq!(io::Error::from(failure).kind(), io::ErrorKind::UnexpectedEof);
+}
+
+#[tokio::test]
+async fn the_client_compares_the_account_for_itself() {
+    let (ours, theirs) = services();
+    // The service is never told whom to expect, and so it vouches for the wrong one.
+    let ours = Scripted::new(ours, |request| match request {
+        0 => Act::Ask(expect_anybody),
+        _ => Act::Honest,
+    });
+    let config = ClientConfig::builder().expect_peer("Server@dev.test").build().unwrap();
+    let (near, far) = duplex(64 * 1024);
+    let _server = tokio::spawn(async move { acceptor(theirs).accept(far).await });
+    let connector = tokio_alts::AltsConnector::new(config, ours);
+    let error = connector.connect_to("greeter:443", near).await.err().unwrap().into_error();
+    assert!(matches!(error.kind(), ErrorKind::Handshake(HandshakeErrorKind::UnexpectedPeer)));
+    assert_eq!(error.fault(), Fault::Peer);
+    assert_eq!(
+        error.to_string(),
+        "client handshake with greeter:443 failed, end of the handshake: peer: expected one of \
+         [Server@dev.test], the peer is server@dev.test"
+    );
+    assert_eq!(error.peer_service_account(), SERVER);
+    assert_eq!(error.expected_service_accounts(), ["Server@dev.test"]);
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::PermissionDenied);
+}
+
+#[tokio::test]
+async fn an_error_wins_over_a_result_in_any_response() {
+    for (refused, phase) in [(0, CorePhase::Start), (1, CorePhase::Exchange)] {
+        let (error, server) = client_error(move |request| {
+            if request < refused { Act::Honest } else { Act::Change(refuse) }
+        })
+        .await;
+        let ErrorKind::Handshake(HandshakeErrorKind::Refused { code: 7 }) = error.kind() else {
+            panic!("{error}");
+        };
+        assert_eq!(error.phase(), Phase::Handshake(phase));
+        assert_eq!(error.service_details(), "policy says no");
+        assert!(error.to_string().contains("PERMISSION_DENIED (7): policy says no"), "{error}");
+        assert!(server.is_some());
+    }
+    // The client's last response has the result.
+    let (error, _) = client_error(|request| match request {
+        2 => Act::Change(|response| {
+            assert!(response.result.is_some());
+            refuse(response);
+        }),
+        _ => Act::Honest,
+    })
+    .await;
+    assert!(matches!(error.kind(), ErrorKind::Handshake(HandshakeErrorKind::Refused { .. })));
+}
+
+#[tokio::test]
+async fn an_alert_reaches_the_peer_before_the_failure() {
+    let (_, ours) = services();
+    let (near, mut far) = duplex(64 * 1024);
+    far.write_all(b"not a handshake at all").await.unwrap();
+    let service = Scripted::new(ours, |_| Act::Change(refuse));
+    let failure = acceptor(service).accept(near).await.err().unwrap();
+    assert!(matches!(
+        failure.error().kind(),
+        ErrorKind::Handshake(HandshakeErrorKind::Refused { code: 7 })
+    ));
+    drop(failure);
+    let mut heard = Vec::new();
+    far.read_to_end(&mut heard).await.unwrap();
+    assert_eq!(heard, b"ALERT");
+}
+
+#[tokio::test]
+async fn what_was_not_offered_is_refused() {
+    let (error, _) = client_error(|_| {
+        Act::Change(|response| {
+            if let Some(result) = &mut response.result {
+                result.record_protocol = "ALTSRP_GMAC_128";
+            }
+        })
+    })
+    .await;
+    let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
+    assert_eq!(*kind, HandshakeErrorKind::NotOffered("record_protocol"));
+    assert_eq!(error.fault(), Fault::HandshakerService);
+    assert!(error.to_string().contains(ADDRESS));
+
+    let (error, _) = server_error(|_| {
+        Act::Change(|response| {
+            if let Some(result) = &mut response.result {
+                result.application_protocol = "h2c";
+            }
+        })
+    })
+    .await;
+    let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
+    assert_eq!(*kind, HandshakeErrorKind::NotOffered("application_protocol"));
+}
+
+#[tokio::test]
+async fn incomplete_results_are_refused_in_words() {
+    let (error, _) = client_error(|_| {
+        Act::Change(|response| {
+            if let Some(result) = &mut response.result {
+                result.key_data = alts_core::wire::Secret::new(&[7; 43]);
+            }
+        })
+    })
+    .await;
+    assert!(error.to_string().ends_with("key_data has 43 bytes, 44 are needed"), "{error}");
+    let (error, _) = server_error(|_| {
+        Act::Change(|response| {
+            if let Some(result) = &mut response.result {
+                result.peer_rpc_versions = None;
+            }
+        })
+    })
+    .await;
+    assert!(error.to_string().contains("peer_rpc_versions"), "{error}");
+}
+
+#[tokio::test]
+async fn impossible_answers_are_refused() {
+    let (error, _) = server_error(|_| {
+        Act::Change(|response| response.bytes_consumed = 1_000_000)
+    })
+    .await;
+    let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
+    assert!(matches!(kind, HandshakeErrorKind::ConsumedTooMuch { consumed: 1_000_000, .. }));
+    let (error, _) = client_error(|_| Act::Answer(vec![0xff; 40])).await;
+    let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
+    assert!(matches!(kind, HandshakeErrorKind::Malformed(_)));
+    let (error, _) = client_error(|_| Act::Answer(Vec::new())).await;
+    let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
+    assert_eq!(*kind, HandshakeErrorKind::MissingStatus);
+    let flood = |response: &mut alts_core::msg::HandshakerResp<'_>| {
+        response.status = Some(HandshakerStatus::default());
+        response.out_frames = const { &[0; alts_core::handshake::MAX_HANDSHAKE_BYTES + 1] };
+    };
+    let (error, _) = client_error(move |_| Act::Change(flood)).await;
+    let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
+    assert_eq!(*kind, HandshakeErrorKind::TooManyOutFrames);
+}
+
+#[tokio::test]
+async fn a_service_that_ends_the_call_is_named() {
+    let (error, _) = client_error(|request| if request == 1 { Act::End } else { Act::Honest }).await;
+    let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
+    assert_eq!(*kind, HandshakeErrorKind::ServiceClosed);
+    assert!(error.to_string().contains(ADDRESS), "{error}");
+    let (error, _) = server_error(|_| Act::Fail("on fire")).await;
+    assert!(error.to_string().ends_with("handshaker service (scripted.test:1): on fire"));
+    assert!(error.source().is_none());
+}
+
+#[tokio::test]
+async fn a_peer_that_closes_half_way_is_at_fault() {
+    let (ours, _) = services();
+    let (near, mut far) = duplex(64 * 1024);
+    let client = tokio::spawn(async move { connector(ours).connect(near).await.err() });
+    let mut some = [0; 16];
+    far.read_exact(&mut some).await.unwrap();
+    drop(far);
+    let error = client.await.unwrap().unwrap().into_error();
+    assert_eq!(error.fault(), Fault::Peer);
+    assert_eq!(error.side(), alts_core::Side::Client);
+}
+
+#[tokio::test]
+async fn frame_sizes_and_protocols_are_negotiated() {
+    let (ours, theirs) = services();
+    let client = ClientConfig::builder()
+        .any_peer()
+        .application_protocols(["x", "y"])
+        .build()
+        .unwrap();
+    let server = ServerConfig::builder()
+        .application_protocols(["y"])
+        .max_frame_size(alts_core::frame::FrameSize::MIN)
+        .build()
+        .unwrap();
+    let (near, far) = duplex(64 * 1024);
+    let connector = tokio_alts::AltsConnector::new(client, ours);
+    let acceptor = tokio_alts::AltsAcceptor::new(server, theirs);
+    let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    assert_eq!(client.context().application_protocol(), "y");
+    talk(&mut client, &mut server).await;
+}
