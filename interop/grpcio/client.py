@@ -25,7 +25,9 @@ def main():
     with Trace(wanted=arguments.operation == "peer") as trace:
         report = call(arguments)
     if trace.properties:
-        report["view"] = trace.properties
+        from common import view
+
+        report["view"] = view(trace.properties)
     print(json.dumps(report))
 
 
@@ -113,13 +115,16 @@ def received(responses):
 class Trace:
     """What ALTS proved about the server.
 
-    Python's clients have no call for it, but C core's trace of its own API shows each property of
-    the connection as it is added. The trace goes to the standard error, and C core must be told
-    before it is loaded.
+    Python's clients have no call for it, but C core's trace of its own API shows each property of a
+    connection as it is added. The trace goes to the standard error, and C core must be told before
+    it is loaded.
     """
 
-    PROPERTY = re.compile(r"grpc_auth_context_add_property\(ctx=\w+, name=(\w+), value=(.*), value_length=\d+\)")
-    TEXTS = ("transport_security_type", "service_account", "security_level")
+    PROPERTY = re.compile(
+        rb"grpc_auth_context_add_(?:cstring_)?property"
+        rb"\(ctx=(\w+), name=(\w+), value=(.*?)(?:, value_length=(\d+))?\)\r?\n",
+        re.S,
+    )
 
     def __init__(self, wanted):
         self.wanted, self.properties = wanted, {}
@@ -132,11 +137,19 @@ class Trace:
         return self
 
     def __exit__(self, *_):
-        if self.wanted:
-            os.dup2(self.stderr, 2)
-            self.log.seek(0)
-            log = self.log.read().decode(errors="replace")
-            self.properties = {name: value for name, value in self.PROPERTY.findall(log) if name in self.TEXTS}
+        if not self.wanted:
+            return
+        os.dup2(self.stderr, 2)
+        self.log.seek(0)
+        # There is more than one connection: that to the handshaker service is insecure.
+        connections = {}
+        for connection, name, value, length in self.PROPERTY.findall(self.log.read()):
+            # Neither is cut nor goes on behind its end: the whole value was printed.
+            if not length or int(length) == len(value):
+                connections.setdefault(connection, {})[name.decode()] = value
+        for properties in connections.values():
+            if properties.get("transport_security_type") == b"alts":
+                self.properties = properties
 
 
 main()

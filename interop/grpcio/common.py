@@ -80,3 +80,14 @@ def context(data):
         "local_service_account": last(top, 5, b"").decode(),
         "peer_rpc_versions": f"{version(versions, 2)}..{version(versions, 1)}",
     }
+
+
+def view(properties):
+    """What ALTS proved, from the properties of a connection (name → bytes), in the words of all implementations."""
+    (found, account) = (context(properties["alts_context"]), properties["service_account"].decode())
+    if found["peer_service_account"] != account:
+        raise ValueError(f"the account of the context, {found}, is not that of the connection, {account}")
+    return found | {
+        "transport_security_type": properties["transport_security_type"].decode(),
+        "transport_security_level": properties["security_level"].decode(),
+    }

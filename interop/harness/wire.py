@@ -9,9 +9,6 @@ from world import SERVER, World
 # A piece of the messages that clients and servers send (client.py, data.rs), which no ciphertext has by chance.
 PLAINTEXT = struct.pack("<8I", *range(1000, 1008))
 RECORD_TYPE = 6
-# The largest length field that each implementation may write when both sides take frames of 1 MiB: the size
-# agreed upon counts the whole frame for some, and for others what follows the length field.
-LARGEST_LENGTH = {"alts": (1 << 20) - 4, "grpcio": 1 << 20}
 
 
 class Recorder:
