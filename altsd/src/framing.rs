@@ -20,7 +20,7 @@
 //!
 //! The bodies with TLS records hold whole records: none is split between two messages. What the
 //! application data says is in [`negotiation`](crate::negotiation), how TLS is used in
-//! [`exchange`](crate::exchange), and the reasons are those of [`Reason`](crate::Reason).
+//! [`exchange`](crate::exchange), and the reasons are those of [`Reason`].
 //!
 //! The two sides take turns, so that each knows at every byte whether it still belongs to the
 //! handshake: whatever follows the first four messages before the other side has answered is a

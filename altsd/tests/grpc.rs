@@ -1,5 +1,4 @@
 //! The service behind gRPC: the RPC ends with OK right after the result, and limits hold.
-#![cfg(all(feature = "dev", feature = "grpc"))]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,

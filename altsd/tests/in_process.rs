@@ -1,5 +1,4 @@
 //! A handshaker as tokio-alts sees it.
-#![cfg(all(feature = "dev", feature = "tokio-alts"))]
 #![allow(
     clippy::expect_used,
     clippy::indexing_slicing,
