@@ -1,5 +1,7 @@
 //! The session: where a handshake and the record layer meet.
 
+use core::fmt;
+
 use crate::aead::Aead;
 use crate::context::AltsContext;
 use crate::handshake::Established;
@@ -9,7 +11,6 @@ use crate::record::{Opener, RecordError, Sealer};
 /// peer.
 ///
 /// The two halves share nothing: [`into_parts`](Self::into_parts) hands them to different tasks.
-#[derive(Debug)]
 pub struct Session<A> {
     /// What this side writes.
     pub sealer: Sealer<A>,
@@ -46,5 +47,15 @@ impl<A> Session<A> {
     #[must_use]
     pub fn into_parts(self) -> (Sealer<A>, Opener<A>, AltsContext) {
         (self.sealer, self.opener, self.context)
+    }
+}
+
+impl<A> fmt::Debug for Session<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("sealer", &self.sealer)
+            .field("opener", &self.opener)
+            .field("context", &self.context)
+            .finish()
     }
 }

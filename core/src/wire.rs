@@ -8,6 +8,7 @@
 pub(crate) mod field;
 pub(crate) mod reader;
 mod secret;
+pub(crate) mod writer;
 
 pub(crate) use field::{message, one_of, open_enum};
 pub use secret::{Secret, SecretText};
@@ -48,8 +49,10 @@ pub trait Message<'a>: field::Fields<'a> {
     /// [`EncodeError`] when `out` is too short; nothing has been written then.
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
         let (required, available) = (self.encoded_len(), out.len());
-        let mut room = out.get_mut(..required).ok_or(EncodeError { required, available })?;
-        self.write_fields(&mut room);
+        let room = out.get_mut(..required).ok_or(EncodeError { required, available })?;
+        let mut writer = writer::Writer::new(room);
+        self.write_fields(&mut writer);
+        debug_assert!(writer.is_filled(), "{} has another length than it said", Self::NAME);
         Ok(required)
     }
 }

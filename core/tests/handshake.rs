@@ -187,6 +187,8 @@ fn a_result_that_was_asked_for_is_established() {
     assert!(established.keep_channel_open());
     assert!(!format!("{established:?}").contains("90, 90"), "no key in Debug");
     let session = Session::<RustCrypto>::new(established).unwrap();
+    let shown = format!("{session:?}");
+    assert!(shown.contains("peer@example.com") && !shown.contains("90, 90"), "no key: {shown}");
     let context = session.context();
     assert_eq!(context.peer_service_account(), "peer@example.com");
     assert_eq!(context.local_service_account(), "local@example.com");

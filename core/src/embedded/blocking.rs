@@ -3,6 +3,7 @@
 #[cfg(feature = "handshake")]
 mod handshake;
 
+use core::fmt;
 use core::future::Future;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
@@ -17,7 +18,6 @@ use crate::aead::Aead;
 use crate::record::{Opener, Sealer};
 
 /// An ALTS connection over a transport whose calls wait, as [`super::Stream`].
-#[derive(Debug)]
 pub struct Stream<'b, IO, A>(super::Stream<'b, Waits<IO>, A>);
 
 impl<'b, IO, A: Aead> Stream<'b, IO, A> {
@@ -66,6 +66,12 @@ impl<IO: Write, A: Aead> Write for Stream<'_, IO, A> {
     fn flush(&mut self) -> Result<(), Self::Error> {
         now_or_never(embedded_io_async::Write::flush(&mut self.0))
             .unwrap_or(Err(StreamError::Stalled))
+    }
+}
+
+impl<IO, A> fmt::Debug for Stream<'_, IO, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

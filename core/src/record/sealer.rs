@@ -113,7 +113,10 @@ impl<A: Aead> Sealer<A> {
     /// Bytes that `plaintext_len` bytes take when sealed into frames of full size.
     #[must_use]
     pub const fn sealed_len(&self, plaintext_len: usize) -> usize {
-        let frames = plaintext_len.div_ceil(self.max_payload());
+        let frames = match self.max_payload() {
+            0 => 0,
+            payload => plaintext_len.div_ceil(payload),
+        };
         plaintext_len.saturating_add(frames.saturating_mul(OVERHEAD))
     }
 

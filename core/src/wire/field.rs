@@ -1,16 +1,16 @@
 //! How values, optional values, lists, maps and messages stand on the wire.
 
 use heapless::{LinearMap, Vec};
-use prost::bytes::BufMut;
-use prost::encoding::{self, WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{self, WireType, encoded_len_varint, key_len};
 
 use super::reader::Reader;
+use super::writer::Writer;
 use super::{DecodeError, Message, Refusal, Secret, SecretText};
 
 /// A value that stands on the wire once for each time that it is written.
 pub(crate) trait Item<'a>: Default + PartialEq {
     fn read(&mut self, wire: WireType, from: &mut Reader<'a>) -> Result<(), DecodeError>;
-    fn write(&self, tag: u32, to: &mut impl BufMut);
+    fn write(&self, tag: u32, to: &mut Writer<'_>);
     fn len(&self, tag: u32) -> usize;
 }
 
@@ -22,7 +22,7 @@ pub(crate) trait Field<'a> {
         wire: WireType,
         from: &mut Reader<'a>,
     ) -> Result<(), DecodeError>;
-    fn write_field(&self, tag: u32, to: &mut impl BufMut);
+    fn write_field(&self, tag: u32, to: &mut Writer<'_>);
     fn field_len(&self, tag: u32) -> usize;
 }
 
@@ -34,7 +34,7 @@ pub trait Fields<'a>: Default + PartialEq {
         wire: WireType,
         from: &mut Reader<'a>,
     ) -> Result<(), DecodeError>;
-    fn write_fields(&self, to: &mut impl BufMut);
+    fn write_fields(&self, to: &mut Writer<'_>);
     fn fields_len(&self) -> usize;
 
     /// Reads over what is already here.
@@ -60,7 +60,7 @@ impl<'a, T: Item<'a>> Field<'a> for T {
         self.read(wire, from)
     }
 
-    fn write_field(&self, tag: u32, to: &mut impl BufMut) {
+    fn write_field(&self, tag: u32, to: &mut Writer<'_>) {
         if *self != T::default() {
             self.write(tag, to);
         }
@@ -82,7 +82,7 @@ impl<'a, T: Item<'a>> Field<'a> for Option<T> {
         self.get_or_insert_default().read(wire, from)
     }
 
-    fn write_field(&self, tag: u32, to: &mut impl BufMut) {
+    fn write_field(&self, tag: u32, to: &mut Writer<'_>) {
         if let Some(item) = self {
             item.write(tag, to);
         }
@@ -106,7 +106,7 @@ impl<'a, T: Item<'a>, const N: usize> Field<'a> for Vec<T, N> {
         self.push(item).map_err(|_| from.refuse(Refusal::TooMany { capacity: N }))
     }
 
-    fn write_field(&self, tag: u32, to: &mut impl BufMut) {
+    fn write_field(&self, tag: u32, to: &mut Writer<'_>) {
         for item in self {
             item.write(tag, to);
         }
@@ -141,7 +141,7 @@ impl<'a, K: Item<'a> + Eq, V: Item<'a>, const N: usize> Field<'a> for LinearMap<
         }
     }
 
-    fn write_field(&self, tag: u32, to: &mut impl BufMut) {
+    fn write_field(&self, tag: u32, to: &mut Writer<'_>) {
         for (key, value) in self {
             write_head(tag, key.field_len(1) + value.field_len(2), to);
             key.write_field(1, to);
@@ -162,7 +162,7 @@ impl<'a, M: Message<'a>> Item<'a> for M {
         self.merge(&mut from.nested(wire, Some(M::NAME))?)
     }
 
-    fn write(&self, tag: u32, to: &mut impl BufMut) {
+    fn write(&self, tag: u32, to: &mut Writer<'_>) {
         write_head(tag, self.fields_len(), to);
         self.write_fields(to);
     }
@@ -172,10 +172,10 @@ impl<'a, M: Message<'a>> Item<'a> for M {
     }
 }
 
-/// Numbers, which prost writes. Of a number that is too large for its field, protobuf takes the
+/// Numbers. Of a number that is too large for its field, protobuf takes the
 /// lower bits, and of a truth value only whether it is zero.
 macro_rules! number {
-    ($($ty:ty as $proto:ident: $number:ident => $value:expr;)*) => {$(
+    ($($ty:ty as $proto:ident: $number:ident => $value:expr, $wide:expr;)*) => {$(
         impl<'a> Item<'a> for $ty {
             fn read(&mut self, wire: WireType, from: &mut Reader<'a>) -> Result<(), DecodeError> {
                 let $number = from.number(wire)?;
@@ -183,8 +183,9 @@ macro_rules! number {
                 Ok(())
             }
 
-            fn write(&self, tag: u32, to: &mut impl BufMut) {
-                encoding::$proto::encode(tag, self, to);
+            fn write(&self, tag: u32, to: &mut Writer<'_>) {
+                to.key(tag, WireType::Varint);
+                to.varint($wide(*self));
             }
 
             fn len(&self, tag: u32) -> usize {
@@ -195,14 +196,19 @@ macro_rules! number {
 }
 
 number! {
-    bool as bool: number => number != 0;
-    u32 as uint32: number => lower_bits(number);
-    i32 as int32: number => lower_bits(number).cast_signed();
+    bool as bool: number => number != 0, u64::from;
+    u32 as uint32: number => lower_bits(number), u64::from;
+    i32 as int32: number => lower_bits(number).cast_signed(), sign_extended;
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "which is what it is for")]
 const fn lower_bits(number: u64) -> u32 {
     number as u32
+}
+
+/// A negative number takes all 64 bits.
+const fn sign_extended(number: i32) -> u64 {
+    (number as i64).cast_unsigned()
 }
 
 /// Text and bytes, which stay where they are.
@@ -215,10 +221,10 @@ macro_rules! slice {
                 Ok(())
             }
 
-            fn write(&self, tag: u32, to: &mut impl BufMut) {
+            fn write(&self, tag: u32, to: &mut Writer<'_>) {
                 let bytes: fn(&Self) -> &[u8] = $bytes;
                 write_head(tag, bytes(self).len(), to);
-                to.put_slice(bytes(self));
+                to.bytes(bytes(self));
             }
 
             fn len(&self, tag: u32) -> usize {
@@ -237,9 +243,9 @@ slice! {
         |secret| secret.expose().as_bytes();
 }
 
-fn write_head(tag: u32, len: usize, to: &mut impl BufMut) {
-    encode_key(tag, WireType::LengthDelimited, to);
-    encode_varint(len as u64, to);
+fn write_head(tag: u32, len: usize, to: &mut Writer<'_>) {
+    to.key(tag, WireType::LengthDelimited);
+    to.varint(len as u64);
 }
 
 fn delimited_len(tag: u32, len: usize) -> usize {
@@ -273,7 +279,7 @@ macro_rules! message {
                 }
             }
 
-            fn write_fields(&self, to: &mut impl ::prost::bytes::BufMut) {
+            fn write_fields(&self, to: &mut $crate::wire::writer::Writer<'_>) {
                 $($crate::wire::field::Field::write_field(&self.$field, $tag, to);)*
             }
 
@@ -324,7 +330,7 @@ macro_rules! one_of {
                 }
             }
 
-            fn write_field(&self, _: u32, to: &mut impl ::prost::bytes::BufMut) {
+            fn write_field(&self, _: u32, to: &mut $crate::wire::writer::Writer<'_>) {
                 match self {
                     $(Some($name::$variant(value)) => {
                         $crate::wire::field::Item::write(value, $tag, to);
@@ -378,7 +384,7 @@ macro_rules! open_enum {
                 $crate::wire::field::Item::read(&mut self.0, wire, from)
             }
 
-            fn write(&self, tag: u32, to: &mut impl ::prost::bytes::BufMut) {
+            fn write(&self, tag: u32, to: &mut $crate::wire::writer::Writer<'_>) {
                 $crate::wire::field::Item::write(&self.0, tag, to);
             }
 
