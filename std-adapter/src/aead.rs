@@ -110,3 +110,99 @@ mod aws_lc {
         AeadError
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use alts_core::Side;
+    use alts_core::aead::{Aead, AeadError};
+    use alts_core::frame::FrameSize;
+    use alts_core::key::{RecordKey, RecordProtocol};
+    use alts_core::record::{Opener, RecordError, Sealer};
+
+    use super::DefaultAead;
+
+    const KEY: [u8; 16] = [1; 16];
+    const NONCE: [u8; 12] = [2; 12];
+
+    /// The tag of AES-128-GCM over 20 bytes of associated data and nothing else, and ciphertext
+    /// and tag of 20 bytes of plaintext: computed with Python's `cryptography`, key, nonce and bytes as in
+    /// these tests.
+    const GMAC: [u8; 16] = [
+        0xf8, 0x81, 0x6f, 0xc8, 0x28, 0xb2, 0xff, 0xf8, 0x67, 0x64, 0x6d, 0x65, 0x88, 0x40, 0xd7,
+        0x10,
+    ];
+    const SEALED: ([u8; 20], [u8; 16]) = (
+        [
+            0x50, 0xe7, 0x13, 0x60, 0xc5, 0x2d, 0x45, 0x7f, 0x94, 0xe3, 0x0d, 0x37, 0xb1, 0xe2,
+            0x79, 0x58, 0x58, 0x4e, 0x4a, 0x3e,
+        ],
+        [
+            0x9b, 0xfc, 0x93, 0x6d, 0xcc, 0xc7, 0x77, 0xda, 0x33, 0x04, 0x8d, 0x2d, 0x94, 0x90,
+            0xc8, 0xfe,
+        ],
+    );
+
+    #[test]
+    fn the_default_provider_computes_aes_128_gcm() {
+        let aead = DefaultAead::new(&KEY).unwrap();
+        let bytes = [3; 20];
+        assert_eq!(aead.seal_in_place(&NONCE, &bytes, &mut []), Ok(GMAC));
+        assert_eq!(aead.seal(&NONCE, &bytes, &[], &mut []), Ok(GMAC));
+        let mut sealed = [0; 20];
+        assert_eq!(aead.seal(&NONCE, &[], &bytes, &mut sealed), Ok(SEALED.1));
+        assert_eq!(sealed, SEALED.0);
+        let mut in_place = bytes;
+        assert_eq!(aead.seal_in_place(&NONCE, &[], &mut in_place), Ok(SEALED.1));
+        assert_eq!(in_place, SEALED.0);
+    }
+
+    #[test]
+    fn the_default_provider_opens_what_is_whole_and_nothing_else() {
+        let aead = DefaultAead::new(&KEY).unwrap();
+        let (mut out, mut in_place) = ([0; 20], SEALED.0);
+        assert_eq!(aead.open(&NONCE, &[], &SEALED.0, &SEALED.1, &mut out), Ok(()));
+        assert_eq!(aead.open_in_place(&NONCE, &[], &mut in_place, &SEALED.1), Ok(()));
+        assert_eq!((out, in_place), ([3; 20], [3; 20]));
+        assert_eq!(aead.open_in_place(&NONCE, &[3; 20], &mut [], &GMAC), Ok(()));
+
+        assert_eq!(aead.open(&NONCE, &[], &SEALED.0, &GMAC, &mut out), Err(AeadError));
+        assert_eq!(aead.open_in_place(&NONCE, &[], &mut in_place, &SEALED.1), Err(AeadError));
+        assert_eq!(aead.open_in_place(&NONCE, &[4; 20], &mut [], &GMAC), Err(AeadError));
+    }
+
+    #[test]
+    fn lengths_that_differ_are_refused() {
+        let aead = DefaultAead::new(&KEY).unwrap();
+        for len in [0, 19, 21] {
+            let mut out = vec![0; len];
+            assert_eq!(aead.seal(&NONCE, &[], &[3; 20], &mut out), Err(AeadError));
+            assert_eq!(aead.open(&NONCE, &[], &SEALED.0, &SEALED.1, &mut out), Err(AeadError));
+        }
+    }
+
+    #[test]
+    fn every_record_protocol_works_with_the_default_provider() {
+        for protocol in RecordProtocol::ALL {
+            let key = RecordKey::new(protocol, &[9; 44]).unwrap();
+            let mut sealer =
+                Sealer::<DefaultAead>::new(Side::Client, &key, FrameSize::MIN).unwrap();
+            let mut opener = Opener::<DefaultAead>::new(Side::Server, &key).unwrap();
+            let (mut frames, mut out) = (vec![0; 60_000], vec![0; 60_000]);
+            let plaintext = vec![7; 50_000];
+            // Across a change of keys, which comes after 2^16 frames.
+            for _ in 0..66_000 {
+                let done = sealer.seal(&plaintext[..1], &mut frames).unwrap();
+                _ = opener.open(&frames[..done.written], &mut out).unwrap();
+            }
+            let done = sealer.seal(&plaintext, &mut frames).unwrap();
+            let opened = opener.open(&frames[..done.written], &mut out).unwrap();
+            assert_eq!((done.consumed, opened.written), (50_000, 50_000));
+            assert!(out[..50_000] == plaintext);
+            let done = sealer.seal(&plaintext, &mut frames).unwrap();
+            frames[100] ^= 1;
+            let refused = opener.open(&frames[..done.written], &mut out);
+            assert_eq!(refused, Err(RecordError::Authentication));
+            assert!(out[..16_000].iter().all(|byte| *byte == 0));
+        }
+    }
+}
