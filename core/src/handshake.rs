@@ -345,8 +345,9 @@ impl<R: Role> Handshake<R> {
 
     /// The request that follows the start message, without bytes of the peer.
     fn next(&self, now: Duration) -> Request<'static> {
-        let since = self.last_sent.map_or(Duration::ZERO, |sent| now.saturating_sub(sent));
-        let network_latency_ms = u32::try_from(since.as_millis()).unwrap_or(u32::MAX);
+        let since =
+            self.last_sent.map_or(0, |sent| now.as_millis().saturating_sub(sent.as_millis()));
+        let network_latency_ms = u32::try_from(since).unwrap_or(u32::MAX);
         Request::Next(NextHandshakeMessageReq { in_bytes: &[], network_latency_ms })
     }
 

@@ -299,6 +299,47 @@ fn two_futures_on_one_thread_talk() {
     assert_eq!(at_client, pattern(50_000));
 }
 
+/// A transport that takes so many bytes, and then none.
+struct Clogged(usize);
+
+impl embedded_io::ErrorType for Clogged {
+    type Error = Infallible;
+}
+
+impl embedded_io::Read for Clogged {
+    fn read(&mut self, _: &mut [u8]) -> Result<usize, Infallible> {
+        Ok(0)
+    }
+}
+
+impl embedded_io::Write for Clogged {
+    fn write(&mut self, buf: &[u8]) -> Result<usize, Infallible> {
+        let taken = buf.len().min(self.0);
+        self.0 -= taken;
+        Ok(taken)
+    }
+
+    fn flush(&mut self) -> Result<(), Infallible> {
+        Ok(())
+    }
+}
+
+#[test]
+fn a_transport_that_takes_nothing_is_an_error() {
+    for takes in 0..3 {
+        let config = ClientConfig::default();
+        let machine = ClientHandshake::client(&config, now()).unwrap();
+        let (mut from_peer, mut request, mut response) = ([0; 64], [0; 512], [0; 512]);
+        let buffers =
+            Buffers { from_peer: &mut from_peer, request: &mut request, response: &mut response };
+        let mut io = Clogged(takes);
+        match blocking::handshake(machine, &mut io, &mut ToyService, buffers, now) {
+            Err(HandshakeFailure::Stalled) => assert_eq!(io.0, 0),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 #[test]
 fn a_peer_that_leaves_is_an_error_and_a_cut_frame_is_truncation() {
     use embedded_io::{Read, Write};

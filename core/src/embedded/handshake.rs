@@ -77,12 +77,26 @@ pub async fn handshake<R: Role, IO: Read + Write, S: Service>(
         let answer = response.get_mut(..len).ok_or(HandshakeFailure::BufferTooSmall)?;
         let done = machine.response(answer, now())?;
         if let Some(out_frames) = answer.get(done.to_peer).filter(|bytes| !bytes.is_empty()) {
-            io.write_all(out_frames).await.map_err(HandshakeFailure::Peer)?;
-            io.flush().await.map_err(HandshakeFailure::Peer)?;
+            send(io, out_frames).await?;
             machine.sent(now());
         }
         discard(from_peer, &mut filled, done.consumed);
     }
+}
+
+/// Writes all of `bytes`. (`write_all` of the trait panics when a transport takes nothing.)
+async fn send<IO: Write, S>(
+    io: &mut IO,
+    bytes: &[u8],
+) -> Result<(), HandshakeFailure<IO::Error, S>> {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        match io.write(rest).await.map_err(HandshakeFailure::Peer)? {
+            0 => return Err(HandshakeFailure::Stalled),
+            written => rest = rest.get(written..).unwrap_or_default(),
+        }
+    }
+    io.flush().await.map_err(HandshakeFailure::Peer)
 }
 
 /// Why a handshake over a transport failed.
@@ -96,7 +110,7 @@ pub enum HandshakeFailure<P, S> {
     Handshake(HandshakeError),
     /// One of the [`Buffers`] is too small for what the peer or the service says.
     BufferTooSmall,
-    /// A transport of blocking calls did not block.
+    /// The transport takes no more bytes, or a blocking one did not block.
     Stalled,
 }
 
@@ -116,7 +130,7 @@ impl<P: fmt::Debug, S: fmt::Debug> fmt::Display for HandshakeFailure<P, S> {
             Self::Service(error) => write!(f, "handshaker service out of reach: {error:?}"),
             Self::Handshake(error) => error.fmt(f),
             Self::BufferTooSmall => f.write_str("local: a handshake buffer is too small"),
-            Self::Stalled => f.write_str("local: a blocking transport did not block"),
+            Self::Stalled => f.write_str("local: the transport takes no more bytes"),
         }
     }
 }
