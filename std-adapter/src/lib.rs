@@ -42,3 +42,8 @@ pub use incoming::{AltsIncoming, IncomingFailure};
 pub use service::GrpcHandshaker;
 pub use service::{HandshakerCall, HandshakerService, ServiceError};
 pub use stream::{AltsStream, StreamOptions};
+
+/// The README's blocks of Rust are tests.
+#[cfg(all(doctest, feature = "tonic"))]
+#[doc = include_str!("../../README.md")]
+struct Readme;
