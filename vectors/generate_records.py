@@ -1,78 +1,66 @@
 #!/usr/bin/env python3
-"""Makes records.json: whole frames, from an implementation that shares nothing with the project.
-
-AES-GCM is that of the `cryptography` package (OpenSSL), HMAC that of Python's standard library, and
-the rules are those of docs/PROTOCOL.md, written down here a second time.
+"""Makes records.json: whole frames of every record protocol, from reference.py.
 
     pip install cryptography==48.0.0
     python3 vectors/generate_records.py > vectors/records.json
 """
-import hmac
-import json
-import struct
+import hashlib
 
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+import reference
 
-KEYS = [bytes(range(44)), bytes((7 * i + 3) % 256 for i in range(44))]
+PROVENANCE = f"vectors/generate_records.py, {reference.LIBRARY}"
+PAYLOAD_RULE = "byte i is (i + floor(i / 256) + floor(i / 65536)) mod 256"
+# The last one is longer than any record protocol needs: its end has to be ignored.
+KEYS = [
+    bytes(range(44)),
+    bytes((7 * i + 3) % 256 for i in range(44)),
+    bytes(44),
+    b"\xff" * 44,
+    reference.key_data(b"ALTS", 64),
+]
+# Around each place where a byte of the counter carries, and around each change of the key.
+EDGES = [0, 2**8, 2**16, 2**17, 2**24, 2**32, 2**40, 2**48, 2**56]
+# Around AES blocks, length bytes, the payloads of the usual frame sizes (16 KiB, 128 KiB, 1 MiB),
+# and the largest payload that may be read at all.
+SHORT = [0, 1, 2, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 255, 256, 257]
+LONG = [1000, 4072, 16359, 16360, 16361, 65535, 65536, 131048, 1048551, 1048552, 1048556]
+# Frames above this many bytes are given by their ends and their digest.
+WHOLE = 512
+END = 32
 
 
-def counter_bytes(counter, server):
-    return counter.to_bytes(8, "little") + bytes(3) + (b"\x80" if server else b"\x00")
-
-
-def frame(protocol, key, counter, server, payload):
-    count = counter_bytes(counter, server)
-    if protocol == "ALTSRP_GCM_AES128_REKEY":
-        aes = hmac.new(key[:32], count[2:8] + b"\x01", "sha256").digest()[:16]
-        nonce = bytes(a ^ b for a, b in zip(count, key[32:44]))
-        body = AESGCM(aes).encrypt(nonce, payload, None)
-    elif protocol == "ALTSRP_GCM_AES128":
-        body = AESGCM(key[:16]).encrypt(count, payload, None)
-    else:
-        body = payload + AESGCM(key[:16]).encrypt(count, b"", payload)
-    return struct.pack("<II", 4 + len(body), 6) + body
-
-
-def payloads():
-    yield b""
-    yield b"a"
-    yield b"ALTS"
-    yield bytes(range(16))
-    yield bytes(range(17))
+def case(protocol, writer, key, count, length):
+    payload = reference.pattern(length)
+    frame = reference.frame(protocol, key, count, writer, payload)
+    start = {
+        "record_protocol": protocol,
+        "writer": writer,
+        "key_data": key.hex(),
+        # A string: JSON numbers end at 2^53 in many readers.
+        "counter": str(count),
+        "payload_len": length,
+    }
+    if len(frame) <= WHOLE:
+        return start | {"frame": frame.hex()}
+    return start | {
+        "frame_head": frame[:END].hex(),
+        "frame_tail": frame[-END:].hex(),
+        "frame_sha256": hashlib.sha256(frame).hexdigest(),
+    }
 
 
 def cases():
-    limits = {
-        "ALTSRP_GCM_AES128_REKEY": 2**64 - 1,
-        "ALTSRP_GCM_AES128": 2**40 - 1,
-        "ALTSRP_GMAC_128": 2**40 - 1,
-    }
-    for protocol, last in limits.items():
-        edges = {0, 1, 255, 256, 65535, 65536, 2**32 - 1, 2**32, last - 1, last}
+    for protocol, last in reference.LAST.items():
+        around = {edge + step for edge in EDGES for step in (-2, -1, 0, 1, 2)}
+        counts = sorted({c for c in around if 0 <= c <= last} | {last - 2, last - 1, last})
         for writer in ("client", "server"):
             for key in KEYS:
-                for counter in sorted(edges):
-                    some = list(payloads())
-                    for payload in some if counter == 0 else [some[2]]:
-                        sealed = frame(protocol, key, counter, writer == "server", payload)
-                        yield {
-                            "record_protocol": protocol,
-                            "writer": writer,
-                            "key_data": key.hex(),
-                            # A string: JSON numbers end at 2^53 in many readers.
-                            "counter": str(counter),
-                            "payload": payload.hex(),
-                            "frame": sealed.hex(),
-                        }
+                for count in counts if key in KEYS[:2] else (0, 1, 2**16, last):
+                    yield case(protocol, writer, key, count, 4)
+            for length in SHORT + LONG:
+                yield case(protocol, writer, KEYS[0], 0, length)
+            for length in (0, 1, 16, 1048552):
+                yield case(protocol, writer, KEYS[4], 2**16, length)
 
 
-def main():
-    cases_text = ",\n".join("    " + json.dumps(case) for case in cases())
-    print("{")
-    print('  "provenance": "vectors/generate_records.py, cryptography 48.0.0 (OpenSSL)",')
-    print('  "cases": [')
-    print(cases_text)
-    print("  ]\n}")
-
-
-main()
+reference.write("records", PROVENANCE, cases(), payload_rule=PAYLOAD_RULE)

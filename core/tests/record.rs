@@ -347,46 +347,6 @@ mod hazmat {
             }
         }
     }
-
-    #[test]
-    fn whole_frames_are_those_of_an_independent_implementation() {
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../vectors/records.json");
-        let text = std::fs::read_to_string(path).unwrap();
-        let file: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let cases = file["cases"].as_array().unwrap();
-        assert_eq!(cases.len(), 168);
-        for case in cases {
-            let text = |name: &str| case[name].as_str().unwrap();
-            let protocol = RecordProtocol::from_name(text("record_protocol")).unwrap();
-            let key = RecordKey::new(protocol, &bytes(text("key_data"))).unwrap();
-            let writer = if text("writer") == "server" { Side::Server } else { Side::Client };
-            let counter = text("counter").parse().unwrap();
-            let (payload, frame) = (bytes(text("payload")), bytes(text("frame")));
-
-            let mut sealer = Seals::new(writer, &key, FrameSize::MIN).unwrap();
-            sealer.set_position(Some(counter));
-            let mut out = vec![0; frame.len()];
-            out[HEADER_SIZE..][..payload.len()].copy_from_slice(&payload);
-            sealer.seal_in_place(&mut out, payload.len()).unwrap();
-            assert_eq!(out, frame, "{case}");
-            if !payload.is_empty() {
-                sealer.set_position(Some(counter));
-                assert_eq!(seal(&mut sealer, &payload), frame, "{case}");
-            }
-
-            let mut opener = Opens::new(writer.peer(), &key).unwrap();
-            opener.set_position(Some(counter));
-            assert_eq!(open(&mut opener, &frame).unwrap(), payload, "{case}");
-            opener.set_position(Some(counter));
-            let mut in_place = frame.clone();
-            assert!(matches!(opener.open_in_place(&mut in_place), Ok(InPlace::Frame { .. })));
-            assert_eq!(in_place[HEADER_SIZE..][..payload.len()], payload, "{case}");
-        }
-    }
-
-    fn bytes(hex: &str) -> Vec<u8> {
-        (0..hex.len()).step_by(2).map(|i| u8::from_str_radix(&hex[i..i + 2], 16).unwrap()).collect()
-    }
 }
 
 proptest! {
