@@ -21,7 +21,6 @@ def main():
     parser.add_argument("step", choices=["prepare", "cases"], help=argparse.SUPPRESS)
     parser.add_argument("--peer", action="append", choices=list(peers.ALL), help="this peer alone (may be repeated)")
     parser.add_argument("--case", action="append", choices=list(cases.ALL), help="this case alone (may be repeated)")
-    parser.add_argument("--keep", metavar="DIR", help="keep what the programs print here")
     arguments = parser.parse_args()
 
     chosen = [peers.ALL[name](ROOT) for name in arguments.peer or peers.ALL]
@@ -30,8 +29,9 @@ def main():
             peer.prepare()
         return 0
 
-    # Ended from outside, clean up as after Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # Whoever ends this from outside ends all programs with it.
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     matrix = []
     for peer in chosen:
         reason = peer.missing()
@@ -41,7 +41,7 @@ def main():
             matrix[-1].show()
             continue
         for role in cases.ROLES:
-            matrix += run_role(peer, role, arguments.case or cases.ALL, arguments.keep)
+            matrix += run_role(peer, role, arguments.case or cases.ALL)
 
     print("\npeer version role case verdict seconds")
     for line in matrix:
@@ -53,10 +53,10 @@ def main():
     return 0 if "pass" in verdicts else SKIPPED
 
 
-def run_role(peer, role, names, keep):
+def run_role(peer, role, names):
     """All cases of one role share the handshaker services and the server."""
     lines, setting = [], None
-    with World(ROOT, keep and pathlib.Path(keep) / f"{peer.name}-{role}") as world:
+    with World(ROOT, f"{peer.name}-{role}") as world:
         for name in ["start", *names]:
             begin, verdict, why = time.monotonic(), "pass", ""
             try:

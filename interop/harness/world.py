@@ -3,13 +3,12 @@
 import fcntl
 import itertools
 import os
-import pathlib
 import re
+import shutil
 import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 
 # Where the services of both sides are. C core's port is fixed.
@@ -27,11 +26,11 @@ class World:
     # Below the ports that the kernel gives to outgoing connections.
     ports = itertools.count(20001)
 
-    def __init__(self, root, keep=None):
+    def __init__(self, root, name):
         self.root, self.running = root, []
-        self.temporary = None if keep else tempfile.TemporaryDirectory(prefix="alts-interop-")
-        self.output = pathlib.Path(keep or self.temporary.name)
-        self.output.mkdir(parents=True, exist_ok=True)
+        self.output = root / "target" / "interop" / "output" / name
+        shutil.rmtree(self.output, ignore_errors=True)
+        self.output.mkdir(parents=True)
 
     def __enter__(self):
         raise_loopback()
@@ -40,8 +39,6 @@ class World:
     def __exit__(self, *_):
         for _, process in reversed(self.running):
             end(process)
-        if self.temporary:
-            self.temporary.cleanup()
 
     def start(self, name, command, ready="listening on .*", within=30):
         """Starts a program that stays, and waits until it has printed a line that matches `ready`."""

@@ -94,10 +94,7 @@ fn client(target: &str, connector: AltsHttpConnector, seen: &View) -> Result<Cli
 }
 
 /// Does what the command line says. The outer error is about the command line.
-async fn operation(
-    mut client: Client,
-    words: &[String],
-) -> Result<Result<Value, Status>, Failure> {
+async fn operation(mut client: Client, words: &[String]) -> Result<Result<Value, Status>, Failure> {
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(match *words {
         ["echo", size] => client.echo(size.parse()?).await,
