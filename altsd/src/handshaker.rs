@@ -9,7 +9,7 @@ use crate::{
     exchange::ExchangeConfig,
     failure::{Code, Failure, Fault, Reason},
     identity::{Identity, Subject, TrustRoots},
-    service::{Call, Limits, Shared},
+    service::{Call, Choice, Limits, Shared},
 };
 
 /// A handshaker in the making.
@@ -104,7 +104,11 @@ impl Handshaker {
     #[must_use]
     pub fn begin(&self, now: Duration) -> Call {
         let own = self.subject().default_account();
-        self.call(own.into_iter().map(ToOwned::to_owned).collect(), now)
+        let choices = own.map(|account| Choice {
+            account: account.to_owned(),
+            shared: Arc::clone(&self.shared),
+        });
+        Call::new(self.shared.limits, choices.into_iter().collect(), now)
     }
 
     /// Begins a call whose caller may use these accounts: the first unless it asks for another
@@ -118,29 +122,52 @@ impl Handshaker {
         accounts: impl IntoIterator<Item = S>,
         now: Duration,
     ) -> Result<Call, Failure> {
-        let accounts: Vec<String> = accounts.into_iter().map(Into::into).collect();
-        if let Some(account) = accounts.iter().find(|account| !self.subject().vouches_for(account))
-        {
-            return Err(Failure::new(
-                Code::Internal,
-                Fault::Service,
-                Reason::Local,
-                format!(
-                    "the policy gives the caller the account {account}, for which this service's \
-                     certificate, which is for {}, does not vouch",
-                    self.subject()
-                ),
-            ));
+        let choices = accounts.into_iter().map(|account| (account, self.clone()));
+        Call::choosing(self.shared.limits, choices, now)
+    }
+
+    /// One of the accounts that a caller may use.
+    pub(crate) fn choice(&self, account: String) -> Result<Choice, Failure> {
+        if self.subject().vouches_for(&account) {
+            return Ok(Choice { account, shared: Arc::clone(&self.shared) });
         }
-        Ok(self.call(accounts, now))
+        Err(Failure::new(
+            Code::Internal,
+            Fault::Service,
+            Reason::Local,
+            format!(
+                "the policy gives the caller the account {account}, for which this service's \
+                 certificate, which is for {}, does not vouch",
+                self.subject()
+            ),
+        ))
     }
 
     #[cfg(all(test, feature = "dev"))]
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
+}
 
-    fn call(&self, accounts: Vec<String>, now: Duration) -> Call {
-        Call::new(Arc::clone(&self.shared), accounts, now)
+impl Call {
+    /// A call whose caller may use accounts of several certificates: the first unless it asks for
+    /// another with `local_identity`. An empty list means a caller that may use none.
+    ///
+    /// The limits are those of the call; what the handshakers have of their own does not count.
+    ///
+    /// # Errors
+    ///
+    /// When a handshaker's certificate does not vouch for the account beside it: the peer would
+    /// refuse it.
+    pub fn choosing<S: Into<String>>(
+        limits: Limits,
+        choices: impl IntoIterator<Item = (S, Handshaker)>,
+        now: Duration,
+    ) -> Result<Self, Failure> {
+        let choices = choices
+            .into_iter()
+            .map(|(account, handshaker)| handshaker.choice(account.into()))
+            .collect::<Result<_, _>>()?;
+        Ok(Self::new(limits, choices, now))
     }
 }

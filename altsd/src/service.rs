@@ -37,6 +37,7 @@ use core::{fmt, time::Duration};
 use std::sync::Arc;
 
 use alts_core::{
+    Side,
     msg::{
         HandshakeProtocol, HandshakerReq, Identity as IdentityMessage, IdentityKind, Request,
         RpcProtocolVersions, StartClientHandshakeReq, StartServerHandshakeReq,
@@ -90,11 +91,22 @@ pub(crate) struct Shared {
     pub(crate) accept_machines: bool,
 }
 
+/// An account that a caller may use, and what vouches for it.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    pub(crate) account: String,
+    pub(crate) shared: Arc<Shared>,
+}
+
 /// One `DoHandshake` stream.
 pub struct Call {
-    shared: Arc<Shared>,
+    limits: Limits,
     /// What the caller may call itself, the default first.
-    accounts: Vec<String>,
+    choices: Vec<Choice>,
+    /// Why there is nothing to choose from, in the words of whoever decided so.
+    refusal: Option<Failure>,
+    side: Option<Side>,
+    local_account: Option<String>,
     deadline: Duration,
     empty_requests: u32,
     stage: Stage,
@@ -110,7 +122,7 @@ enum Stage {
 impl fmt::Debug for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Call")
-            .field("accounts", &self.accounts)
+            .field("accounts", &self.accounts())
             .field("deadline", &self.deadline)
             .field("result", &self.result())
             .finish_non_exhaustive()
@@ -118,22 +130,38 @@ impl fmt::Debug for Call {
 }
 
 impl Call {
-    pub(crate) fn new(shared: Arc<Shared>, accounts: Vec<String>, now: Duration) -> Self {
-        let deadline = now.saturating_add(shared.limits.deadline);
-        Self { shared, accounts, deadline, empty_requests: 0, stage: Stage::Idle }
+    pub(crate) fn new(limits: Limits, choices: Vec<Choice>, now: Duration) -> Self {
+        Self {
+            limits,
+            choices,
+            refusal: None,
+            side: None,
+            local_account: None,
+            deadline: now.saturating_add(limits.deadline),
+            empty_requests: 0,
+            stage: Stage::Idle,
+        }
+    }
+
+    /// A call that refuses its start message with `PERMISSION_DENIED` and these words: the caller
+    /// reads them where it reads every failure, and a waiting peer is told that it waits in vain.
+    #[must_use]
+    pub fn refused(limits: Limits, details: impl Into<String>, now: Duration) -> Self {
+        let refusal = Some(Failure::caller(Code::PermissionDenied, details));
+        Self { refusal, ..Self::new(limits, Vec::new(), now) }
     }
 
     /// Answers one serialized `HandshakerReq`.
     ///
     /// A finished call answers too, with an error; its result stays what it was.
     pub fn handle(&mut self, request: &[u8], now: Duration) -> Reply {
-        if request.len() > self.shared.limits.request_bytes {
+        if request.len() > self.limits.request_bytes {
             return self.fail(Failure::caller(
                 Code::ResourceExhausted,
                 format!(
                     "the request has {} bytes, and {} are allowed",
                     request.len(),
-                    self.shared.limits.request_bytes
+                    self.limits.request_bytes
                 ),
             ));
         }
@@ -199,7 +227,7 @@ impl Call {
             Reason::Deadline,
             format!(
                 "the handshake took longer than {} s (no answer from the peer?)",
-                self.shared.limits.deadline.as_secs_f32()
+                self.limits.deadline.as_secs_f32()
             ),
         ))
     }
@@ -219,6 +247,18 @@ impl Call {
         }
     }
 
+    /// The caller's side, once it has said so.
+    #[must_use]
+    pub const fn side(&self) -> Option<Side> {
+        self.side
+    }
+
+    /// The account that this side goes by, once the caller has chosen.
+    #[must_use]
+    pub fn local_account(&self) -> Option<&str> {
+        self.local_account.as_deref()
+    }
+
     /// When the call's time is over, on the clock that `now` is read from.
     #[must_use]
     pub const fn deadline(&self) -> Duration {
@@ -226,6 +266,7 @@ impl Call {
     }
 
     fn start_client(&mut self, start: &StartClientHandshakeReq<'_>) -> Result<Reply, Failure> {
+        self.side = Some(Side::Client);
         if start.handshake_security_protocol != HandshakeProtocol::ALTS {
             return Err(Failure::caller(
                 Code::InvalidArgument,
@@ -234,22 +275,29 @@ impl Call {
         }
         refuse_token(!start.access_token.expose().is_empty(), "client_start.access_token")?;
         let requested: Vec<_> = start.local_identity.iter().collect();
+        let Choice { account, shared } = self.choose(&requested)?;
         let offer = offer(
             &start.application_protocols,
             &start.record_protocols,
             start.rpc_versions,
             start.max_frame_size,
             start.transport_protocol_preferences.as_ref(),
-            self.local_account(&requested)?,
+            account.clone(),
         );
         offer.check()?;
         let expected = target_accounts(&start.target_identities)?;
-        let (dialogue, hello) = Dialogue::client(self.start(offer, expected))?;
+        let max_bytes = self.limits.handshake_bytes;
+        let (dialogue, hello) = Dialogue::client(begin(shared, offer, expected, max_bytes))?;
+        self.local_account = Some(account.clone());
         self.stage = Stage::Running(Box::new(dialogue));
         Ok(Reply { out_frames: hello, ..Reply::default() })
     }
 
-    fn start_server(&self, start: &StartServerHandshakeReq<'_>) -> Result<Dialogue, Failure> {
+    fn start_server(
+        &mut self,
+        start: &StartServerHandshakeReq<'_>,
+    ) -> Result<Dialogue, Failure> {
+        self.side = Some(Side::Server);
         let parameters =
             start.handshake_parameters.get(&HandshakeProtocol::ALTS).ok_or_else(|| {
                 Failure::caller(
@@ -262,35 +310,34 @@ impl Call {
             "server_start's token",
         )?;
         let requested: Vec<_> = parameters.local_identities.iter().collect();
+        let Choice { account, shared } = self.choose(&requested)?;
         let offer = offer(
             &start.application_protocols,
             &parameters.record_protocols,
             start.rpc_versions,
             start.max_frame_size,
             start.transport_protocol_preferences.as_ref(),
-            self.local_account(&requested)?,
+            account.clone(),
         );
         offer.check()?;
-        Dialogue::server(self.start(offer, Vec::new()))
+        let max_bytes = self.limits.handshake_bytes;
+        let dialogue = Dialogue::server(begin(shared, offer, Vec::new(), max_bytes))?;
+        self.local_account = Some(account.clone());
+        Ok(dialogue)
     }
 
-    fn start(&self, offer: Offer, expected: Vec<String>) -> Start<'_> {
-        Start {
-            exchange: &self.shared.exchange,
-            identity: &self.shared.identity,
-            offer,
-            expected,
-            accept_machines: self.shared.accept_machines,
-            max_bytes: self.shared.limits.handshake_bytes,
-        }
+    fn accounts(&self) -> Vec<&str> {
+        self.choices.iter().map(|choice| &*choice.account).collect()
     }
 
     /// The account for this handshake: the first that was asked for and is allowed, or the default
     /// when none was asked for.
-    fn local_account(&self, requested: &[&IdentityMessage<'_>]) -> Result<String, Failure> {
-        let refuse = |details| Err(Failure::caller(Code::PermissionDenied, details));
-        let Some(default) = self.accounts.first() else {
-            return refuse("the caller may not use any identity of this service".to_owned());
+    fn choose(&self, requested: &[&IdentityMessage<'_>]) -> Result<&Choice, Failure> {
+        let refuse = |details| Failure::caller(Code::PermissionDenied, details);
+        let Some(default) = self.choices.first() else {
+            return Err(self.refusal.clone().unwrap_or_else(|| {
+                refuse("the caller may not use any identity of this service".to_owned())
+            }));
         };
         let mut names = Vec::new();
         for identity in requested {
@@ -309,15 +356,15 @@ impl Call {
             }
         }
         if names.is_empty() {
-            return Ok(default.clone());
+            return Ok(default);
         }
-        match names.iter().find_map(|name| self.accounts.iter().find(|own| own == name)) {
-            Some(account) => Ok(account.clone()),
-            None => refuse(format!(
+        let own = |name: &&str| self.choices.iter().find(|choice| choice.account == *name);
+        names.iter().find_map(own).ok_or_else(|| {
+            refuse(format!(
                 "the caller asked for the local identity {names:?}, and may use {}",
-                self.accounts.join(", ")
-            )),
-        }
+                self.accounts().join(", ")
+            ))
+        })
     }
 
     fn receive(&mut self, in_bytes: &[u8]) -> Reply {
@@ -326,7 +373,7 @@ impl Call {
         };
         if in_bytes.is_empty() {
             self.empty_requests = self.empty_requests.saturating_add(1);
-            if self.empty_requests > self.shared.limits.empty_requests {
+            if self.empty_requests > self.limits.empty_requests {
                 return self.fail_and_tell(Failure::caller(
                     Code::ResourceExhausted,
                     "too many requests without bytes from the peer",
@@ -374,6 +421,17 @@ impl Call {
             self.stage = Stage::Finished(Err(failure.clone()));
         }
         Reply { out_frames, failure: Some(failure), ..Reply::default() }
+    }
+}
+
+fn begin(shared: &Shared, offer: Offer, expected: Vec<String>, max_bytes: usize) -> Start<'_> {
+    Start {
+        exchange: &shared.exchange,
+        identity: &shared.identity,
+        offer,
+        expected,
+        accept_machines: shared.accept_machines,
+        max_bytes,
     }
 }
 
