@@ -52,8 +52,7 @@ async fn small_slices_share_a_frame_and_large_ones_have_their_own() {
         let count = stream.write_vectored(&slices).await.unwrap();
         assert_eq!(count, parts.concat().len());
         assert_eq!(wire.state().write_calls, 1);
-        let sent = payloads(Side::Client, wire.state().outbound.clone());
-        sent
+        payloads(Side::Client, wire.state().outbound.clone())
     }
     let large = bytes(20_000, 0);
     assert_eq!(write(&[b"a", b"", b"bc", b"d"]).await, [b"abcd"]);
