@@ -12,9 +12,12 @@
 //!   client's; a certificate without extended key usage serves for both). There is no name to
 //!   verify against: whom a certificate is for is read from it
 //!   ([`identity`](crate::identity)) and judged by the client of the service.
-//! - The legacy version of records is 0x0301 in `ClientInit` and 0x0303 elsewhere. TLS ignores it
-//!   and does not protect it; here it is checked, so that no bit of a handshake can be changed
-//!   without one of the two sides refusing it.
+//! - Records are checked where TLS is lenient. `ClientInit` is one handshake record (22) of legacy
+//!   version 0x0301; `ServerInit` one handshake record, and `ClientParameters` none, then in both at
+//!   most one record of change_cipher_spec (20), then application data (23); the other two have
+//!   application data alone; the legacy version is 0x0303 in all of them. TLS neither looks at
+//!   these bytes nor protects them once there is encryption; here no bit of a handshake can be
+//!   changed without one of the two sides refusing it.
 //! - No server name indication: nothing in the clear says who talks to whom.
 //! - Application-layer protocol: [`PROTOCOL`], required on both sides. Without it, an attacker
 //!   could lead a client's handshake to a server of another protocol that has a certificate of the
@@ -130,13 +133,53 @@ impl Context {
 /// One TLS connection that lives in memory for the time of a handshake.
 pub struct Exchange {
     connection: Connection,
-    /// The legacy version that the next message's records have.
-    record_version: [u8; 2],
+    next: Flight,
 }
 
-/// The legacy version of the records of a first `ClientHello`, and that of all others.
-const FIRST_VERSION: [u8; 2] = [3, 1];
-const LATER_VERSION: [u8; 2] = [3, 3];
+/// Which records the next message has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flight {
+    ClientInit,
+    ServerInit,
+    ClientParameters,
+    Data,
+}
+
+impl Flight {
+    /// The legacy version of its records.
+    const fn version(self) -> [u8; 2] {
+        match self {
+            Self::ClientInit => [3, 1],
+            Self::ServerInit | Self::ClientParameters | Self::Data => [3, 3],
+        }
+    }
+
+    /// The types of its records that may follow one of type `last`, or come first.
+    fn may_follow(self, last: Option<u8>, kind: u8) -> bool {
+        match (self, last) {
+            (Self::ClientInit | Self::ServerInit, None) => kind == HANDSHAKE,
+            (Self::ClientInit, Some(_)) => false,
+            (Self::ServerInit, Some(HANDSHAKE)) | (Self::ClientParameters, None) => {
+                matches!(kind, CHANGE_CIPHER_SPEC | APPLICATION_DATA)
+            }
+            (Self::ServerInit | Self::ClientParameters, Some(_)) | (Self::Data, _) => {
+                kind == APPLICATION_DATA
+            }
+        }
+    }
+
+    /// What the same side sends after it.
+    const fn then(self) -> Self {
+        match self {
+            Self::ClientInit => Self::ClientParameters,
+            Self::ServerInit | Self::ClientParameters | Self::Data => Self::Data,
+        }
+    }
+}
+
+const CHANGE_CIPHER_SPEC: u8 = 20;
+const HANDSHAKE: u8 = 22;
+const APPLICATION_DATA: u8 = 23;
 
 impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -145,10 +188,10 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    fn new(mut connection: Connection, record_version: [u8; 2]) -> Self {
+    fn new(mut connection: Connection, next: Flight) -> Self {
         // What may be sent is bounded by the size of a message, with a better error.
         connection.set_buffer_limit(None);
-        Self { connection, record_version }
+        Self { connection, next }
     }
 
     /// The client's end: has something to [`send`](Self::send) at once.
@@ -163,7 +206,7 @@ impl Exchange {
         })?;
         ClientConnection::new(Arc::clone(&config.client), nobody)
             .map(Connection::from)
-            .map(|connection| Self::new(connection, LATER_VERSION))
+            .map(|connection| Self::new(connection, Flight::ServerInit))
             .map_err(|error| judge(&error))
     }
 
@@ -175,7 +218,7 @@ impl Exchange {
     pub fn server(config: &ExchangeConfig) -> Result<Self, Failure> {
         ServerConnection::new(Arc::clone(&config.server))
             .map(Connection::from)
-            .map(|connection| Self::new(connection, FIRST_VERSION))
+            .map(|connection| Self::new(connection, Flight::ClientInit))
             .map_err(|error| judge(&error))
     }
 
@@ -187,8 +230,8 @@ impl Exchange {
     /// When TLS refuses anything in it, or the body is not whole records. The exchange is over
     /// then.
     pub fn receive(&mut self, records: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
-        whole_records(records, self.record_version)?;
-        self.record_version = LATER_VERSION;
+        check_records(records, self.next)?;
+        self.next = self.next.then();
         let mut plaintext = Zeroizing::new(Vec::new());
         let mut rest = records;
         while !rest.is_empty() {
@@ -272,23 +315,30 @@ impl Exchange {
     }
 }
 
-/// Whether these bytes are TLS records, and the last one ends where they do.
+/// Whether these bytes are the TLS records of a flight, and the last one ends where they do.
 ///
 /// rustls would keep the start of a record for later. Then one message could hide bytes that take
 /// effect with the next, and where a message ends would no longer be where the exchange stands.
-fn whole_records(mut bytes: &[u8], version: [u8; 2]) -> Result<(), Failure> {
+fn check_records(mut bytes: &[u8], flight: Flight) -> Result<(), Failure> {
+    let mut last = None;
     while !bytes.is_empty() {
-        bytes = bytes
-            .split_first_chunk::<5>()
-            .filter(|([_kind, major, minor, ..], _)| [*major, *minor] == version)
-            .and_then(|([_kind, _major, _minor, high, low], rest)| {
-                let (_record, rest) =
-                    rest.split_at_checked(usize::from(u16::from_be_bytes([*high, *low])))?;
-                Some(rest)
+        let ([kind, major, minor], rest) = bytes
+            .split_first_chunk()
+            .and_then(|(header, rest)| {
+                let [kind, major, minor, high, low] = *header;
+                let length = usize::from(u16::from_be_bytes([high, low]));
+                let (_record, rest) = rest.split_at_checked(length)?;
+                Some(([kind, major, minor], rest))
             })
             .ok_or_else(|| {
                 Failure::malformed("the peer sent a message that is not whole TLS records")
             })?;
+        if [major, minor] != flight.version() || !flight.may_follow(last, kind) {
+            return Err(Failure::malformed(
+                "the peer sent a message with other TLS records than it has to have",
+            ));
+        }
+        (last, bytes) = (Some(kind), rest);
     }
     Ok(())
 }
@@ -358,19 +408,52 @@ fn judge(error: &TlsError) -> Failure {
 mod tests {
     use super::*;
 
-    fn whole(bytes: &[u8]) -> Result<(), Failure> {
-        whole_records(bytes, LATER_VERSION)
+    #[test]
+    fn records_have_to_be_whole() {
+        let whole = |bytes: &[u8]| check_records(bytes, Flight::Data).is_ok();
+        assert!(whole(&[]));
+        assert!(whole(&[23, 3, 3, 0, 1, 9]));
+        assert!(whole(&[23, 3, 3, 0, 1, 9, 23, 3, 3, 0, 0]));
+        for bad in [
+            &[23, 3, 3, 0, 2, 9][..],
+            &[23, 3, 3, 0],
+            &[23, 3, 3, 0, 1, 9, 23],
+            &[23, 3, 1, 0, 1, 9],
+            &[23, 2, 3, 0, 1, 9],
+        ] {
+            assert!(!whole(bad), "{bad:?}");
+        }
     }
 
     #[test]
-    fn records_have_to_be_whole() {
-        assert!(whole(&[]).is_ok());
-        assert!(whole(&[22, 3, 3, 0, 1, 9]).is_ok());
-        assert!(whole(&[22, 3, 3, 0, 1, 9, 23, 3, 3, 0, 0]).is_ok());
-        assert!(whole(&[22, 3, 3, 0, 2, 9]).is_err());
-        assert!(whole(&[22, 3, 1, 0, 1, 9]).is_err());
-        assert!(whole(&[22, 3, 3, 0]).is_err());
-        assert!(whole(&[22, 3, 3, 0, 1, 9, 23]).is_err());
+    fn each_flight_has_its_records() {
+        let ok = |flight: Flight, kinds: &[u8]| {
+            let [major, minor] = flight.version();
+            let records: Vec<u8> =
+                kinds.iter().flat_map(|kind| [*kind, major, minor, 0, 1, 9]).collect();
+            check_records(&records, flight).is_ok()
+        };
+        for (flight, good, bad) in [
+            (Flight::ClientInit, &[&[22_u8][..]][..], &[&[22_u8, 22][..], &[22, 20], &[23]][..]),
+            (
+                Flight::ServerInit,
+                &[&[22, 20, 23, 23][..], &[22, 23]],
+                &[&[20, 23][..], &[23], &[22, 22, 23], &[22, 20, 20], &[22, 20, 22], &[22, 21]],
+            ),
+            (
+                Flight::ClientParameters,
+                &[&[20, 23, 23][..], &[23]],
+                &[&[22, 23][..], &[20, 20, 23], &[20, 21], &[23, 20], &[23, 22]],
+            ),
+            (Flight::Data, &[&[23, 23][..]], &[&[20, 23][..], &[22], &[21], &[23, 21]]),
+        ] {
+            for kinds in good {
+                assert!(ok(flight, kinds), "{flight:?} {kinds:?}");
+            }
+            for kinds in bad {
+                assert!(!ok(flight, kinds), "{flight:?} {kinds:?}");
+            }
+        }
     }
 
     #[test]

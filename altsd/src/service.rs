@@ -293,10 +293,7 @@ impl Call {
         Ok(Reply { out_frames: hello, ..Reply::default() })
     }
 
-    fn start_server(
-        &mut self,
-        start: &StartServerHandshakeReq<'_>,
-    ) -> Result<Dialogue, Failure> {
+    fn start_server(&mut self, start: &StartServerHandshakeReq<'_>) -> Result<Dialogue, Failure> {
         self.side = Some(Side::Server);
         let parameters =
             start.handshake_parameters.get(&HandshakeProtocol::ALTS).ok_or_else(|| {

@@ -127,3 +127,55 @@ fn half_a_message_is_kept() {
     assert_eq!(reply.bytes_consumed(), 700);
     assert!(!server.handle(&next(tail), NOW).out_frames().is_empty());
 }
+
+/// Headers are where a format can be lenient: each bit of each header of each message.
+#[test]
+fn no_bit_of_a_header_can_change() {
+    let authority = altsd::dev::Authority::new().unwrap();
+    let (client, server) = (
+        authority.handshaker(common::CLIENT).unwrap(),
+        authority.handshaker(common::SERVER).unwrap(),
+    );
+    let start = Start::default();
+    let mut tried = 0;
+    for message in 0..5 {
+        for place in 0.. {
+            let mut flipped = false;
+            for bit in 0..8_u32 {
+                let calls = (client.begin(NOW), server.begin(NOW));
+                let mut seen = 0;
+                let (c, s) = drive_with(calls, (&start, &start), usize::MAX, |_, bytes| {
+                    if seen == message {
+                        let end =
+                            bytes.len() - if bytes.ends_with(RECORDS) { RECORDS.len() } else { 0 };
+                        // Those of the frame, of every TLS record in it, and of the one byte in a
+                        // change_cipher_spec.
+                        let mut places: Vec<usize> = (0..8).collect();
+                        let mut at = 8;
+                        while at < end {
+                            let size =
+                                usize::from(bytes[at + 3]) * 256 + usize::from(bytes[at + 4]);
+                            places.extend(at..at + 5 + usize::from(size == 1));
+                            at += 5 + size;
+                        }
+                        if let Some(at) = places.get(place) {
+                            bytes[*at] ^= 1_u8 << bit;
+                            flipped = true;
+                            tried += 1;
+                        }
+                    }
+                    seen += 1;
+                });
+                let succeeded = |end: &End| matches!(end.call.result(), Some(Ok(_)));
+                if flipped {
+                    assert!(!succeeded(&s), "message {message}, header byte {place}, bit {bit}");
+                    assert_eq!(succeeded(&c), message == 4, "{message} {place} {bit}");
+                }
+            }
+            if !flipped {
+                break;
+            }
+        }
+    }
+    assert!(tried >= 5 * (8 + 5) * 8, "{tried}");
+}
