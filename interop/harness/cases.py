@@ -11,8 +11,8 @@ ROLES = ("client", "server", "both")
 
 CLIENT_ACCOUNT, SERVER_ACCOUNT, OTHER_ACCOUNT = "client@interop.test", "server@interop.test", "other@interop.test"
 KIB, MIB = 1 << 10, 1 << 20
-# How long the operation of a client may take, and how much longer its program, in seconds.
-OPERATION, PROGRAM = 60, 15
+# How long the operation of a client may take, a long one, and how much longer its program, in seconds.
+OPERATION, LONG_OPERATION, PROGRAM = 60, 300, 15
 
 
 class Skip(Exception):
@@ -37,12 +37,12 @@ class Setting:
         self.world.start(f"server-{where[1]}", command + self.server_side.frame_size_option(frame_size))
         return where
 
-    def call(self, operation, *arguments, expect=SERVER_ACCOUNT, through=None, frame_size=None):
+    def call(self, operation, *arguments, expect=SERVER_ACCOUNT, through=None, frame_size=None, within=OPERATION):
         """What the client's program reports of one operation."""
         command = [*self.client_side.client(CLIENT_HANDSHAKER), "--target", address(through or self.server)]
-        command += ["--deadline", OPERATION] + (["--expect", expect] if expect else [])
+        command += ["--deadline", within] + (["--expect", expect] if expect else [])
         command += self.client_side.frame_size_option(frame_size)
-        printed = self.world.run("client", [*command, operation, *arguments], OPERATION + PROGRAM)
+        printed = self.world.run("client", [*command, operation, *arguments], within + PROGRAM)
         self.world.check_running()
         return json.loads(printed)
 
@@ -77,6 +77,22 @@ def stream(operation, messages, size):
     def case(setting):
         wanted = {"messages": messages, "bytes": messages * size, "intact": True}
         require(answer(setting.call(operation, messages, size)), wanted, operation)
+
+    return case
+
+
+def rekey(operation):
+    """More than 2^16 frames on one connection: the sender and the receiver change to the next key at once."""
+
+    def case(setting):
+        frame, messages = 16 * KIB, 1100
+        if Ours.name not in (setting.client_side.name, setting.server_side.name):
+            raise Skip("its frame size is fixed: so many frames would take 64 GiB")
+        server = setting.another_server(frame)
+        report = setting.call(
+            operation, messages, MIB, through=server, frame_size=frame, within=LONG_OPERATION
+        )
+        require(answer(report), {"messages": messages, "bytes": messages * MIB, "intact": True}, operation)
 
     return case
 
@@ -165,6 +181,8 @@ ALL = {
     "unary_10MiB": unary(10 * MIB),
     "download_100x1MiB": stream("download", 100, MIB),
     "upload_100x1MiB": stream("upload", 100, MIB),
+    "rekey_download": rekey("download"),
+    "rekey_upload": rekey("upload"),
     "echo_100x100KiB": stream("echo-stream", 100, 100 * KIB),
     "accounts": accounts,
     "any_server": any_server,
