@@ -35,7 +35,8 @@ impl StreamOptions {
 
     /// Whether sealed frames are held back until a flush, a shutdown, or until 256 KiB of them
     /// wait. Many small writes then cost one write to the I/O object, but whoever waits for an
-    /// answer without having flushed waits for ever. Off by default.
+    /// answer without having flushed waits for ever. The buffer stays after a flush, until a read
+    /// finds nothing. Off by default.
     #[must_use]
     pub const fn hold_until_flush(mut self, hold: bool) -> Self {
         self.hold_until_flush = hold;

@@ -84,7 +84,9 @@ impl<A: Aead> Writer<A> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Failure>> {
         ready!(self.poll_drain(io.as_mut(), cx))?;
-        self.sealed.release();
+        if !self.hold {
+            self.sealed.release();
+        }
         Poll::Ready(Ok(ready!(io.poll_flush(cx))?))
     }
 
