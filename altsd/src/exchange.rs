@@ -14,7 +14,7 @@
 //!   ([`identity`](crate::identity)) and judged by the client of the service.
 //! - Records are checked where TLS is lenient. `ClientInit` is one handshake record (22) of legacy
 //!   version 0x0301; `ServerInit` one handshake record, and `ClientParameters` none, then in both at
-//!   most one record of change_cipher_spec (20), then application data (23); the other two have
+//!   most one record of `change_cipher_spec` (20), then application data (23); the other two have
 //!   application data alone; the legacy version is 0x0303 in all of them. TLS neither looks at
 //!   these bytes nor protects them once there is encryption; here no bit of a handshake can be
 //!   changed without one of the two sides refusing it.
