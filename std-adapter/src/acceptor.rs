@@ -73,7 +73,7 @@ impl AltsAcceptor {
             options: config.stream_options(),
         };
         let span = span(Side::Server, service.address(), "");
-        let machine = ServerHandshake::server(&asked, Duration::ZERO);
+        let machine = ServerHandshake::server(&asked, Duration::ZERO).map(Box::new);
         stream(machine, io, around).instrument(span).await
     }
 }

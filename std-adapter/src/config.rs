@@ -102,7 +102,6 @@ impl Common {
 impl ClientConfig {
     /// A builder. It wants to be told whom to expect: [`expect_peer`](ClientConfigBuilder::expect_peer)
     /// or [`any_peer`](ClientConfigBuilder::any_peer).
-    #[must_use]
     pub fn builder() -> ClientConfigBuilder {
         ClientConfigBuilder {
             config: Self {
@@ -161,7 +160,6 @@ impl ClientConfig {
 
 impl ServerConfig {
     /// A builder.
-    #[must_use]
     pub fn builder() -> ServerConfigBuilder {
         ServerConfigBuilder { config: Self::default() }
     }

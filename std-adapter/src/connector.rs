@@ -84,7 +84,7 @@ impl AltsConnector {
             options: config.stream_options(),
         };
         let span = span(Side::Client, service.address(), target_name);
-        let machine = ClientHandshake::client(&asked, Duration::ZERO);
+        let machine = ClientHandshake::client(&asked, Duration::ZERO).map(Box::new);
         stream(machine, io, around).instrument(span).await
     }
 }

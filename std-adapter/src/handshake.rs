@@ -43,9 +43,9 @@ pub(crate) struct Around<'a> {
 }
 
 /// Makes a stream of `io`: the whole handshake of `machine`, whose clock starts now at zero, as
-/// far as it could be started.
+/// far as it could be started. In a box, because each future that it is handed to has room for it.
 pub(crate) async fn stream<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
-    machine: Result<Handshake<R>, HandshakeError>,
+    machine: Result<Box<Handshake<R>>, HandshakeError>,
     mut io: IO,
     around: Around<'_>,
 ) -> Result<AltsStream<IO>, HandshakeFailure<IO>> {
@@ -77,7 +77,7 @@ pub(crate) async fn stream<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
 ///
 /// Dropping the future is fine at any point: it owns the slot and the call to the service.
 async fn run<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
-    mut machine: Handshake<R>,
+    mut machine: Box<Handshake<R>>,
     io: &mut IO,
     around: Around<'_>,
 ) -> Result<(Established, Vec<u8>), Error> {
@@ -136,15 +136,15 @@ async fn drive<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
             }
             Want::Request => ask(machine, &from_peer, &mut request, began)?,
             Want::Response => {
-                let (_slot, call) = match &mut dialogue {
-                    Some(dialogue) => dialogue,
-                    None => {
-                        *step = Step::Slot;
-                        // An error would mean that the semaphore is closed, which nobody does.
-                        let slot = around.slots.acquire().await.ok();
-                        dialogue.insert((slot, around.service.open()))
-                    }
-                };
+                if dialogue.is_none() {
+                    *step = Step::Slot;
+                    // An error would mean that the semaphore is closed, which nobody does.
+                    let slot = around.slots.acquire().await.ok();
+                    // It may have come when it was too late to begin a call.
+                    machine.want(began.elapsed())?;
+                    dialogue = Some((slot, around.service.open()));
+                }
+                let Some((_slot, call)) = &mut dialogue else { continue };
                 *step = Step::Service;
                 let Some(answer) = call.exchange(&request).await? else {
                     return Err(machine.service_closed().into());

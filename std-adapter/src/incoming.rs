@@ -158,10 +158,8 @@ where
 {
     fn begin(&mut self, io: IO) {
         self.next_pause = PAUSES.0;
-        let span = match io.remote_addr() {
-            Some(peer) => info_span!("alts_connection", %peer),
-            None => info_span!("alts_connection"),
-        };
+        let peer = io.remote_addr().map(tracing::field::display);
+        let span = info_span!("alts_connection", peer);
         let acceptor = self.acceptor.clone();
         self.handshakes.spawn(async move { acceptor.accept(io).await }.instrument(span));
     }

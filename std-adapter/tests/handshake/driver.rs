@@ -134,7 +134,7 @@ async fn the_client_compares_the_account_for_itself() {
     let (ours, theirs) = services();
     // The service is never told whom to expect, and so it vouches for the wrong one.
     let ours = Scripted::new(ours, |request| match request {
-        0 => Act::Ask(expect_anybody),
+        0 => Act::Ask(Box::new(expect_anybody)),
         _ => Act::Honest,
     });
     let config = ClientConfig::builder().expect_peer("Server@dev.test").build().unwrap();
@@ -146,7 +146,7 @@ async fn the_client_compares_the_account_for_itself() {
     assert_eq!(error.fault(), Fault::Peer);
     assert_eq!(
         error.to_string(),
-        "client handshake with greeter:443 failed, end of the handshake: peer: expected one of \
+        "client handshake with greeter:443 failed, exchange of handshake messages: peer: expected one of \
          [Server@dev.test], the peer is server@dev.test"
     );
     assert_eq!(error.peer_service_account(), SERVER);
@@ -157,10 +157,13 @@ async fn the_client_compares_the_account_for_itself() {
 #[tokio::test]
 async fn an_error_wins_over_a_result_in_any_response() {
     for (refused, phase) in [(0, CorePhase::Start), (1, CorePhase::Exchange)] {
-        let (error, server) = client_error(move |request| {
-            if request < refused { Act::Honest } else { Act::Change(refuse) }
-        })
-        .await;
+        let (error, server) =
+            client_error(
+                move |request| {
+                    if request < refused { Act::Honest } else { Act::Change(refuse) }
+                },
+            )
+            .await;
         let ErrorKind::Handshake(HandshakeErrorKind::Refused { code: 7 }) = error.kind() else {
             panic!("{error}");
         };
@@ -249,10 +252,8 @@ async fn incomplete_results_are_refused_in_words() {
 
 #[tokio::test]
 async fn impossible_answers_are_refused() {
-    let (error, _) = server_error(|_| {
-        Act::Change(|response| response.bytes_consumed = 1_000_000)
-    })
-    .await;
+    let (error, _) =
+        server_error(|_| Act::Change(|response| response.bytes_consumed = 1_000_000)).await;
     let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
     assert!(matches!(kind, HandshakeErrorKind::ConsumedTooMuch { consumed: 1_000_000, .. }));
     let (error, _) = client_error(|_| Act::Answer(vec![0xff; 40])).await;
@@ -272,7 +273,8 @@ async fn impossible_answers_are_refused() {
 
 #[tokio::test]
 async fn a_service_that_ends_the_call_is_named() {
-    let (error, _) = client_error(|request| if request == 1 { Act::End } else { Act::Honest }).await;
+    let (error, _) =
+        client_error(|request| if request == 1 { Act::End } else { Act::Honest }).await;
     let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };
     assert_eq!(*kind, HandshakeErrorKind::ServiceClosed);
     assert!(error.to_string().contains(ADDRESS), "{error}");
@@ -297,11 +299,8 @@ async fn a_peer_that_closes_half_way_is_at_fault() {
 #[tokio::test]
 async fn frame_sizes_and_protocols_are_negotiated() {
     let (ours, theirs) = services();
-    let client = ClientConfig::builder()
-        .any_peer()
-        .application_protocols(["x", "y"])
-        .build()
-        .unwrap();
+    let client =
+        ClientConfig::builder().any_peer().application_protocols(["x", "y"]).build().unwrap();
     let server = ServerConfig::builder()
         .application_protocols(["y"])
         .max_frame_size(alts_core::frame::FrameSize::MIN)

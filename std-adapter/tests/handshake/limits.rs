@@ -6,9 +6,7 @@ use alts_core::Fault;
 use alts_core::handshake::HandshakeErrorKind;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{Instant, timeout};
-use tokio_alts::{
-    AltsAcceptor, AltsConnector, ClientConfig, ErrorKind, Phase, ServerConfig,
-};
+use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, ErrorKind, Phase, ServerConfig};
 
 use crate::support::*;
 
@@ -52,10 +50,7 @@ async fn a_silent_service_costs_no_more_than_the_deadline() {
     let connector = AltsConnector::new(config, service.clone());
     let error = connector.connect(near).await.err().unwrap().into_error();
     assert_eq!(began.elapsed().as_secs(), 2);
-    assert!(matches!(
-        error.kind(),
-        ErrorKind::TimedOut { waiting_for: Fault::HandshakerService }
-    ));
+    assert!(matches!(error.kind(), ErrorKind::TimedOut { waiting_for: Fault::HandshakerService }));
     assert_eq!(
         error.to_string(),
         "client handshake failed, start of the handshake: handshaker service (scripted.test:1): \

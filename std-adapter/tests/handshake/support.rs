@@ -49,7 +49,7 @@ pub enum Act {
     /// Answers the honest answer, changed.
     Change(fn(&mut HandshakerResp<'_>)),
     /// Is asked something else, and answers it honestly.
-    Ask(fn(&mut HandshakerReq<'_>)),
+    Ask(Box<dyn Fn(&mut HandshakerReq<'_>) + Send>),
     /// Answers these bytes.
     Answer(Vec<u8>),
 }

@@ -1,0 +1,231 @@
+//! What is told of handshakes, and what never is.
+
+use std::fmt::{Debug, Write as _};
+use std::sync::{Arc, Mutex};
+
+use alts_core::msg::{HandshakerReq, Request};
+use tokio::io::duplex;
+use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, ServerConfig};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Event, Metadata, Subscriber};
+
+use crate::support::*;
+
+const TOKEN: &str = "ya29.never-to-be-seen";
+
+/// Everything that is told through tracing, as text.
+#[derive(Clone, Default)]
+struct Told(Arc<Mutex<String>>);
+
+struct Line<'a>(&'a mut String);
+
+impl Visit for Line<'_> {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        let _ = write!(self.0, "{field}={value:?} ");
+    }
+}
+
+impl Told {
+    fn add(&self, metadata: &Metadata<'_>, record: impl FnOnce(&mut Line<'_>)) {
+        let mut text = self.0.lock().unwrap();
+        let _ = write!(text, "\n{} {} {} ", metadata.level(), metadata.target(), metadata.name());
+        record(&mut Line(&mut text));
+    }
+}
+
+impl Subscriber for Told {
+    fn enabled(&self, _: &Metadata<'_>) -> bool {
+        true
+    }
+
+    fn new_span(&self, span: &Attributes<'_>) -> Id {
+        self.add(span.metadata(), |line| span.record(line));
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, values: &Record<'_>) {
+        values.record(&mut Line(&mut self.0.lock().unwrap()));
+    }
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        self.add(event.metadata(), |line| event.record(line));
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
+
+/// Takes the token out of a start message: the service that is behind the script refuses any.
+fn take_token(request: &mut HandshakerReq<'_>) {
+    assert!(!format!("{request:?}").contains(TOKEN));
+    let token = match &mut request.request {
+        Some(Request::ClientStart(start)) => std::mem::take(&mut start.access_token).expose(),
+        Some(Request::ServerStart(start)) => {
+            let mut parameters = start.handshake_parameters.values_mut();
+            parameters.next().unwrap().token.take().unwrap().expose()
+        }
+        _ => panic!("not a start message"),
+    };
+    assert_eq!(token, TOKEN);
+}
+
+#[tokio::test]
+async fn handshakes_are_told_of_and_tokens_are_not() {
+    let told = Told::default();
+    // With a single subscriber, the first thread to pass an event decides whether it is ever told,
+    // and the other tests' threads have none.
+    let _second = tracing::Dispatch::new(Told::default());
+    let _guard = tracing::subscriber::set_default(told.clone());
+    let (ours, theirs) = services();
+    let script = |request| match request {
+        0 => Act::Ask(Box::new(take_token)),
+        _ => Act::Honest,
+    };
+    let (ours, theirs) = (Scripted::new(ours, script), Scripted::new(theirs, script));
+    let config = ClientConfig::builder().any_peer().access_token(TOKEN).target_name("greeter:1");
+    let connector = AltsConnector::new(config.build().unwrap(), ours);
+    let acceptor = AltsAcceptor::new(ServerConfig::builder().token(TOKEN).build().unwrap(), theirs);
+    let (near, far) = duplex(64 * 1024);
+    let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
+    let (client, server) = (client.unwrap(), server.unwrap());
+
+    let (near, far) = duplex(64 * 1024);
+    drop(far);
+    let failure = connector.connect(near).await.err().unwrap();
+    let (near, _far) = duplex(64 * 1024);
+    let abandoned = tokio::time::timeout(std::time::Duration::ZERO, acceptor.accept(near)).await;
+    assert!(abandoned.is_err());
+
+    let text = told.0.lock().unwrap().clone();
+    for expected in [
+        "side=\"client\" service=\"scripted.test:1\" target_name=\"greeter:1\"",
+        "side=\"server\" service=\"scripted.test:1\"",
+        "peer=\"server@dev.test\"",
+        "peer=\"client@dev.test\"",
+        "record_protocol=\"ALTSRP_GCM_AES128_REKEY\"",
+        "message=handshake established",
+        "message=handshake failed",
+        "message=handshake abandoned",
+        "elapsed=",
+    ] {
+        assert!(text.contains(expected), "{expected} is not in {text}");
+    }
+    let shown = format!("{connector:?} {acceptor:?} {client:?} {server:?} {failure:?} {failure}");
+    assert!(shown.contains("[redacted]"), "{shown}");
+    assert!(!text.contains(TOKEN) && !shown.contains(TOKEN));
+}
+
+#[cfg(feature = "metrics")]
+mod metrics {
+    use std::collections::BTreeMap;
+
+    use ::metrics::{
+        Counter, CounterFn, Gauge, GaugeFn, Histogram, HistogramFn, Key, KeyName, Metadata,
+        Recorder, SharedString, Unit, with_local_recorder,
+    };
+
+    use super::*;
+
+    /// The sum of what each metric was given.
+    #[derive(Clone, Default)]
+    struct Sums(Arc<Mutex<BTreeMap<String, f64>>>);
+
+    struct Sum(Sums, String);
+
+    impl Sum {
+        fn add(&self, value: f64) {
+            *self.0.0.lock().unwrap().entry(self.1.clone()).or_default() += value;
+        }
+    }
+
+    impl CounterFn for Sum {
+        fn increment(&self, value: u64) {
+            self.add(f64::from(u32::try_from(value).unwrap()));
+        }
+
+        fn absolute(&self, _: u64) {}
+    }
+
+    impl GaugeFn for Sum {
+        fn increment(&self, value: f64) {
+            self.add(value);
+        }
+
+        fn decrement(&self, value: f64) {
+            self.add(-value);
+        }
+
+        fn set(&self, _: f64) {}
+    }
+
+    impl HistogramFn for Sum {
+        fn record(&self, value: f64) {
+            assert!(value >= 0.0);
+            self.add(1.0);
+        }
+    }
+
+    impl Sums {
+        fn of(&self, key: &Key) -> Arc<Sum> {
+            let labels = key.labels().map(|label| label.value()).collect::<Vec<_>>().join(",");
+            Arc::new(Sum(self.clone(), format!("{}({labels})", key.name())))
+        }
+    }
+
+    impl Recorder for Sums {
+        fn describe_counter(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_gauge(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
+
+        fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
+            Counter::from_arc(self.of(key))
+        }
+
+        fn register_gauge(&self, key: &Key, _: &Metadata<'_>) -> Gauge {
+            Gauge::from_arc(self.of(key))
+        }
+
+        fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
+            Histogram::from_arc(self.of(key))
+        }
+    }
+
+    #[test]
+    fn handshakes_are_counted_by_side_and_outcome() {
+        let sums = Sums::default();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        with_local_recorder(&sums, || {
+            runtime.block_on(async {
+                let (ours, theirs) = services();
+                let (connector, acceptor) = (connector(ours), acceptor(theirs));
+                for _ in 0..2 {
+                    let (near, far) = duplex(64 * 1024);
+                    let (client, server) =
+                        tokio::join!(connector.connect(near), acceptor.accept(far));
+                    assert!(client.is_ok() && server.is_ok());
+                }
+                let (near, far) = duplex(64);
+                drop(far);
+                assert!(acceptor.accept(near).await.is_err());
+                let (near, _far) = duplex(64);
+                let zero = std::time::Duration::ZERO;
+                assert!(tokio::time::timeout(zero, connector.connect(near)).await.is_err());
+            });
+        });
+        let sums = sums.0.lock().unwrap();
+        let sum = |name: &str| sums.get(name).copied().unwrap_or(-1.0);
+        assert!((sum("alts_handshakes_total(client,established)") - 2.0).abs() < 0.1, "{sums:?}");
+        assert!((sum("alts_handshakes_total(server,established)") - 2.0).abs() < 0.1);
+        assert!((sum("alts_handshakes_total(server,probe)") - 1.0).abs() < 0.1);
+        assert!((sum("alts_handshakes_total(client,abandoned)") - 1.0).abs() < 0.1);
+        assert!((sum("alts_handshake_duration_seconds(client,established)") - 2.0).abs() < 0.1);
+        assert!(sum("alts_handshakes_in_progress(client)").abs() < 0.1, "{sums:?}");
+        assert!(sum("alts_handshakes_in_progress(server)").abs() < 0.1);
+    }
+}

@@ -1,0 +1,211 @@
+//! The handshaker service over gRPC, where it listens, and when it does not.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use alts_core::Fault;
+use altsd::Handshaker;
+use altsd::grpc::HandshakerServer;
+use tokio::io::duplex;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::task::JoinHandle;
+use tokio_alts::{AltsConnector, ClientConfig, Error, ErrorKind, GrpcHandshaker, platform};
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::Server;
+
+use crate::support::*;
+
+fn serve_tcp(handshaker: Handshaker, listener: TcpListener) -> JoinHandle<()> {
+    let router = Server::builder().add_service(HandshakerServer::new(handshaker));
+    tokio::spawn(async move {
+        router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
+    })
+}
+
+fn serve_unix(handshaker: Handshaker, listener: UnixListener) -> JoinHandle<()> {
+    let router = Server::builder().add_service(HandshakerServer::new(handshaker));
+    tokio::spawn(async move {
+        router.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
+    })
+}
+
+async fn free_port() -> (TcpListener, SocketAddr) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    (listener, address)
+}
+
+/// A handshake with `connector`, against an honest server in this process.
+async fn handshake(connector: &AltsConnector, theirs: &Handshaker) -> Result<(), Error> {
+    let (near, far) = duplex(64 * 1024);
+    let acceptor = acceptor(theirs.clone());
+    let server = tokio::spawn(async move { acceptor.accept(far).await.ok() });
+    let mut client = connector.connect(near).await?;
+    let mut server = server.await.unwrap().unwrap();
+    talk(&mut client, &mut server).await;
+    assert_eq!(client.context().peer_service_account(), SERVER);
+    assert_eq!(server.context().peer_service_account(), CLIENT);
+    Ok(())
+}
+
+#[tokio::test]
+async fn over_tcp_in_both_notations() {
+    let (ours, theirs) = services();
+    let (listener, address) = free_port().await;
+    let _service = serve_tcp(ours, listener);
+    let port = address.port();
+    for address in [format!("127.0.0.1:{port}"), format!("dns:///localhost:{port}")] {
+        let connector = connector(GrpcHandshaker::at(&address).unwrap());
+        handshake(&connector, &theirs).await.unwrap();
+        handshake(&connector, &theirs).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn both_sides_over_one_shared_channel() {
+    let (ours, _) = services();
+    let (listener, address) = free_port().await;
+    let _service = serve_tcp(ours, listener);
+    let service = std::sync::Arc::new(GrpcHandshaker::at(&address.to_string()).unwrap());
+    let config = ClientConfig::builder().expect_peer(CLIENT).build().unwrap();
+    let connector = AltsConnector::new(config, service.clone());
+    let acceptor = acceptor(service);
+    let handshakes = (0..20).map(|_| {
+        let (connector, acceptor) = (connector.clone(), acceptor.clone());
+        tokio::spawn(async move {
+            let (near, far) = duplex(64 * 1024);
+            let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
+            talk(&mut client.unwrap(), &mut server.unwrap()).await;
+        })
+    });
+    for handshake in handshakes.collect::<Vec<_>>() {
+        handshake.await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn over_unix_sockets() {
+    let (ours, theirs) = services();
+    let path = std::env::temp_dir().join(format!("tokio-alts-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let _service = serve_unix(ours.clone(), UnixListener::bind(&path).unwrap());
+    for address in [format!("unix:{}", path.display()), format!("unix://{}", path.display())] {
+        let connector = connector(GrpcHandshaker::at(&address).unwrap());
+        handshake(&connector, &theirs).await.unwrap();
+    }
+    std::fs::remove_file(&path).unwrap();
+    let gone = connector(GrpcHandshaker::at(&format!("unix:{}", path.display())).unwrap());
+    let error = handshake(&gone, &theirs).await.unwrap_err();
+    assert!(error.to_string().contains(path.to_str().unwrap()), "{error}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn over_abstract_unix_sockets() {
+    let (ours, theirs) = services();
+    let name = format!("tokio-alts-{}", std::process::id());
+    let _service = serve_unix(ours, UnixListener::bind(format!("\0{name}")).unwrap());
+    let connector = connector(GrpcHandshaker::at(&format!("unix-abstract:{name}")).unwrap());
+    handshake(&connector, &theirs).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_is_down_is_named_and_one_that_comes_back_is_used() {
+    let (ours, theirs) = services();
+    let (listener, address) = free_port().await;
+    drop(listener);
+    let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
+    let error = handshake(&connector, &theirs).await.unwrap_err();
+    assert!(matches!(error.kind(), ErrorKind::Service(_)));
+    assert_eq!(error.fault(), Fault::HandshakerService);
+    let text = error.to_string();
+    assert!(text.contains(&address.to_string()) && text.contains("Unavailable"), "{text}");
+    let source = std::error::Error::source(&error).unwrap().to_string();
+    assert!(source.contains("refused"), "{source}");
+
+    for _ in 0..2 {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let service = serve_tcp(ours.clone(), listener);
+        handshake(&connector, &theirs).await.unwrap();
+        handshake(&connector, &theirs).await.unwrap();
+        service.abort();
+        assert!(service.await.unwrap_err().is_cancelled());
+    }
+}
+
+/// Restarted while a handshake is under way: that one fails, the next one works.
+#[tokio::test]
+async fn a_service_that_dies_in_a_handshake_fails_that_one_alone() {
+    let (ours, theirs) = services();
+    let (listener, address) = free_port().await;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let std_listener = listener.into_std().unwrap();
+    let honest = ours.clone();
+    runtime.spawn(async move {
+        let listener = TcpListener::from_std(std_listener).unwrap();
+        serve_tcp(honest, listener).await.unwrap();
+    });
+    let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
+    handshake(&connector, &theirs).await.unwrap();
+
+    // Half way: the client's first message is out, and the peer is silent.
+    let (near, mut far) = duplex(64 * 1024);
+    let half = connector.clone();
+    let half = tokio::spawn(async move { half.connect(near).await.err().unwrap().into_error() });
+    tokio::io::AsyncReadExt::read_exact(&mut far, &mut [0; 16]).await.unwrap();
+    // The process dies: its connections with it.
+    runtime.shutdown_background();
+    tokio::io::AsyncWriteExt::write_all(&mut far, b"anything").await.unwrap();
+    let error = half.await.unwrap();
+    assert_eq!(error.fault(), Fault::HandshakerService, "{error}");
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+
+    let _service = serve_tcp(ours, TcpListener::bind(address).await.unwrap());
+    handshake(&connector, &theirs).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_service_that_accepts_and_says_nothing_is_given_up() {
+    let (listener, address) = free_port().await;
+    let _held = tokio::spawn(async move {
+        let mut held = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            held.push(stream);
+        }
+    });
+    let deadline = Duration::from_millis(300);
+    let config = ClientConfig::builder().any_peer().deadline(deadline).build().unwrap();
+    let connector = AltsConnector::new(config, GrpcHandshaker::at(&address.to_string()).unwrap());
+    let (near, _far) = duplex(64);
+    let error = connector.connect(near).await.err().unwrap().into_error();
+    let waiting_for = Fault::HandshakerService;
+    assert!(
+        matches!(error.kind(), ErrorKind::TimedOut { waiting_for: w } if *w == waiting_for),
+        "{error}"
+    );
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_no_handshaker_service_is_named_with_its_status() {
+    let (listener, address) = free_port().await;
+    let router = Server::builder().add_service(crate::tonic_calls::greeter::Greeter);
+    let _other = tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
+    let (_, theirs) = services();
+    let error = handshake(&connector, &theirs).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("Unimplemented") && text.contains(&address.to_string()), "{text}");
+}
+
+#[test]
+fn the_default_service_is_googles_and_refused_elsewhere() {
+    assert!(GrpcHandshaker::at(tokio_alts::service::GOOGLE_CLOUD).is_ok());
+    match GrpcHandshaker::google_cloud() {
+        Ok(_) => assert!(platform::is_google_cloud()),
+        Err(error) => {
+            assert!(!platform::is_google_cloud());
+            assert!(error.to_string().starts_with("this is not Google Cloud"), "{error}");
+        }
+    }
+}

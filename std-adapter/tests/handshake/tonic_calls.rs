@@ -1,0 +1,194 @@
+//! tonic's clients and servers over ALTS.
+
+#[path = "../../examples/greeter/service.rs"]
+pub mod greeter;
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use alts_core::msg::{HandshakerReq, Request};
+use tokio::sync::oneshot;
+use tokio_alts::tonic::{AltsHttpConnector, RequireServiceAccounts};
+use tokio_alts::{AltsConnector, AltsIncoming, ClientConfig, Error, ErrorKind, Phase};
+use tonic::Code;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::server::TcpIncoming;
+use tonic::transport::{Channel, Endpoint, Server};
+
+use self::greeter::{Client, Greeter, HELLOS, Vault};
+use crate::support::*;
+
+/// The greeter for everybody, and the vault for `admitted`.
+async fn serve(service: altsd::Handshaker, admitted: &str) -> SocketAddr {
+    let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(service)).await.unwrap();
+    let address = incoming.local_addr().unwrap();
+    let vault = InterceptedService::new(Vault, RequireServiceAccounts::new([admitted]));
+    let router = Server::builder().add_service(Greeter).add_service(vault);
+    tokio::spawn(router.serve_with_incoming(incoming));
+    address
+}
+
+fn endpoint(address: SocketAddr) -> Endpoint {
+    Endpoint::from_shared(format!("http://{address}")).unwrap()
+}
+
+async fn channel(address: SocketAddr, service: altsd::Handshaker) -> Channel {
+    let connector = AltsHttpConnector::new(connector(service));
+    endpoint(address).connect_with_connector(connector).await.unwrap()
+}
+
+fn alts_error<'e>(mut error: &'e (dyn std::error::Error + 'static)) -> &'e Error {
+    loop {
+        match error.downcast_ref() {
+            Some(found) => return found,
+            None => error = error.source().expect("an error of ALTS among the causes"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn calls_know_their_caller() {
+    let (ours, theirs) = services();
+    let address = serve(theirs, CLIENT).await;
+    let mut client = Client::new(channel(address, ours).await);
+    let hello = format!("Hello Ferris ({CLIENT})");
+    assert_eq!(client.say_hello("Ferris").await.unwrap().message, hello);
+    assert_eq!(client.open_vault("Ferris").await.unwrap().message, hello);
+    let mut replies = client.say_hellos("Ferris").await.unwrap();
+    for _ in 0..HELLOS {
+        assert_eq!(replies.message().await.unwrap().unwrap().message, hello);
+    }
+    assert!(replies.message().await.unwrap().is_none());
+    // Larger than any frame, and than HTTP/2's windows.
+    let long = "x".repeat(3 << 20);
+    assert_eq!(client.say_hello(&long).await.unwrap().message.len(), long.len() + hello.len() - 6);
+}
+
+#[tokio::test]
+async fn an_interceptor_admits_nobody_else_and_does_not_say_whom() {
+    let (ours, theirs) = services();
+    let address = serve(theirs, "admin@dev.test").await;
+    let mut client = Client::new(channel(address, ours).await);
+    assert!(client.say_hello("Ferris").await.is_ok());
+    let status = client.open_vault("Ferris").await.unwrap_err();
+    assert_eq!(status.code(), Code::PermissionDenied);
+    assert!(!format!("{status:?}").contains("admin@"), "{status:?}");
+}
+
+#[tokio::test]
+async fn a_layer_guards_the_whole_server() {
+    let (ours, theirs) = services();
+    for (admitted, code) in [
+        (vec![CLIENT], Code::Ok),
+        (vec!["x@y"], Code::PermissionDenied),
+        (vec![], Code::PermissionDenied),
+    ] {
+        let layer = RequireServiceAccounts::new(admitted);
+        let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs.clone())).await.unwrap();
+        let address = incoming.local_addr().unwrap();
+        let router = Server::builder().layer(layer).add_service(Greeter);
+        tokio::spawn(router.serve_with_incoming(incoming));
+        let mut client = Client::new(channel(address, ours.clone()).await);
+        let reply = client.say_hello("Ferris").await;
+        assert_eq!(reply.map_or_else(|status| status.code(), |_| Code::Ok), code);
+    }
+}
+
+#[tokio::test]
+async fn without_alts_nobody_is_authenticated() {
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    let require = RequireServiceAccounts::new([CLIENT]);
+    let vault = InterceptedService::new(Vault, require.clone());
+    tokio::spawn(Server::builder().add_service(vault).serve_with_incoming(incoming));
+    let mut client = Client::new(endpoint(address).connect().await.unwrap());
+    assert_eq!(client.open_vault("x").await.unwrap_err().code(), Code::Unauthenticated);
+
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    tokio::spawn(
+        Server::builder().layer(require).add_service(Greeter).serve_with_incoming(incoming),
+    );
+    let mut client = Client::new(endpoint(address).connect().await.unwrap());
+    assert_eq!(client.say_hello("x").await.unwrap_err().code(), Code::Unauthenticated);
+}
+
+#[tokio::test]
+async fn the_wrong_server_is_refused_in_words() {
+    let (ours, theirs) = services();
+    let address = serve(theirs, CLIENT).await;
+    let config = ClientConfig::builder().expect_peer("bank@dev.test").build().unwrap();
+    let connector = AltsHttpConnector::new(AltsConnector::new(config, ours));
+    let error = endpoint(address).connect_with_connector(connector).await.unwrap_err();
+    let text = alts_error(&error).to_string();
+    assert!(text.contains("bank@dev.test") && text.contains(SERVER), "{text}");
+    assert!(text.contains(&address.to_string()), "{text}");
+}
+
+#[tokio::test]
+async fn no_server_is_an_error_that_names_it_and_the_next_call_finds_one() {
+    let (ours, theirs) = services();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    drop(listener);
+    let connecting = AltsHttpConnector::new(connector(ours));
+    let error = endpoint(address).connect_with_connector(connecting.clone()).await.unwrap_err();
+    let error = alts_error(&error);
+    assert_eq!(error.phase(), Phase::Connect);
+    assert!(matches!(error.kind(), ErrorKind::Io(_)));
+    assert!(error.to_string().contains(&address.to_string()), "{error}");
+
+    let mut client = Client::new(endpoint(address).connect_with_connector_lazy(connecting));
+    assert_eq!(client.say_hello("x").await.unwrap_err().code(), Code::Unavailable);
+    let incoming = AltsIncoming::bind(address, acceptor(theirs)).await.unwrap();
+    tokio::spawn(Server::builder().add_service(Greeter).serve_with_incoming(incoming));
+    assert!(client.say_hello("x").await.is_ok());
+}
+
+#[tokio::test]
+async fn the_target_name_is_the_endpoints_host_and_port() {
+    let targets = Arc::new(Mutex::new(Vec::new()));
+    let note = targets.clone();
+    let script = move |_| {
+        let note = note.clone();
+        Act::Ask(Box::new(move |request: &mut HandshakerReq<'_>| {
+            if let Some(Request::ClientStart(start)) = &request.request {
+                note.lock().unwrap().push(start.target_name.to_owned());
+            }
+        }))
+    };
+    let (ours, theirs) = services();
+    let address = serve(theirs, CLIENT).await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let tell = told.clone();
+    let connector = AltsHttpConnector::new(connector(Scripted::new(ours, script))).on_established(
+        move |info| {
+            let peer = info.context().peer_service_account().to_owned();
+            tell.lock().unwrap().push((peer, info.remote_addr()));
+        },
+    );
+    let endpoint = Endpoint::from_shared(format!("http://localhost:{}", address.port())).unwrap();
+    endpoint.connect_with_connector(connector).await.unwrap();
+    assert_eq!(*targets.lock().unwrap(), [format!("localhost:{}", address.port())]);
+    assert_eq!(*told.lock().unwrap(), [(SERVER.to_owned(), Some(address))]);
+}
+
+#[tokio::test]
+async fn shutdown_lets_calls_end() {
+    let (ours, theirs) = services();
+    let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs)).await.unwrap();
+    let address = incoming.local_addr().unwrap();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let router = Server::builder().add_service(Greeter);
+    let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, async {
+        let _ = stopped.await;
+    }));
+    let mut client = Client::new(channel(address, ours).await);
+    let mut replies = client.say_hellos("Ferris").await.unwrap();
+    stop.send(()).unwrap();
+    for _ in 0..HELLOS {
+        assert!(replies.message().await.unwrap().is_some());
+    }
+    server.await.unwrap().unwrap();
+    assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
