@@ -1,6 +1,7 @@
 """The cases: what a client of one implementation and a server of another have to do with each other."""
 
 import json
+import time
 
 import wire
 from peers import Ours
@@ -23,12 +24,16 @@ class Setting:
     """The handshaker services and the server of one role; clients come and go."""
 
     def __init__(self, world, peer, role):
-        self.world, ours = world, Ours(world.root)
-        self.client_side = peer if role in ("client", "both") else ours
-        self.server_side = peer if role in ("server", "both") else ours
-        identities = {CLIENT_HANDSHAKER: CLIENT_ACCOUNT, SERVER_HANDSHAKER: SERVER_ACCOUNT}
-        world.start("handshaker", ours.handshaker(identities))
+        self.world, self.ours = world, Ours(world.root)
+        self.client_side = peer if role in ("client", "both") else self.ours
+        self.server_side = peer if role in ("server", "both") else self.ours
+        self.start_handshaker()
         self.server = self.another_server()
+
+    def start_handshaker(self):
+        """Starts the handshaker services of both sides, with a new authority."""
+        identities = {CLIENT_HANDSHAKER: CLIENT_ACCOUNT, SERVER_HANDSHAKER: SERVER_ACCOUNT}
+        self.handshaker = self.world.start("handshaker", self.ours.handshaker(identities))
 
     def another_server(self, frame_size=None):
         """Starts a server, with a frame size of its own where it has the choice, and returns its address."""
@@ -143,6 +148,26 @@ def authorization(setting):
     return report["details"]
 
 
+def service_restart(setting):
+    """Without the handshaker service a call fails soon; with a new one calls work again, to the same server."""
+    setting.world.stop(setting.handshaker)
+    try:
+        begin = time.monotonic()
+        report = setting.call("echo", 100)
+        require(report["status"], "UNAVAILABLE", "status of a call without a handshaker service")
+        failed_after = time.monotonic() - begin
+    finally:
+        setting.start_handshaker()
+    begin = time.monotonic()
+    # The peers wait a while before they connect to the service once more.
+    while (again := setting.call("echo", 100))["status"] != "OK":
+        if time.monotonic() - begin > OPERATION:
+            answer(again)
+        time.sleep(0.2)
+    recovered_after = time.monotonic() - begin
+    return f"failed after {failed_after:.1f} s ({report['details']}), worked {recovered_after:.1f} s after the restart"
+
+
 def frames(own_size):
     """What a listener on the wire sees: only frames, as large as agreed, and nothing in the clear."""
 
@@ -188,6 +213,7 @@ ALL = {
     "any_server": any_server,
     "wrong_server": wrong_server,
     "authorization": authorization,
+    "service_restart": service_restart,
     "frames": frames(None),
     "frames_16KiB": frames(16 * KIB),
     "frames_1MiB": frames(MIB),

@@ -1,6 +1,7 @@
 """The implementations: how each is installed, and the commands that start its client and its server."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -85,7 +86,8 @@ class Grpcio:
             try:
                 subprocess.run(step, check=True, stdin=subprocess.DEVNULL, timeout=300)
             except (OSError, subprocess.SubprocessError) as error:
-                self.why_not.write_text(f"cannot be installed: {error}")
+                command = shlex.join(map(str, step))
+                self.why_not.write_text(f"cannot be installed: {type(error).__name__} from {command}")
                 return
         self.why_not.unlink(missing_ok=True)
         self.complete.write_text(self.requirements.read_text())

@@ -54,6 +54,11 @@ class World:
             time.sleep(0.02)
         return process
 
+    def stop(self, process):
+        """Ends a program that `start` has returned."""
+        self.running = [(name, other) for name, other in self.running if other is not process]
+        end(process)
+
     def run(self, name, command, within):
         """Runs a program to its end, and returns what it has printed to its standard output."""
         with (self.output / f"{name}.log").open("wb") as errors:
