@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, zeroize_stack};
 
 use crate::error::Fault;
 
@@ -14,6 +14,10 @@ pub const KDF_KEY_SIZE: usize = 32;
 pub const NONCE_SIZE: usize = 12;
 /// The most key bytes that any record protocol takes from `key_data`.
 pub const MAX_KEY_SIZE: usize = KDF_KEY_SIZE + NONCE_SIZE;
+
+/// Bytes of stack that are wiped after one key was set up. Key derivation and key expansion take 2 to
+/// 4 KiB, depending on the processor.
+pub(crate) const SETUP_STACK: usize = 5 * 1024;
 
 /// How bytes are sealed after the handshake; `docs/PROTOCOL.md` § "Record protocols".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -181,6 +185,20 @@ impl fmt::Debug for RecordKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RecordKey").field("protocol", &self.protocol).finish_non_exhaustive()
     }
+}
+
+/// Runs `work`, which sets up keys, and wipes so much of the stack that it has used: ciphers and
+/// key derivation leave pieces of keys there, which no destructor reaches.
+pub(crate) fn wiping_stack<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
+    let value = apart(work);
+    zeroize_stack::<BYTES>();
+    value
+}
+
+/// A level of calls of its own: it keeps what is temporary in `work` where the wiping reaches.
+#[inline(never)]
+fn apart<T>(work: impl FnOnce() -> T) -> T {
+    work()
 }
 
 /// `key_data` has fewer bytes than the record protocol needs.

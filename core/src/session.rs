@@ -5,6 +5,7 @@ use core::fmt;
 use crate::aead::Aead;
 use crate::context::AltsContext;
 use crate::handshake::Established;
+use crate::key::{SETUP_STACK, wiping_stack};
 use crate::record::{Opener, RecordError, Sealer};
 
 /// A connection whose handshake is done: a [`Sealer`], an [`Opener`], and what is known of the
@@ -28,10 +29,13 @@ impl<A: Aead> Session<A> {
     /// [`RecordError::Provider`] when the provider cannot set up a key.
     pub fn new(established: Established) -> Result<Self, RecordError> {
         let Established { side, key, frame_size, context, .. } = established;
-        Ok(Self {
-            sealer: Sealer::new(side, &key, frame_size)?,
-            opener: Opener::new(side, &key)?,
-            context,
+        // The halves and the context are moved to where they belong, and leave copies on their way.
+        wiping_stack::<{ 2 * SETUP_STACK }, _>(|| {
+            Ok(Self {
+                sealer: Sealer::new(side, &key, frame_size)?,
+                opener: Opener::new(side, &key)?,
+                context,
+            })
         })
     }
 }

@@ -4,7 +4,13 @@ use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Nonce, Tag};
 
+use crate::key::wiping_stack;
+
 use super::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE};
+
+/// Bytes of stack that are wiped after each record: `aes-gcm` leaves copies of the key of GHASH there,
+/// by which records can be forged.
+const RECORD_STACK: usize = 2 * 1024;
 
 /// AES-128-GCM of RustCrypto's `aes-gcm`.
 ///
@@ -66,10 +72,12 @@ impl RustCrypto {
         aad: &[u8],
         buffer: InOutBuf<'_, '_, u8>,
     ) -> Result<[u8; TAG_SIZE], AeadError> {
-        self.0
-            .encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer)
-            .map(Into::into)
-            .map_err(|_| AeadError)
+        wiping_stack::<RECORD_STACK, _>(|| {
+            self.0
+                .encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer)
+                .map(Into::into)
+                .map_err(|_| AeadError)
+        })
     }
 
     fn open_buffer(
@@ -79,8 +87,10 @@ impl RustCrypto {
         buffer: InOutBuf<'_, '_, u8>,
         tag: &[u8; TAG_SIZE],
     ) -> Result<(), AeadError> {
-        self.0
-            .decrypt_inout_detached(&Nonce::from(*nonce), aad, buffer, &Tag::from(*tag))
-            .map_err(|_| AeadError)
+        wiping_stack::<RECORD_STACK, _>(|| {
+            self.0
+                .decrypt_inout_detached(&Nonce::from(*nonce), aad, buffer, &Tag::from(*tag))
+                .map_err(|_| AeadError)
+        })
     }
 }

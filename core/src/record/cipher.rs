@@ -1,7 +1,7 @@
 //! One direction's cipher: counter, nonce and key are taken together, once for each frame.
 
 use crate::aead::{Aead, TAG_SIZE};
-use crate::key::{KeyMaterial, NONCE_SIZE, RecordKey, RecordProtocol};
+use crate::key::{KeyMaterial, NONCE_SIZE, RecordKey, RecordProtocol, SETUP_STACK, wiping_stack};
 use crate::nonce::Counter;
 use crate::record::RecordError;
 use crate::rekey::KeySchedule;
@@ -133,7 +133,10 @@ impl<A: Aead> Cipher<A> {
             return Ok(count.bytes());
         };
         if rekeying.epoch != count.epoch() {
-            self.aead = keyed(&rekeying.schedule, count.epoch())?;
+            let aead = &mut self.aead;
+            wiping_stack::<SETUP_STACK, _>(|| {
+                keyed(&rekeying.schedule, count.epoch()).map(|next| *aead = next)
+            })?;
             rekeying.epoch = count.epoch();
         }
         Ok(rekeying.schedule.nonce(count.bytes()))

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 
 use crate::aead::Aead;
 use crate::frame::{Find, FrameHeader, HEADER_SIZE, TAG_SIZE};
-use crate::key::{RecordKey, RecordProtocol};
+use crate::key::{RecordKey, RecordProtocol, SETUP_STACK, wiping_stack};
 use crate::record::cipher::Cipher;
 use crate::record::{Health, RecordError};
 use crate::side::Side;
@@ -88,7 +88,9 @@ impl<A: Aead> Opener<A> {
     /// # Errors
     /// [`RecordError::Provider`] when the AEAD provider cannot set up a key.
     pub fn new(side: Side, key: &RecordKey) -> Result<Self, RecordError> {
-        Ok(Self { cipher: Cipher::new(side.peer(), key)?, health: Health::default() })
+        wiping_stack::<SETUP_STACK, _>(|| {
+            Ok(Self { cipher: Cipher::new(side.peer(), key)?, health: Health::default() })
+        })
     }
 
     /// Opens the whole frames at the front of `input`, as many as have room in `out`.

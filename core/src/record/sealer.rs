@@ -4,7 +4,7 @@ use core::fmt;
 
 use crate::aead::Aead;
 use crate::frame::{FrameHeader, FrameSize, HEADER_SIZE, OVERHEAD, TAG_SIZE};
-use crate::key::{RecordKey, RecordProtocol};
+use crate::key::{RecordKey, RecordProtocol, SETUP_STACK, wiping_stack};
 use crate::record::cipher::Cipher;
 use crate::record::{Health, RecordError};
 use crate::side::Side;
@@ -41,7 +41,9 @@ impl<A: Aead> Sealer<A> {
     /// # Errors
     /// [`RecordError::Provider`] when the AEAD provider cannot set up a key.
     pub fn new(side: Side, key: &RecordKey, frame_size: FrameSize) -> Result<Self, RecordError> {
-        Ok(Self { cipher: Cipher::new(side, key)?, frame_size, health: Health::default() })
+        wiping_stack::<SETUP_STACK, _>(|| {
+            Ok(Self { cipher: Cipher::new(side, key)?, frame_size, health: Health::default() })
+        })
     }
 
     /// Seals as much of `plaintext` as fits into `out`, as whole frames.
