@@ -10,6 +10,12 @@
 //!   connectors and acceptors take for a service;
 #![cfg_attr(feature = "grpc", doc = "- behind gRPC, for any ALTS implementation: [`grpc`].")]
 #![cfg_attr(not(feature = "grpc"), doc = "- behind gRPC: feature `grpc`.")]
+#![cfg_attr(
+    feature = "daemon",
+    doc = "- in a program, with a policy, limits and certificates that change: [`daemon`], which is \
+           what the program `altsd` runs."
+)]
+#![cfg_attr(not(feature = "daemon"), doc = "- in a program: feature `daemon`, program `altsd`.")]
 //!
 //! The wire format between two such services is documented where it is made, so that it can be
 //! implemented a second time: [`framing`] (messages), [`exchange`] (TLS and exports),
@@ -79,6 +85,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "daemon")]
+pub mod daemon;
 #[cfg(feature = "dev")]
 pub mod dev;
 mod dialogue;

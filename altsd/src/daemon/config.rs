@@ -300,8 +300,8 @@ impl Config {
             warnings.push("there is no [[policy]]: every caller will be refused".to_owned());
         }
         for (index, rule) in self.rules.iter().enumerate() {
-            let earlier = self.rules.iter().take(index);
-            if let Some(wide) = earlier.filter(|earlier| earlier.covers(rule)).last() {
+            let mut earlier = self.rules.iter().take(index);
+            if let Some(wide) = earlier.find(|earlier| earlier.covers(rule)) {
                 warnings.push(format!(
                     "{}: this rule is never reached, because the one at {} comes first",
                     rule.place, wide.place

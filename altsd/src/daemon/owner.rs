@@ -53,11 +53,7 @@ pub fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
 /// # Errors
 ///
 /// When it cannot be read.
-pub fn find(
-    table: impl BufRead,
-    local: SocketAddr,
-    remote: SocketAddr,
-) -> io::Result<Option<u32>> {
+pub fn find(table: impl BufRead, local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
     let wanted = (canonical(local), canonical(remote));
     for line in table.lines().skip(1) {
         if let Some((addresses, uid)) = parse(&line?)
