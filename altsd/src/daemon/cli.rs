@@ -247,7 +247,8 @@ pub fn check(path: &Path) -> Result<String, ConfigError> {
         };
         let _ = writeln!(report, "policy    {callers}{on}: {accounts}");
     }
-    for warning in config.warnings().into_iter().chain(warnings) {
+    let expiry = state::expiry_warnings(&snapshot, config.expiry_warning);
+    for warning in config.warnings().into_iter().chain(warnings).chain(expiry) {
         let _ = writeln!(report, "warning   {warning}");
     }
     let _ = writeln!(report, "{}: good", path.display());

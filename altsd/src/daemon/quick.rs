@@ -1,5 +1,7 @@
 //! Configurations without a file: throw-away identities for a first try, and one identity by flags.
 
+use core::time::Duration;
+
 use super::{
     config::{Config, ConfigError},
     identities::{IdentityFiles, Source},
@@ -7,6 +9,9 @@ use super::{
     policy::{AccountPattern, CallerPattern, Rule},
 };
 use crate::{dev::Authority, identity::Subject};
+
+/// How long before the end of throw-away identities there are warnings.
+const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 60);
 
 /// Throw-away identities of one authority, each on a listener of its own, for the callers given.
 /// An account may be `{user}@machine.test`: a machine that vouches for the callers' user names.
@@ -50,7 +55,9 @@ pub fn development(
         });
         listens.push(listen);
     }
-    let config = Config::new(listens, sources, rules);
+    let mut config = Config::new(listens, sources, rules);
+    // They live for hours, so a week before their end is before their beginning.
+    config.expiry_warning = EXPIRY_WARNING;
     config.check(place)?;
     Ok(config)
 }

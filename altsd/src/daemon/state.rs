@@ -129,11 +129,18 @@ fn assemble(
     config: &Config,
     identities: Vec<Handshaker>,
 ) -> Result<(Snapshot, Vec<String>), ConfigError> {
-    let (policy, mut warnings) = Policy::resolve(&config.rules, &System);
+    let (policy, warnings) = Policy::resolve(&config.rules, &System);
     let snapshot = Snapshot { identities, policy, limits: config.limits.of_one() };
     snapshot.check_policy().map_err(|(place, what)| ConfigError::new(place, what))?;
+    Ok((snapshot, warnings))
+}
+
+/// What should be known about the ends of certificates.
+#[must_use]
+pub fn expiry_warnings(snapshot: &Snapshot, warning: Duration) -> Vec<String> {
+    let mut warnings = Vec::new();
     for own in &snapshot.identities {
-        match Validity::judge(own.expires(), since_epoch(), config.expiry_warning) {
+        match Validity::judge(own.expires(), since_epoch(), warning) {
             Validity::Good => {}
             Validity::Ending(left) => warnings.push(format!(
                 "the certificate of {} expires in {}",
@@ -146,7 +153,7 @@ fn assemble(
             )),
         }
     }
-    Ok((snapshot, warnings))
+    warnings
 }
 
 /// A length of time for people.
