@@ -1,4 +1,32 @@
-//! hyper's reading and writing for the stream.
+//! hyper over ALTS: reading and writing for the stream, and the connector of HTTP clients.
+//!
+//! A server of hyper-util's on accepted connections:
+//!
+//! ```no_run
+//! # #[cfg(any(feature = "tonic", feature = "axum"))]
+//! # async fn serve(
+//! #     acceptor: tokio_alts::AltsAcceptor,
+//! # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+//! use http::{Request, Response};
+//! use hyper::body::Incoming;
+//! use hyper_util::rt::{TokioExecutor, TokioIo};
+//! use hyper_util::server::conn::auto;
+//! use tokio_alts::AltsIncoming;
+//! use tokio_stream::StreamExt;
+//!
+//! let mut incoming = AltsIncoming::bind("[::]:8080", acceptor).await?;
+//! while let Some(Ok(stream)) = incoming.next().await {
+//!     let context = stream.context().clone();
+//!     let service = hyper::service::service_fn(move |_: Request<Incoming>| {
+//!         let peer = context.peer_service_account().to_owned();
+//!         async move { Ok::<_, std::convert::Infallible>(Response::new(peer)) }
+//!     });
+//!     let server = auto::Builder::new(TokioExecutor::new());
+//!     tokio::spawn(async move { server.serve_connection(TokioIo::new(stream), service).await });
+//! }
+//! # Ok(())
+//! # }
+//! ```
 
 mod client;
 

@@ -1,4 +1,95 @@
-//! ALTS (Application Layer Transport Security) for tokio.
+//! ALTS (Application Layer Transport Security) for tokio: streams, connectors and acceptors.
+//!
+//! ALTS secures a connection between two services and proves to each the *service account* of the
+//! other. A connection begins with a handshake, whose bytes a *handshaker service* makes and reads;
+//! then it is a stream of bytes, sealed in records. The state machines are those of [`alts_core`];
+//! this crate drives them.
+//!
+//! # A tonic server and client
+//!
+//! ```
+//! # #[cfg(feature = "tonic")]
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let routes = tonic::service::Routes::default();
+//! use tokio_alts::tonic::AltsHttpConnector;
+//! use tokio_alts::{AltsAcceptor, AltsConnector, AltsIncoming, ClientConfig, ServerConfig};
+//! use tonic::transport::{Endpoint, Server};
+//!
+//! // Throw-away identities, and their handshaker in this process. On Google Cloud, it is
+//! // `GrpcHandshaker::google_cloud()?`; elsewhere, `GrpcHandshaker::at("unix:/run/altsd.sock")?`
+//! // or another address.
+//! let authority = altsd::dev::Authority::new()?;
+//! let (client, server) =
+//!     (authority.handshaker("client@dev.test")?, authority.handshaker("server@dev.test")?);
+//!
+//! let acceptor = AltsAcceptor::new(ServerConfig::default(), server);
+//! let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
+//! let address = incoming.local_addr().ok_or("not TCP")?;
+//! tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(incoming));
+//!
+//! let config = ClientConfig::builder().expect_peer("server@dev.test").build()?;
+//! let connector = AltsHttpConnector::new(AltsConnector::new(config, client));
+//! let channel =
+//!     Endpoint::from_shared(format!("http://{address}"))?.connect_with_connector(connector).await?;
+//! # drop(channel);
+//! # Ok(())
+//! # }
+//! # #[cfg(not(feature = "tonic"))]
+//! # fn main() {}
+//! ```
+//!
+//! In a method, `request.alts_context()` of [`AltsRequest`] tells who is calling;
+//! [`RequireServiceAccounts`], a layer and an interceptor, refuses all callers but some.
+//!
+//! # The parts
+//!
+//! - [`AltsConnector`] and [`AltsAcceptor`] make an [`AltsStream`] of any I/O object, as
+//!   [`ClientConfig`] and [`ServerConfig`] say. A client has to say which service accounts it
+//!   expects; to expect any is a choice of its own.
+//! - [`HandshakerService`] is the handshaker: [`GrpcHandshaker`] reaches one over gRPC, `altsd`
+//!   brings one that runs in this process.
+//! - [`AltsIncoming`] accepts connections and makes their handshakes concurrently;
+//!   [`AltsHttpConnector`] connects HTTP clients. With them: [`tonic`],
+//!   [`hyper`], and axum (feature `axum`).
+//! - [`platform`] is the check that programs make before they trust Google's handshaker service.
+//!   Nothing in this crate makes it unasked, except [`GrpcHandshaker::google_cloud`].
+//!
+//! # Why it behaves as it does
+//!
+//! **Flush.** What is written is sealed at once, and sent as far as the I/O object takes it; the
+//! rest is sent by the next write, flush or shutdown. Sealed bytes are counted and can never be
+//! sealed again, so nothing is held back to make larger records of small writes unless
+//! [`StreamOptions::hold_until_flush`] says so. Flush before waiting for an answer.
+//!
+//! **Cancellation.** Futures of the stream lose nothing when they are dropped: a record of which a
+//! part was sent is finished later, with the same bytes. Futures of a handshake own what they hold,
+//! the slot among the concurrent handshakes and the call to the service included; to drop one ends
+//! the handshake, and the I/O object with it.
+//!
+//! **Errors of a handshake** hand the I/O object back, say which side this is, whose fault it was
+//! and how far it had come, and come at the deadline at the latest. When the service has made an
+//! alert for the peer, it is sent first, within a second.
+//!
+//! **Shutdown and the end of the stream.** ALTS has no closing message: a shutdown flushes and
+//! shuts the I/O object down, and the peer cannot tell that from a connection that was cut between
+//! two records by somebody on the network. (A cut inside a record is an error.) HTTP/2, and so
+//! gRPC, knows its own end. **Who reads a raw stream to its end has to mark that end in the
+//! protocol above, or must not rely on it.**
+//!
+//! **Memory.** A connection that has not begun its handshake holds less than 10 KiB, and no slot: a
+//! server takes a slot when the first bytes have arrived. An idle stream holds no buffer.
+//!
+//! # Features
+//!
+//! | feature | what it brings |
+//! |---|---|
+//! | `aws-lc-rs` (default) | AES-128-GCM of aws-lc-rs |
+//! | `rustcrypto` | AES-128-GCM of RustCrypto, used when `aws-lc-rs` is off |
+//! | `tonic` (default) | [`GrpcHandshaker`], and tonic's servers and clients |
+//! | `hyper` | hyper's traits for the stream, [`AltsHttpConnector`], [`RequireServiceAccounts`] |
+//! | `axum` | [`AltsIncoming`] as axum's listener, [`AltsConnectInfo`] for its handlers |
+//! | `metrics` | `alts_handshakes_total`, `alts_handshakes_in_progress` and `alts_handshake_duration_seconds`, by side and outcome |
 #![forbid(unsafe_code)]
 
 mod acceptor;
@@ -27,6 +118,10 @@ pub mod tonic;
 
 pub use acceptor::AltsAcceptor;
 pub use aead::DefaultAead;
+pub use alts_core;
+pub use alts_core::frame::FrameSize;
+pub use alts_core::key::{RecordProtocol, SecurityLevel};
+pub use alts_core::{AltsContext, Fault, Side};
 #[cfg(feature = "hyper")]
 pub use authorize::{AltsRequest, RequireServiceAccounts, ServiceAccountsRequired};
 pub use config::{ClientConfig, ConfigError, ServerConfig};

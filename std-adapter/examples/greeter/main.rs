@@ -10,6 +10,8 @@ mod wire;
 
 use std::error::Error;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use alts_core::AltsContext;
 use altsd::Handshaker;
@@ -65,7 +67,7 @@ async fn main() -> Outcome<()> {
     }
 
     // The same calls without ALTS show that the listener would have noticed.
-    let plain = Wire::in_front_of(serve_in_the_clear().await?).await?;
+    let plain = Wire::in_front_of(serve_in_the_clear()?).await?;
     let channel = Endpoint::from_shared(format!("http://{}", plain.address()))?.connect().await?;
     greet(&mut Client::new(channel)).await?;
     let (seen, control) = (wire.in_the_clear(&IN_THE_CLEAR), plain.in_the_clear(&IN_THE_CLEAR));
@@ -111,10 +113,12 @@ async fn serve(handshaker: Handshaker) -> Outcome<SocketAddr> {
 
 /// An interceptor that shows what ALTS has proved to the server, with the first call.
 fn show_once() -> impl FnMut(Request<()>) -> Result<Request<()>, Status> + Clone {
-    let shown = std::sync::Arc::new(std::sync::Once::new());
+    let shown = Arc::new(AtomicBool::new(false));
     move |request: Request<()>| {
         let context = request.alts_context().ok_or(Status::unauthenticated("no ALTS"))?;
-        shown.call_once(|| show("server", context));
+        if !shown.swap(true, Ordering::Relaxed) {
+            show("server", context);
+        }
         Ok(request)
     }
 }
@@ -129,7 +133,7 @@ async fn connect(wire: &Wire, handshaker: Handshaker, expected: &str) -> Outcome
 }
 
 /// The same greeter without ALTS.
-async fn serve_in_the_clear() -> Outcome<SocketAddr> {
+fn serve_in_the_clear() -> Outcome<SocketAddr> {
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?;
     let address = incoming.local_addr()?;
     tokio::spawn(Server::builder().add_service(Greeter).serve_with_incoming(incoming));

@@ -264,7 +264,7 @@ async fn impossible_answers_are_refused() {
     assert_eq!(*kind, HandshakeErrorKind::MissingStatus);
     let flood = |response: &mut alts_core::msg::HandshakerResp<'_>| {
         response.status = Some(HandshakerStatus::default());
-        response.out_frames = const { &[0; alts_core::handshake::MAX_HANDSHAKE_BYTES + 1] };
+        response.out_frames = vec![0; alts_core::handshake::MAX_HANDSHAKE_BYTES + 1].leak();
     };
     let (error, _) = client_error(move |_| Act::Change(flood)).await;
     let ErrorKind::Handshake(kind) = error.kind() else { panic!("{error}") };

@@ -180,6 +180,15 @@ async fn client_and_server_do_not_starve_each_other() {
 }
 
 #[tokio::test]
+async fn a_silent_connection_costs_little_memory() {
+    let (near, _far) = duplex(64);
+    let accepting = size_of_val(&acceptor(silent()).accept(near));
+    assert!(accepting <= 4 * 1024, "{accepting}");
+    let machine = size_of::<alts_core::ServerHandshake<'_>>();
+    assert!(machine <= 6 * 1024, "{machine}");
+}
+
+#[tokio::test]
 async fn silent_connections_take_no_slots() {
     let (ours, theirs) = services();
     let acceptor = server_of(theirs, 1);

@@ -1,4 +1,10 @@
 //! Handshakes end to end, with an honest handshaker and with others.
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "test code; clippy exempts only what stands in a test function"
+)]
 
 mod driver;
 mod incoming;

@@ -171,7 +171,7 @@ mod metrics {
 
     impl Sums {
         fn of(&self, key: &Key) -> Arc<Sum> {
-            let labels = key.labels().map(|label| label.value()).collect::<Vec<_>>().join(",");
+            let labels = key.labels().map(::metrics::Label::value).collect::<Vec<_>>().join(",");
             Arc::new(Sum(self.clone(), format!("{}({labels})", key.name())))
         }
     }

@@ -17,27 +17,27 @@ use tokio_alts::{
     ServerConfig, ServiceError,
 };
 
-pub const CLIENT: &str = "client@dev.test";
-pub const SERVER: &str = "server@dev.test";
+pub(crate) const CLIENT: &str = "client@dev.test";
+pub(crate) const SERVER: &str = "server@dev.test";
 /// What scripted services call themselves.
-pub const ADDRESS: &str = "scripted.test:1";
+pub(crate) const ADDRESS: &str = "scripted.test:1";
 
 /// Honest services for both sides.
-pub fn services() -> (Handshaker, Handshaker) {
+pub(crate) fn services() -> (Handshaker, Handshaker) {
     let authority = Authority::new().unwrap();
     (authority.handshaker(CLIENT).unwrap(), authority.handshaker(SERVER).unwrap())
 }
 
-pub fn connector(service: impl HandshakerService) -> AltsConnector {
+pub(crate) fn connector(service: impl HandshakerService) -> AltsConnector {
     AltsConnector::new(ClientConfig::builder().expect_peer(SERVER).build().unwrap(), service)
 }
 
-pub fn acceptor(service: impl HandshakerService) -> AltsAcceptor {
+pub(crate) fn acceptor(service: impl HandshakerService) -> AltsAcceptor {
     AltsAcceptor::new(ServerConfig::default(), service)
 }
 
 /// What a service does with one request instead of what is right.
-pub enum Act {
+pub(crate) enum Act {
     /// Nothing else: the honest answer.
     Honest,
     /// Never answers.
@@ -56,27 +56,30 @@ pub enum Act {
 
 /// An honest service between which and the caller stands somebody who is not.
 #[derive(Clone)]
-pub struct Scripted {
+pub(crate) struct Scripted {
     honest: Handshaker,
     script: Arc<dyn Fn(usize) -> Act + Send + Sync>,
     /// Calls that are open.
-    pub open: Arc<AtomicUsize>,
+    pub(crate) open: Arc<AtomicUsize>,
     /// Calls that were ever opened.
-    pub opened: Arc<AtomicUsize>,
+    pub(crate) opened: Arc<AtomicUsize>,
 }
 
 impl Scripted {
     /// `script` is asked with the number of the request in its call, from 0.
-    pub fn new(honest: Handshaker, script: impl Fn(usize) -> Act + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(
+        honest: Handshaker,
+        script: impl Fn(usize) -> Act + Send + Sync + 'static,
+    ) -> Self {
         let script = Arc::new(script);
         Self { honest, script, open: Arc::default(), opened: Arc::default() }
     }
 
-    pub fn open(&self) -> usize {
+    pub(crate) fn open(&self) -> usize {
         self.open.load(Ordering::SeqCst)
     }
 
-    pub fn opened(&self) -> usize {
+    pub(crate) fn opened(&self) -> usize {
         self.opened.load(Ordering::SeqCst)
     }
 }
@@ -137,24 +140,24 @@ impl HandshakerCall for ScriptedCall {
 }
 
 /// A service that never says anything.
-pub fn silent() -> Scripted {
+pub(crate) fn silent() -> Scripted {
     Scripted::new(services().0, |_| Act::Silent)
 }
 
-pub fn encode<'a>(message: &impl Message<'a>) -> Vec<u8> {
+pub(crate) fn encode<'a>(message: &impl Message<'a>) -> Vec<u8> {
     let mut bytes = vec![0; message.encoded_len()];
     message.encode(&mut bytes).unwrap();
     bytes
 }
 
 /// A refusal, with words for the peer.
-pub fn refuse(response: &mut HandshakerResp<'_>) {
+pub(crate) fn refuse(response: &mut HandshakerResp<'_>) {
     response.status = Some(HandshakerStatus { code: 7, details: "policy says no" });
     response.out_frames = b"ALERT";
 }
 
 /// Forgets whom the client expects.
-pub fn expect_anybody(request: &mut HandshakerReq<'_>) {
+pub(crate) fn expect_anybody(request: &mut HandshakerReq<'_>) {
     if let Some(Request::ClientStart(start)) = &mut request.request {
         assert_eq!(start.target_identities.len(), 1);
         start.target_identities.clear();
@@ -162,7 +165,7 @@ pub fn expect_anybody(request: &mut HandshakerReq<'_>) {
 }
 
 /// Both ends of a connection, talked over.
-pub async fn talk<A, B>(client: &mut AltsStream<A>, server: &mut AltsStream<B>)
+pub(crate) async fn talk<A, B>(client: &mut AltsStream<A>, server: &mut AltsStream<B>)
 where
     A: AsyncRead + AsyncWrite + Unpin,
     B: AsyncRead + AsyncWrite + Unpin,
@@ -179,9 +182,9 @@ where
 }
 
 /// An I/O object that counts the bytes that were read from it.
-pub struct Tally<IO> {
-    pub io: IO,
-    pub read: usize,
+pub(crate) struct Tally<IO> {
+    pub(crate) io: IO,
+    pub(crate) read: usize,
 }
 
 impl<IO: AsyncRead + Unpin> AsyncRead for Tally<IO> {
@@ -216,7 +219,7 @@ impl<IO: AsyncWrite + Unpin> AsyncWrite for Tally<IO> {
 }
 
 /// Waits until `condition` holds; fails after 10 seconds.
-pub async fn eventually(mut condition: impl FnMut() -> bool) {
+pub(crate) async fn eventually(mut condition: impl FnMut() -> bool) {
     for _ in 0..1000 {
         if condition() {
             return;

@@ -1,7 +1,9 @@
 //! tonic's clients and servers over ALTS.
 
 #[path = "../../examples/greeter/service.rs"]
-pub mod greeter;
+pub(crate) mod greeter;
+#[path = "../../examples/greeter/wire.rs"]
+mod wire;
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -62,6 +64,25 @@ async fn calls_know_their_caller() {
     // Larger than any frame, and than HTTP/2's windows.
     let long = "x".repeat(3 << 20);
     assert_eq!(client.say_hello(&long).await.unwrap().message.len(), long.len() + hello.len() - 6);
+}
+
+#[tokio::test]
+async fn a_listener_on_the_wire_sees_nothing_in_the_clear() {
+    const SEEN: [&str; 5] = ["Ferris", "Hello ", "PRI * HTTP/2.0", CLIENT, SERVER];
+    let (ours, theirs) = services();
+    let sealed = wire::Wire::in_front_of(serve(theirs, CLIENT).await).await.unwrap();
+    let mut client = Client::new(channel(sealed.address(), ours).await);
+    client.say_hello("Ferris").await.unwrap();
+    assert!(sealed.heard() > 1000);
+    assert_eq!(sealed.in_the_clear(&SEEN), 0);
+    // It would have noticed.
+    let incoming = TcpIncoming::bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let address = incoming.local_addr().unwrap();
+    tokio::spawn(Server::builder().add_service(Greeter).serve_with_incoming(incoming));
+    let plain = wire::Wire::in_front_of(address).await.unwrap();
+    let mut client = Client::new(endpoint(plain.address()).connect().await.unwrap());
+    client.say_hello("Ferris").await.unwrap();
+    assert!(plain.in_the_clear(&SEEN) >= 32);
 }
 
 #[tokio::test]
