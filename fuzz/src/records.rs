@@ -102,7 +102,7 @@ impl<A: Aead> World<A> {
     fn step(&mut self, operation: &Operation) {
         match *operation {
             Operation::Seal { len, room } => self.seal(len.into(), room.into()),
-            Operation::SealMuch => self.seal(70_000, 80_000),
+            Operation::SealMuch => self.seal(35_000, 40_000),
             Operation::SealInPlace { len, buffer } => self.seal_in_place(len.into(), buffer.into()),
             Operation::Skip(frames) => self.skip(frames.into()),
             Operation::Replay => self.wire.extend_from_slice(&self.last_sealed),
@@ -139,7 +139,7 @@ impl<A: Aead> World<A> {
                 }
             }
             Operation::Open { room } => self.open(room.into()),
-            Operation::OpenMuch => self.open(100_000),
+            Operation::OpenMuch => self.open(40_000),
             Operation::OpenInPlace => self.open_in_place(),
             Operation::Finish => {
                 assert_eq!(self.opener.finish(&self.inbox), self.model.finish(&self.inbox));
