@@ -91,8 +91,8 @@ def rekey(operation):
 
     def case(setting):
         frame, messages = 16 * KIB, 1100
-        if Ours.name not in (setting.client_side.name, setting.server_side.name):
-            raise Skip("its frame size is fixed: so many frames would take 64 GiB")
+        # Otherwise so many frames would take 64 GiB.
+        require_choice(setting, frame)
         server = setting.another_server(frame)
         report = setting.call(
             operation, messages, MIB, through=server, frame_size=frame, within=LONG_OPERATION
@@ -172,10 +172,8 @@ def frames(own_size):
     """What a listener on the wire sees: only frames, as large as agreed, and nothing in the clear."""
 
     def case(setting):
-        sizes = {side.name: side.frame_size(own_size) for side in (setting.client_side, setting.server_side)}
-        if own_size and Ours.name not in sizes:
-            raise Skip("its frame size is fixed")
-        agreed = min(sizes.values())
+        if own_size:
+            require_choice(setting, own_size)
         server = setting.another_server(own_size) if own_size else setting.server
         with wire.Recorder(server) as recorder:
             wanted = {"messages": 4, "bytes": 16 * MIB, "intact": True}
@@ -183,20 +181,26 @@ def frames(own_size):
                 report = setting.call(operation, 4, 4 * MIB, through=recorder.address, frame_size=own_size)
                 require(answer(report), wanted, operation)
         seen = []
-        for direction, side in (("to_server", setting.client_side), ("to_client", setting.server_side)):
+        client, server = setting.client_side, setting.server_side
+        for direction, side, other in (("to_server", client, server), ("to_client", server, client)):
             lengths = []
             for recording in recorder.recordings(direction):
                 if wire.PLAINTEXT in recording:
                     raise Failed(f"{direction}: the data is to be seen in the clear")
                 lengths += wire.records(recording)
-            limit = side.largest_length(agreed)
-            # Small ones are no fault, but this much data comes in larger ones.
-            if not min(agreed, 128 * KIB) // 2 < max(lengths) <= limit:
+            limit = side.largest_length(own_size, other.frame_size(own_size))
+            if max(lengths) > limit:
                 raise Failed(f"{direction}: the largest length field is {max(lengths)}, {side.name} may write {limit}")
-            seen.append(f"{direction} {max(lengths)}")
-        return f"largest length field with {agreed} agreed: " + ", ".join(seen)
+            seen.append(f"{direction} {max(lengths)} of {limit}")
+        return "largest length field: " + ", ".join(seen)
 
     return case
+
+
+def require_choice(setting, frame_size):
+    """Neither side would do anything with a frame size that the case has chosen."""
+    if not any(side.frame_size_option(frame_size) for side in (setting.client_side, setting.server_side)):
+        raise Skip("its frame size is fixed")
 
 
 ALL = {

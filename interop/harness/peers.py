@@ -1,6 +1,7 @@
 """The implementations: how each is installed, and the commands that start its client and its server."""
 
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -16,17 +17,20 @@ class Ours:
 
     @staticmethod
     def frame_size(chosen):
-        """The largest frame that it offers, in bytes, when told to offer `chosen`."""
+        """The largest frame that it offers, in bytes, when told to offer `chosen`; None when it offers nothing."""
         return chosen or 128 << 10
 
     @staticmethod
     def frame_size_option(chosen):
         return ["--max-frame-size", chosen] if chosen else []
 
-    @staticmethod
-    def largest_length(agreed):
-        """The largest length field that it may write: the agreed size counts the whole frame."""
-        return agreed - 4
+    @classmethod
+    def largest_length(cls, chosen, offered):
+        """The largest length field that it may write, told to offer `chosen`, to a peer that offers `offered`.
+
+        The smaller size counts, and counts the whole frame.
+        """
+        return min(cls.frame_size(chosen), max(offered or 0, 16 << 10)) - 4
 
     def __init__(self, root):
         self.programs = root / os.environ.get("CARGO_TARGET_DIR", "target") / os.environ["INTEROP_PROFILE"]
@@ -56,10 +60,10 @@ class Grpcio:
     def frame_size_option(_chosen):
         return []
 
-    @staticmethod
-    def largest_length(agreed):
-        """To C core the agreed size is what the length field counts."""
-        return agreed
+    @classmethod
+    def largest_length(cls, chosen, offered):
+        """To C core the smaller size is what the length field counts."""
+        return min(cls.frame_size(chosen), max(offered or 0, 16 << 10))
 
     def __init__(self, root):
         self.programs, self.platform = root / "interop" / "grpcio", root / "interop" / "google-cloud"
@@ -105,4 +109,67 @@ class Grpcio:
         return [self.platform, handshaker, self.python, "-B", self.programs / "server.py"]
 
 
-ALL = {peer.name: peer for peer in (Grpcio,)}
+class Go:
+    """grpc-go, and its own interop programs."""
+
+    name = "go"
+    # What makes ready what it was is the compiler's own cache; this is for a first time with few cores.
+    PATIENCE = 1200
+
+    @staticmethod
+    def frame_size(_chosen):
+        """Its start messages have none."""
+
+    @staticmethod
+    def frame_size_option(chosen):
+        return ["--max-frame-size", chosen] if chosen else []
+
+    @staticmethod
+    def largest_length(chosen, offered):
+        """The smaller size counts the whole frame."""
+        own = min(max(chosen or 0, 4 << 10), 512 << 10)
+        return max(min(own, offered or own), 4 << 10) - 4
+
+    def __init__(self, root):
+        self.programs, self.platform = root / "interop" / "go", root / "interop" / "google-cloud"
+        (self.version,) = re.findall(r"google\.golang\.org/grpc v(\S+)", (self.programs / "go.mod").read_text())
+        self.place = root / "target" / "interop" / f"go-{self.version}"
+        self.why_not = root / "target" / "interop" / f"go-{self.version}.failed"
+
+    def prepare(self):
+        """Compiles the programs; what prevents it is told by `missing`."""
+        print(f"building grpc-go {self.version} below target/interop", flush=True)
+        self.why_not.unlink(missing_ok=True)
+        for place, packages in (
+            (self.place, ["./client", "./server"]),
+            (self.place / "interop", [f"google.golang.org/grpc/interop/{name}" for name in ("client", "server")]),
+        ):
+            # With the slash it is a directory, also when it is not there.
+            command = ["go", "build", "-buildvcs=false", "-o", f"{place}/", *packages]
+            try:
+                subprocess.run(
+                    command,
+                    check=True,
+                    stdin=subprocess.DEVNULL,
+                    cwd=self.programs,
+                    env=os.environ | {"CGO_ENABLED": "0"},
+                    timeout=self.PATIENCE,
+                )
+            except (OSError, subprocess.SubprocessError) as error:
+                self.why_not.write_text(f"cannot be built: {type(error).__name__} from {shlex.join(command)}")
+                return
+
+    def missing(self):
+        """Why it is not there; None when it is."""
+        if self.why_not.exists():
+            return self.why_not.read_text()
+        return None if self.place.exists() else "is not built"
+
+    def client(self, handshaker):
+        return [self.platform, handshaker, self.place / "client", "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
+
+    def server(self, handshaker):
+        return [self.platform, handshaker, self.place / "server", "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
+
+
+ALL = {peer.name: peer for peer in (Grpcio, Go)}
