@@ -25,9 +25,15 @@ pub struct Scenario {
 
 #[derive(Arbitrary, Debug)]
 enum Operation {
-    Seal { len: u16, room: u16 },
+    Seal {
+        len: u16,
+        room: u16,
+    },
     SealMuch,
-    SealInPlace { len: u16, buffer: u16 },
+    SealInPlace {
+        len: u16,
+        buffer: u16,
+    },
     /// Counts that are used up without a frame: frames that somebody drops.
     Skip(u8),
     /// What was sealed last is put on the wire once more.
@@ -37,11 +43,25 @@ enum Operation {
     /// Bytes of the wire arrive.
     Deliver(u16),
     DeliverAll,
-    Flip { at: u16, with: u8 },
-    Cut { at: u16, len: u16 },
-    Insert { at: u16, bytes: Vec<u8> },
-    Swap { at: u16, with: u16 },
-    Open { room: u16 },
+    Flip {
+        at: u16,
+        with: u8,
+    },
+    Cut {
+        at: u16,
+        len: u16,
+    },
+    Insert {
+        at: u16,
+        bytes: Vec<u8>,
+    },
+    Swap {
+        at: u16,
+        with: u16,
+    },
+    Open {
+        room: u16,
+    },
     OpenMuch,
     OpenInPlace,
     Finish,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use alts_core::aead::RustCrypto;
 use alts_core::handshake::{
-    ClientConfig, Handshake, HandshakeError, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES, Offer,
-    Role, ServerConfig, Want,
+    ClientConfig, Handshake, HandshakeError, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES,
+    Offer, Role, ServerConfig, Want,
 };
 use alts_core::key::RecordProtocol;
 use alts_core::{ClientHandshake, ServerHandshake, Session, Side};
@@ -49,16 +49,24 @@ struct Scenario {
 #[derive(Arbitrary, Debug)]
 enum Step {
     /// Does what is wanted, with room for a request and the next answer of the list.
-    Follow { room: u16, answer: Answer, peer: Vec<u8> },
+    Follow {
+        room: u16,
+        answer: Answer,
+        peer: Vec<u8>,
+    },
     /// Calls a method whether it is wanted or not.
-    Request { room: u16 },
+    Request {
+        room: u16,
+    },
     Respond(Answer),
     Sent,
     PeerSends(Vec<u8>),
     PeerSendsMuch,
     PeerCloses,
     ServiceCloses,
-    Wait { milliseconds: u16 },
+    Wait {
+        milliseconds: u16,
+    },
 }
 
 #[derive(Arbitrary, Debug)]
@@ -161,7 +169,10 @@ impl Outcome {
         proto::HandshakerResult {
             application_protocol: name(self.application_protocol, "grpc"),
             record_protocol: name(self.record_protocol, "ALTSRP_GCM_AES128_REKEY"),
-            key_data: vec![9; if self.key_len < 128 { 44 } else { usize::from(self.key_len) - 128 }],
+            key_data: vec![
+                9;
+                if self.key_len < 128 { 44 } else { usize::from(self.key_len) - 128 }
+            ],
             peer_identity: identity(self.peer).map(|identity| proto::Identity {
                 attributes: self
                     .attributes
@@ -199,7 +210,8 @@ fuzz_target!(|scenario: Scenario| {
         let machine = ServerHandshake::server(&config, Duration::ZERO).unwrap();
         World::new(machine, &config.offer, &[]).run(&scenario.steps);
     } else {
-        let config = ClientConfig { offer, expected_service_accounts: expected, ..Default::default() };
+        let config =
+            ClientConfig { offer, expected_service_accounts: expected, ..Default::default() };
         let machine = ClientHandshake::client(&config, Duration::ZERO).unwrap();
         World::new(machine, &config.offer, expected).run(&scenario.steps);
     }

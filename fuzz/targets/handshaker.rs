@@ -37,15 +37,28 @@ enum Operation {
     /// Both sides, several times: a whole handshake if nobody interferes.
     GoOn,
     Start(Start),
-    Next { most: u16 },
+    Next {
+        most: u16,
+    },
     Bytes(Vec<u8>),
     /// Bytes that the peer never sent.
     NextBytes(Vec<u8>),
-    Flip { at: u16, with: u8 },
-    Cut { at: u16, len: u8 },
-    Insert { at: u16, bytes: Vec<u8> },
+    Flip {
+        at: u16,
+        with: u8,
+    },
+    Cut {
+        at: u16,
+        len: u8,
+    },
+    Insert {
+        at: u16,
+        bytes: Vec<u8>,
+    },
     Reflect,
-    Wait { seconds: u8 },
+    Wait {
+        seconds: u8,
+    },
     Expire,
 }
 
@@ -110,7 +123,8 @@ impl Start {
         let rpc_versions = Some(RpcProtocolVersions::new(versions[0], versions[1]));
         let application = name(self.application, "grpc");
         let record = name(self.record, "ALTSRP_GCM_AES128_REKEY");
-        let local = (self.local >= 128).then(|| Identity::from_service_account(name(self.local, "")));
+        let local =
+            (self.local >= 128).then(|| Identity::from_service_account(name(self.local, "")));
         if is_server {
             let parameters = ServerHandshakeParameters {
                 record_protocols: [record].into_iter().collect(),
@@ -162,7 +176,8 @@ fuzz_target!(|scenario: Scenario| {
             Operation::Start(start) => {
                 let is_server = *server != (start.server >= 128);
                 let most = usize::from(start.most).min(side.inbox.len());
-                let in_bytes: Vec<u8> = if is_server { side.inbox.drain(..most).collect() } else { Vec::new() };
+                let in_bytes: Vec<u8> =
+                    if is_server { side.inbox.drain(..most).collect() } else { Vec::new() };
                 let request = start.request(is_server, &in_bytes);
                 side.started = true;
                 ask(&mut sides, at, &request, &in_bytes, now);

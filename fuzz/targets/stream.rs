@@ -10,13 +10,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
+use alts_core::Side;
 use alts_core::aead::RustCrypto;
 use alts_core::context::AltsContext;
 use alts_core::frame::FrameSize;
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::msg::HandshakerResult;
 use alts_core::record::{Opener, Sealer};
-use alts_core::Side;
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
@@ -45,13 +45,24 @@ enum Operation {
     Shutdown,
     Read(u16),
     ReadMuch,
-    Fill { consume: u16 },
+    Fill {
+        consume: u16,
+    },
     /// What the next polls of the I/O object return.
     Script(Vec<Answer>),
     /// Somebody on the network changes what is on its way to this side.
-    Flip { at: u16, with: u8 },
-    Cut { at: u16, len: u8 },
-    Insert { at: u16, bytes: [u8; 4] },
+    Flip {
+        at: u16,
+        with: u8,
+    },
+    Cut {
+        at: u16,
+        len: u8,
+    },
+    Insert {
+        at: u16,
+        bytes: [u8; 4],
+    },
     Close,
 }
 
@@ -288,15 +299,14 @@ impl End {
                 assert!(woken || io.pended > pended, "it waits for nothing");
                 assert!(broken.is_none());
             }
-            Poll::Ready(Err(error)) => assert_eq!(*broken.get_or_insert(error.kind()), error.kind()),
+            Poll::Ready(Err(error)) => {
+                assert_eq!(*broken.get_or_insert(error.kind()), error.kind())
+            }
             Poll::Ready(Ok(_)) => assert!(broken.is_none(), "an error was forgotten"),
         }
-        // A record that cannot be ends both directions.
-        if self.read_error == Some(io::ErrorKind::InvalidData) {
-            self.write_error.get_or_insert(io::ErrorKind::InvalidData);
-        }
-        if self.read_error == Some(io::ErrorKind::UnexpectedEof) {
-            self.write_error.get_or_insert(io::ErrorKind::UnexpectedEof);
+        // A record that cannot be ends both directions, whatever had ended the other before.
+        if let Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) = self.read_error {
+            self.write_error = self.read_error;
         }
         answer
     }
@@ -353,16 +363,11 @@ impl End {
                 let _ = self.poll(true, |stream, cx| stream.poll_flush(cx));
             }
             Operation::Shutdown => {
-                // A broken stream shuts its I/O object down at once: no error of its own.
-                let waker = Waker::noop();
+                // A broken stream shuts its I/O object down at once. What fails there is an error
+                // of that call; what failed before it, of later ones too.
                 let stream = Pin::new(&mut self.stream);
-                match stream.poll_shutdown(&mut Context::from_waker(waker)) {
-                    Poll::Ready(Ok(())) => self.shut_down = true,
-                    Poll::Ready(Err(error)) => {
-                        self.write_error.get_or_insert(error.kind());
-                    }
-                    Poll::Pending => {}
-                }
+                let answer = stream.poll_shutdown(&mut Context::from_waker(Waker::noop()));
+                self.shut_down |= matches!(answer, Poll::Ready(Ok(())));
             }
             Operation::Read(room) => {
                 self.read(room.into());
