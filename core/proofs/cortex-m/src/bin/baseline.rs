@@ -1,0 +1,13 @@
+//! The measure of nothing: what the other programs have besides alts-core.
+#![no_std]
+#![no_main]
+
+use cortex_m::{check_clock, measure};
+
+cortex_m::program!(run);
+
+fn run() -> u8 {
+    check_clock();
+    measure("nothing\0", || ());
+    0
+}
