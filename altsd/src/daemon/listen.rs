@@ -273,7 +273,12 @@ impl SocketFile {
         let _ = fs::remove_file(&new);
         let listener = unix::net::UnixListener::bind(&new)
             .map_err(|why| format!("cannot listen (is the directory there?): {why}"))?;
-        let prepared = unix::fs::lchown(&new, owner, group)
+        let given = if owner.is_none() && group.is_none() {
+            Ok(())
+        } else {
+            unix::fs::lchown(&new, owner, group)
+        };
+        let prepared = given
             .and_then(|()| fs::set_permissions(&new, Permissions::from_mode(mode.0)))
             .and_then(|()| fs::rename(&new, path))
             .and_then(|()| fs::symlink_metadata(path));

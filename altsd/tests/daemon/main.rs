@@ -1,0 +1,22 @@
+//! The daemon as its users meet it: the built program, its files, its sockets and its signals.
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test that meets one of these fails, as it should; all of it is one program"
+)]
+
+mod callers;
+mod child;
+#[path = "../common/mod.rs"]
+mod common;
+mod configuration;
+mod dev;
+mod life;
+mod limits;
+mod policy;
+mod reload;
+mod support;
+mod telling;
