@@ -2,6 +2,7 @@
 #![no_std]
 
 #[cfg(feature = "session")]
+#[path = "../../linked/src/no_heap.rs"]
 mod no_heap;
 
 use core::arch::{asm, global_asm};

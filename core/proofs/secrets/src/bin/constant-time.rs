@@ -5,6 +5,7 @@
 //! the peer learns anyway, decides what happens next. `constant-time control` compares as one must
 //! not, and succeeds if that is reported.
 #![allow(clippy::unwrap_used, reason = "a proof that fails may panic")]
+#![allow(clippy::similar_names, reason = "sealer and sealed are different enough")]
 
 use std::arch::asm;
 use std::hint::black_box;
