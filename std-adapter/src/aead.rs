@@ -195,8 +195,8 @@ mod tests {
                 _ = opener.open(&frames[..done.written], &mut out).unwrap();
             }
             let done = sealer.seal(&plaintext, &mut frames).unwrap();
-            let opened = opener.open(&frames[..done.written], &mut out).unwrap();
-            assert_eq!((done.consumed, opened.written), (50_000, 50_000));
+            let plain = opener.open(&frames[..done.written], &mut out).unwrap();
+            assert_eq!((done.consumed, plain.written), (50_000, 50_000));
             assert!(out[..50_000] == plaintext);
             let done = sealer.seal(&plaintext, &mut frames).unwrap();
             frames[100] ^= 1;
