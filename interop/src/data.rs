@@ -43,6 +43,35 @@ impl Tally {
     }
 }
 
+/// What has been received of a body: the data of a stream's messages of 1 MiB, without their bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Words {
+    bytes: u64,
+    intact: bool,
+}
+
+impl Default for Words {
+    fn default() -> Self {
+        Self { bytes: 0, intact: true }
+    }
+}
+
+impl Words {
+    /// Counts the next bytes, however they were cut.
+    pub fn add(&mut self, received: &[u8]) {
+        for (at, byte) in (self.bytes..).zip(received) {
+            self.intact &= u64::from(*byte) == ((at >> 2) >> (8 * (at & 3))) & 0xff;
+        }
+        self.bytes += received.len() as u64;
+    }
+
+    /// For the report.
+    #[must_use]
+    pub fn to_json(self) -> Value {
+        json!({"bytes": self.bytes, "intact": self.intact})
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -61,5 +90,17 @@ mod tests {
         assert_eq!(tally, Tally { messages: 1, bytes: 9, intact: true });
         tally.add(&message(0, 9));
         assert_eq!(tally, Tally { messages: 2, bytes: 18, intact: false });
+    }
+
+    #[test]
+    fn words_are_a_stream_without_bounds() {
+        let (first, second) = (message(0, 1 << 20), message(1, 1000));
+        let mut words = Words::default();
+        for chunk in first.chunks(1001).chain(second.chunks(7)) {
+            words.add(chunk);
+        }
+        assert_eq!(words, Words { bytes: (1 << 20) + 1000, intact: true });
+        words.add(&second);
+        assert_eq!(words, Words { bytes: (1 << 20) + 2000, intact: false });
     }
 }

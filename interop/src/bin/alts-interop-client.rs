@@ -1,6 +1,6 @@
-//! One operation of a client over ALTS, by tonic.
+//! One operation of a client over ALTS, or in the clear without a handshaker service, by tonic.
 //!
-//! `--target IP:PORT --handshaker HOST:PORT [--expect ACCOUNT]… [--deadline SECONDS]
+//! `--target IP:PORT [--handshaker HOST:PORT] [--expect ACCOUNT]… [--deadline SECONDS]
 //! [--max-frame-size BYTES] OPERATION [ARGUMENT]…`
 //!
 //! Prints one line of JSON: the status, what the operation yielded, and what ALTS proved about the
@@ -39,8 +39,12 @@ async fn main() -> Result<(), Failure> {
     let mut arguments = Arguments::new(std::env::args().skip(1));
     let target = arguments.required("--target")?;
     let deadline = arguments.option("--deadline")?.map_or(Ok(60), |text| text.parse())?;
-    let (connector, seen) = (connector(&mut arguments)?, View::default());
-    let client = client(&target, connector, &seen)?;
+    let endpoint = Endpoint::from_shared(format!("http://{target}"))?;
+    let seen = View::default();
+    let client = match arguments.option("--handshaker")? {
+        Some(handshaker) => over_alts(&endpoint, connector(&handshaker, &mut arguments)?, &seen),
+        None => Client::new(endpoint.connect_lazy()),
+    };
 
     let words = arguments.rest();
     let report = timeout(Duration::from_secs(deadline), operation(client, &words))
@@ -58,8 +62,8 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
-fn connector(arguments: &mut Arguments) -> Result<AltsHttpConnector, Failure> {
-    let handshaker = GrpcHandshaker::at(&arguments.required("--handshaker")?)?;
+fn connector(handshaker: &str, arguments: &mut Arguments) -> Result<AltsHttpConnector, Failure> {
+    let handshaker = GrpcHandshaker::at(handshaker)?;
     let expected = arguments.options("--expect")?;
     let mut config = ClientConfig::builder();
     config = if expected.is_empty() {
@@ -73,7 +77,7 @@ fn connector(arguments: &mut Arguments) -> Result<AltsHttpConnector, Failure> {
     Ok(AltsHttpConnector::new(AltsConnector::new(config.build()?, handshaker)))
 }
 
-fn client(target: &str, connector: AltsHttpConnector, seen: &View) -> Result<Client, Failure> {
+fn over_alts(endpoint: &Endpoint, connector: AltsHttpConnector, seen: &View) -> Client {
     let seen = Arc::clone(seen);
     let connector = service_fn(move |uri: Uri| {
         let (mut connector, seen) = (connector.clone(), Arc::clone(&seen));
@@ -85,12 +89,7 @@ fn client(target: &str, connector: AltsHttpConnector, seen: &View) -> Result<Cli
             Ok::<_, Error>(stream)
         }
     });
-    let endpoint = Endpoint::from_shared(format!("http://{target}"))?;
-    let channel = endpoint.connect_with_connector_lazy(connector);
-    let grpc = Grpc::new(channel)
-        .max_decoding_message_size(usize::MAX)
-        .max_encoding_message_size(usize::MAX);
-    Ok(Client(grpc))
+    Client::new(endpoint.connect_with_connector_lazy(connector))
 }
 
 /// Does what the command line says. The outer error is about the command line.
@@ -112,6 +111,13 @@ async fn operation(mut client: Client, words: &[String]) -> Result<Result<Value,
 struct Client(Grpc<Channel>);
 
 impl Client {
+    fn new(channel: Channel) -> Self {
+        let grpc = Grpc::new(channel)
+            .max_decoding_message_size(usize::MAX)
+            .max_encoding_message_size(usize::MAX);
+        Self(grpc)
+    }
+
     async fn echo(&mut self, size: usize) -> Result<Value, Status> {
         let sent = message(0, size);
         let received = self.unary("Echo", sent.clone()).await?;
