@@ -324,9 +324,10 @@ impl<R: Role> Handshake<R> {
     /// How far the handshake has come.
     #[must_use]
     pub fn phase(&self) -> Phase {
-        match self.rounds {
+        match (self.state, self.rounds) {
+            (State::Failed(error), _) => error.phase(),
             _ if self.established.is_some() => Phase::Result,
-            0 | 1 => Phase::Start,
+            (_, 0) | (State::Waiting(Want::Response), 1) => Phase::Start,
             _ => Phase::Exchange,
         }
     }

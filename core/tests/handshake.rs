@@ -496,7 +496,7 @@ fn the_deadline_names_who_was_waited_for() {
     assert!(!response.to_peer.is_empty());
     client.sent(T0);
     let error = client.request(b"late", &mut [0; 4096], late).unwrap_err();
-    assert_eq!((error.fault(), error.phase()), (Fault::Peer, Phase::Start));
+    assert_eq!((error.fault(), error.phase()), (Fault::Peer, Phase::Exchange));
 
     let config = ServerConfig::default();
     let mut server = ServerHandshake::server(&config, T0).unwrap();
@@ -512,6 +512,22 @@ fn a_counterpart_that_goes_away_is_named() {
     assert_eq!(client.peer_closed(), error, "the first error stays");
     let mut client = client_in_exchange(&config, b"x");
     assert_eq!(client.peer_closed().fault(), Fault::Peer);
+
+    // A client that goes away before it has said anything, and one that has seen our answer.
+    let config = ServerConfig::default();
+    let mut server = ServerHandshake::server(&config, T0).unwrap();
+    assert_eq!(server.peer_closed().phase(), Phase::Start);
+    let mut server = ServerHandshake::server(&config, T0).unwrap();
+    server.request(b"ClientInit", &mut [0; 4096], T0).unwrap();
+    assert_eq!(server.phase(), Phase::Start);
+    server.response(&mut out_frames(b"ServerInit"), T0).unwrap();
+    server.sent(T0);
+    assert_eq!(server.peer_closed().phase(), Phase::Exchange);
+    assert_eq!(server.phase(), Phase::Exchange);
+
+    let config = ClientConfig::default();
+    let mut client = client_in_exchange(&config, b"x");
+    client.peer_closed();
     assert!(client.request(b"xy", &mut [0; 4096], T0).is_err());
 }
 
