@@ -120,7 +120,7 @@ impl Daemon {
         let mut stop_server = stopped.clone();
         let server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
-            .max_concurrent_streams(u32::try_from(limits.handshakes_per_caller).ok())
+            .max_concurrent_streams(streams(limits.handshakes_per_caller))
             .add_service(health_service)
             .add_service(service)
             .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
@@ -189,6 +189,12 @@ impl Daemon {
         self.others.shutdown().await;
         ended
     }
+}
+
+/// How many streams one connection may have: more than one caller may have handshakes, so that one
+/// too many is refused and does not wait, unseen, in the caller's own library.
+fn streams(handshakes_per_caller: usize) -> u32 {
+    u32::try_from(handshakes_per_caller).unwrap_or(u32::MAX).saturating_add(256)
 }
 
 /// Waits until the daemon is to stop.

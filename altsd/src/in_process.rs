@@ -17,7 +17,7 @@ impl HandshakerService for Handshaker {
         Box::new(InProcess { call: self.begin(Duration::ZERO), began: Instant::now() })
     }
 
-    fn address(&self) -> &str {
+    fn address(&self) -> &'static str {
         "this process"
     }
 }

@@ -238,10 +238,16 @@ impl Keeper {
                 for warning in config.warnings().into_iter().chain(warnings) {
                     tracing::warn!("{warning}");
                 }
-                self.mention_restart(&config);
+                let restart = self.needs_restart(&config);
                 self.config = config;
                 self.seen = seen;
                 self.publish(snapshot);
+                if restart {
+                    tracing::warn!(
+                        "listeners, the metrics' address, the log and limits on numbers change \
+                         with a restart alone"
+                    );
+                }
                 tracing::info!("reloaded");
                 self.metrics.reloaded(true);
                 true
@@ -361,7 +367,7 @@ impl Keeper {
         self.show_expiry();
     }
 
-    fn mention_restart(&self, new: &Config) {
+    fn needs_restart(&self, new: &Config) -> bool {
         let old = &self.config;
         let same = old.listeners.len() == new.listeners.len()
             && old
@@ -375,12 +381,7 @@ impl Keeper {
             && old.limits.handshakes_per_caller == new.limits.handshakes_per_caller
             && old.limits.connections == new.limits.connections
             && old.limits.connections_per_caller == new.limits.connections_per_caller;
-        if !same {
-            tracing::warn!(
-                "listeners, the metrics' address, the log and limits on numbers change with a \
-                 restart alone"
-            );
-        }
+        !same
     }
 }
 

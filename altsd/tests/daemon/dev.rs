@@ -56,7 +56,7 @@ fn two_processes_talk_within_a_minute() {
     assert!(server.wait().unwrap().success());
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn identities_and_addresses_of_ones_own() {
     let directory = Directory::new();
     let mut command = altsd();
@@ -76,7 +76,7 @@ async fn identities_and_addresses_of_ones_own() {
     assert!(!output.status.success() && text.contains("could be real"), "{text}");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_identity_by_flags() {
     let (directory, authority) = (Directory::new(), Authority::new());
     directory.identity("web", &authority, "web@dev.test", 100);

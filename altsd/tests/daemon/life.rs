@@ -11,6 +11,9 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use tokio_alts::{
+    AltsAcceptor, AltsConnector, ClientConfig, ServerConfig, service::GrpcHandshaker,
+};
 
 use crate::{
     common::Start,
@@ -24,7 +27,7 @@ fn failure(config: &Path) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", "");
@@ -56,7 +59,7 @@ async fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
     assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_listeners_of_every_kind() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let name = format!("altsd-test-{}", std::process::id());
@@ -79,12 +82,17 @@ async fn many_listeners_of_every_kind() {
     let line: serde_json::Value = serde_json::from_str(&line).unwrap();
     with_itself(line["fields"]["address"].as_str().unwrap()).await;
 
-    use std::os::{linux::net::SocketAddrExt, unix::net};
-    let address = net::SocketAddr::from_abstract_name(&name).unwrap();
-    drop(net::UnixStream::connect_addr(&address).unwrap());
+    let service = || GrpcHandshaker::at(&format!("unix-abstract:{name}")).unwrap();
+    let config = ClientConfig::builder().expect_peer("web@dev.test").build().unwrap();
+    let (one, other) = tokio::io::duplex(65_536);
+    let connector = AltsConnector::new(config, service());
+    let acceptor = AltsAcceptor::new(ServerConfig::default(), service());
+    let (client, server) = tokio::join!(connector.connect(one), acceptor.accept(other));
+    assert_eq!(client.unwrap().context().peer_service_account(), "web@dev.test");
+    assert_eq!(server.unwrap().context().peer_service_account(), "web@dev.test");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_are_under_way_may_end() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", "");
@@ -105,7 +113,7 @@ async fn handshakes_that_are_under_way_may_end() {
     running.wait_for_end("stopped");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn handshakes_that_do_not_end_are_not_waited_for() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", "[shutdown]\ngrace = \"300ms\"\n");

@@ -20,7 +20,7 @@ fn by_address(more: &str) -> (Directory, Running) {
     (directory, running)
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_flood_by_one_caller_does_not_starve_another() {
     let (_directory, mut running) = by_address("[limits]\nhandshakes = 16\n");
     let address = running.tcp().to_string();
@@ -53,20 +53,25 @@ async fn a_flood_by_one_caller_does_not_starve_another() {
     assert_eq!(line["outcome"], "refused");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_caller_has_a_limit_of_its_own() {
     let (_directory, mut running) =
         by_address("[limits]\nhandshakes_per_caller = 2\n[metrics]\naddress = \"127.0.0.1:0\"\n");
     let channel = channel(&running.tcp().to_string()).await;
     let one = Caller::client(&channel).await.unwrap();
     let _two = Caller::client(&channel).await.unwrap();
-    // With two streams at once on a connection, a third waits for one of them.
+    let refused = Caller::client(&channel).await.err().expect("one too many");
+    assert_eq!(refused.code(), Code::ResourceExhausted);
     drop(one);
-    Caller::client(&channel).await.unwrap();
+    let begun = Instant::now();
+    while Caller::client(&channel).await.is_err() {
+        assert!(begun.elapsed() < Duration::from_secs(10), "the slot never came back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     running.wait_for_metric("altsd_handshakes_in_progress 1");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connections_of_one_caller_do_not_keep_others_out() {
     let (_directory, mut running) = by_address("[limits]\nconnections_per_caller = 4\n");
     let address = running.tcp();
@@ -92,7 +97,7 @@ async fn connections_of_one_caller_do_not_keep_others_out() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_deadline_is_the_configured_one() {
     let (_directory, mut running) = by_address("[limits]\ndeadline = \"300ms\"\n");
     let address = running.tcp().to_string();
@@ -107,10 +112,10 @@ async fn the_deadline_is_the_configured_one() {
     assert_eq!((line["side"].as_str(), line["code"].as_u64()), (Some("client"), Some(4)));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn large_requests_are_refused() {
     let (_directory, mut running) = by_address("[limits]\nrequest_bytes = 65536\n");
     let channel = channel(&running.tcp().to_string()).await;
-    let refused = Caller::call(&channel, Start::default().server(&[0; 70_000])).await;
+    let refused = Caller::call(&channel, Start::default().server(&vec![0; 70_000])).await;
     assert_eq!(refused.err().unwrap().code(), Code::OutOfRange);
 }

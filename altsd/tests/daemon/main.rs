@@ -8,6 +8,7 @@
     reason = "a test that meets one of these fails, as it should; all of it is one program"
 )]
 
+// The helpers block while they wait, so the connections need threads of their own.
 mod callers;
 mod child;
 #[path = "../common/mod.rs"]

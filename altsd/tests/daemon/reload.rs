@@ -19,7 +19,7 @@ fn expiry(running: &mut Running) -> f64 {
     metrics.lines().find_map(|line| line.strip_prefix(name)).unwrap().parse().unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn files_that_change_are_used_and_bad_ones_are_not() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", METRICS);
@@ -58,7 +58,7 @@ async fn files_that_change_are_used_and_bad_ones_are_not() {
     assert_eq!(of_client.peer, of_server.peer);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn trust_roots_are_replaced_too() {
     let (directory, authority, other) = (Directory::new(), Authority::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", "");
@@ -74,7 +74,7 @@ async fn trust_roots_are_replaced_too() {
     assert_eq!(said.code, 16, "its own authority is not believed any more: {}", said.details);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_signal_reads_the_configuration_again() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", METRICS);
@@ -100,7 +100,7 @@ async fn a_signal_reads_the_configuration_again() {
     assert_eq!(Caller::client(&channel).await.unwrap().1.code, 0);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_end_of_a_certificate_is_reported() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", METRICS);

@@ -343,7 +343,7 @@ impl Caller {
         let status = response.status.unwrap();
         let result = response.result.as_ref();
         let account = |of: Option<&alts_core::msg::Identity<'_>>| {
-            of.and_then(|of| of.service_account()).map(ToOwned::to_owned)
+            of.and_then(alts_core::msg::Identity::service_account).map(ToOwned::to_owned)
         };
         Ok(Said {
             code: status.code,

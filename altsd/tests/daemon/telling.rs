@@ -11,7 +11,7 @@ use crate::{
     },
 };
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_handshake_has_an_audit_line_and_no_line_has_a_key() {
     for format in ["json", "text"] {
         let (directory, authority) = (Directory::new(), Authority::new());
@@ -56,7 +56,7 @@ async fn every_handshake_has_an_audit_line_and_no_line_has_a_key() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failure_says_whose_fault_it_was() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config =
