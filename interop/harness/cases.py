@@ -203,6 +203,45 @@ def require_choice(setting, frame_size):
         raise Skip("its frame size is fixed")
 
 
+# gRPC's own interoperability tests, those that need no credentials but ALTS: each implementation brings a client
+# and a server for them, and all have the same command line.
+GRPC_TESTS = (
+    "empty_unary",
+    "large_unary",
+    "client_streaming",
+    "server_streaming",
+    "ping_pong",
+    "empty_stream",
+    "timeout_on_sleeping_server",
+    "cancel_after_begin",
+    "cancel_after_first_response",
+    "status_code_and_message",
+    "special_status_message",
+    "custom_metadata",
+    "unimplemented_method",
+    "unimplemented_service",
+)
+
+
+def grpc_interop(setting):
+    """gRPC's own tests, by the programs that the implementations have for them."""
+    client, server = setting.client_side, setting.server_side
+    if not hasattr(client, "grpc_client") or not hasattr(server, "grpc_server"):
+        raise Skip("there are no programs for it")
+    where = (SERVER, next(World.ports))
+    command, ready = server.grpc_server(SERVER_HANDSHAKER, where)
+    setting.world.start(f"grpc-server-{where[1]}", command, ready)
+    tests = [*GRPC_TESTS, *(getattr(client, "more_grpc_tests", ()) if client.name == server.name else ())]
+    for test in tests:
+        try:
+            command = [*client.grpc_client(CLIENT_HANDSHAKER, where), f"--test_case={test}"]
+            setting.world.run("grpc-client", command, OPERATION)
+            setting.world.check_running()
+        except Failed as failed:
+            raise Failed(f"{test}: {failed}") from None
+    return f"{len(tests)} tests: {', '.join(tests)}"
+
+
 ALL = {
     "unary_0": unary(0),
     "unary_100": unary(100),
@@ -217,6 +256,7 @@ ALL = {
     "any_server": any_server,
     "wrong_server": wrong_server,
     "authorization": authorization,
+    "grpc_interop": grpc_interop,
     "service_restart": service_restart,
     "frames": frames(None),
     "frames_16KiB": frames(16 * KIB),

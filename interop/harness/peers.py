@@ -138,8 +138,8 @@ class Go:
     """grpc-go, and its own interop programs."""
 
     name = "go"
-    # Load reports are its own; a soak test makes many calls, on one connection and on one each.
-    more_grpc_tests = ("orca_per_rpc", "orca_oob", "rpc_soak", "channel_soak")
+    # Many calls, on one connection and on one each.
+    more_grpc_tests = ("rpc_soak", "channel_soak")
     # What makes ready what it was is the compiler's own cache; this is for a first time with few cores.
     PATIENCE = 1200
 
