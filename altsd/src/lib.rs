@@ -85,6 +85,9 @@
 //! ```
 #![forbid(unsafe_code)]
 
+#[cfg(all(feature = "daemon", not(target_os = "linux")))]
+compile_error!("the daemon asks the Linux kernel who is calling: build without `daemon` elsewhere");
+
 #[cfg(feature = "daemon")]
 pub mod daemon;
 #[cfg(feature = "dev")]

@@ -1,4 +1,7 @@
 //! Who is calling: the user behind a connection, with the groups that the machine knows of.
+//!
+//! That is found out once for each connection: who leaves a group keeps what it gave until the
+//! connection ends.
 
 use core::fmt;
 use std::{ffi::CString, net::SocketAddr};

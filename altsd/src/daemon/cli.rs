@@ -62,7 +62,7 @@ pub enum Command {
 /// How to serve: with a file, or with one identity.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The configuration [default: /etc/altsd/altsd.toml].
+    /// The configuration; `/etc/altsd/altsd.toml` unless given.
     #[arg(long, value_name = "FILE", conflicts_with = "certificate")]
     pub config: Option<PathBuf>,
     /// Without a file: where to listen, as in `unix:/path`, `unix-abstract:name` or
@@ -85,11 +85,11 @@ pub struct Serve {
     #[arg(long, requires = "certificate")]
     pub accept_machines: bool,
     /// Who may call: user:NAME, uid:NUMBER, group:NAME, gid:NUMBER, anyone or unidentified. Can be
-    /// given more than once [default: the user who starts this].
+    /// given more than once. Default: the user who starts this.
     #[arg(long, value_name = "CALLER", requires = "certificate")]
     pub allow: Vec<CallerPattern>,
-    /// What callers may use, the default first, {user}@MACHINE among it [default: the
-    /// certificate's account, or {user}@MACHINE for a machine's certificate].
+    /// What callers may use, the default first; `{user}@MACHINE` is the caller's own name. Default:
+    /// the certificate's account, or `{user}@MACHINE` for a machine's certificate.
     #[arg(long, value_name = "ACCOUNT", requires = "certificate")]
     pub account: Vec<AccountPattern>,
     /// Where Prometheus may read metrics, a loopback address.
@@ -107,8 +107,8 @@ pub struct Serve {
 #[derive(Debug, Args)]
 pub struct Dev {
     /// An identity and where it is to be had, as in `127.0.0.1:8080=client@dev.test` or
-    /// `unix:/tmp/a.sock={user}@host.test`. Can be given more than once [default: client@dev.test
-    /// and server@dev.test on two UNIX sockets].
+    /// `unix:/tmp/a.sock={user}@host.test`. Can be given more than once. Default:
+    /// `client@dev.test` and `server@dev.test` on two UNIX sockets.
     #[arg(long, value_name = "ADDRESS=ACCOUNT", value_parser = listener)]
     pub listen: Vec<(Endpoint, AccountPattern)>,
     /// Who may call besides the user who starts this.

@@ -244,8 +244,8 @@ impl Keeper {
                 self.publish(snapshot);
                 if restart {
                     tracing::warn!(
-                        "listeners, the metrics' address, the log and limits on numbers change \
-                         with a restart alone"
+                        "listeners, the metrics' address, the log, limits on numbers and times \
+                         other than the deadline change with a restart alone"
                     );
                 }
                 tracing::info!("reloaded");
@@ -377,6 +377,7 @@ impl Keeper {
                 .all(|(old, new)| (&old.name, &old.endpoint) == (&new.name, &new.endpoint))
             && old.metrics == new.metrics
             && old.log == new.log
+            && (old.poll, old.grace) == (new.poll, new.grace)
             && old.limits.handshakes == new.limits.handshakes
             && old.limits.handshakes_per_caller == new.limits.handshakes_per_caller
             && old.limits.connections == new.limits.connections

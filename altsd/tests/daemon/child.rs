@@ -27,7 +27,10 @@ pub fn program(directory: &Directory, test: &str, user: Option<u32>) -> Command 
     // Where other users can reach it.
     let program = directory.path("tests");
     if !program.exists() {
-        fs::copy(env::current_exe().unwrap(), &program).unwrap();
+        // By another process: a program that this one has open for writing, or a child that it
+        // is just starting, cannot be run.
+        let copied = Command::new("cp").arg(env::current_exe().unwrap()).arg(&program).status();
+        assert!(copied.unwrap().success());
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     }
     let mut command = match user {

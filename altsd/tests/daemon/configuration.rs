@@ -2,7 +2,8 @@
 
 use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
-use altsd::daemon::config::Config;
+use altsd::daemon::{cli::Cli, config::Config};
+use clap::Parser as _;
 
 use crate::support::{Authority, Directory, altsd};
 
@@ -132,6 +133,26 @@ fn the_example_in_the_repository_says_what_the_defaults_are() {
         (config.poll, config.expiry_warning, config.grace),
         (default.poll, default.expiry_warning, default.grace)
     );
+}
+
+#[test]
+fn what_is_deployed_can_be_read() {
+    let manifest = include_str!("../../deploy/kubernetes.yaml");
+    let (_, text) = manifest.split_once("  altsd.toml: |\n").unwrap();
+    let lines = text.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    let text: Vec<_> = lines.map(str::trim_start).collect();
+    let config = Config::parse(&text.join("\n"), Path::new("/etc/altsd/altsd.toml")).unwrap();
+    assert_eq!((config.listeners.len(), config.rules.len()), (1, 1));
+    assert!(config.metrics.is_some(), "the last table was read");
+
+    let unit = include_str!("../../deploy/altsd.service");
+    let commands = unit.lines().filter_map(|line| line.split_once("=/usr/bin/altsd "));
+    let commands: Vec<_> = commands.map(|(_, arguments)| arguments).collect();
+    assert_eq!(commands.len(), 3);
+    for arguments in commands {
+        let words = core::iter::once("altsd").chain(arguments.split(' '));
+        Cli::try_parse_from(words).unwrap();
+    }
 }
 
 #[test]
