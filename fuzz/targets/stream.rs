@@ -369,8 +369,8 @@ impl End {
                 let _ = self.poll(true, |stream, cx| stream.poll_flush(cx));
             }
             Operation::Shutdown => {
-                // A broken stream shuts its I/O object down at once. What fails there is an error
-                // of that call; what failed before it, of later ones too.
+                // Not held to have failed for good: a broken stream shuts its I/O object down all
+                // the same, and that may work.
                 let stream = Pin::new(&mut self.stream);
                 let answer = stream.poll_shutdown(&mut Context::from_waker(Waker::noop()));
                 self.shut_down |= matches!(answer, Poll::Ready(Ok(())));

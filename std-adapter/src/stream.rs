@@ -235,7 +235,8 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
         if self.health.check(Direction::Write).is_ok() {
             ready!(self.as_mut().poll_flush(cx))?;
         }
-        Pin::new(&mut self.io).poll_shutdown(cx)
+        let ended = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
+        self.conclude(Direction::Write, ended.map_err(Failure::from))
     }
 }
 

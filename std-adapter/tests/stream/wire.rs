@@ -132,6 +132,8 @@ pub(crate) struct State {
     pub(crate) reads: VecDeque<Step>,
     /// What the next writes do; likewise.
     pub(crate) writes: VecDeque<Step>,
+    /// What the next shutdowns do; likewise.
+    pub(crate) shutdowns: VecDeque<Step>,
     pub(crate) write_calls: usize,
     pub(crate) read_calls: usize,
     pub(crate) flush_calls: usize,
@@ -204,9 +206,10 @@ impl AsyncWrite for Wire {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.state().shutdown_calls += 1;
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut state = self.state();
+        state.shutdown_calls += 1;
+        step(&mut state.shutdowns, cx).map_ok(|_| ())
     }
 }
 

@@ -211,6 +211,18 @@ async fn an_error_of_the_io_object_ends_its_direction_alone() {
 }
 
 #[tokio::test]
+async fn a_shutdown_that_fails_ends_writing() {
+    let kind = io::ErrorKind::ConnectionReset;
+    let wire = Wire::default();
+    wire.state().shutdowns.push_back(Step::Fail(kind));
+    let mut stream = stream(Side::Client, wire.clone());
+    assert_eq!(stream.shutdown().await.unwrap_err().kind(), kind);
+    assert_eq!(stream.write(b"more").await.unwrap_err().kind(), kind);
+    assert_eq!(stream.flush().await.unwrap_err().kind(), kind);
+    assert_eq!(wire.state().outbound.len(), 0);
+}
+
+#[tokio::test]
 async fn an_io_object_that_takes_nothing_is_an_error() {
     for len in [10, 10_000] {
         let wire = Wire::default();
