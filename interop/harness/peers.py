@@ -41,6 +41,14 @@ class Ours:
     def server(self, handshaker):
         return [self.programs / "alts-interop-server", "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
 
+    def grpc_client(self, handshaker, server, test):
+        """The command of the client of gRPC's own tests, and the test."""
+        return [*self.client(handshaker), "--target", "{}:{}".format(*server), "grpc-test", test]
+
+    def grpc_server(self, handshaker, where):
+        """The command of the server of gRPC's own tests, and what it prints when it is ready."""
+        return [*self.server(handshaker), "--listen", "{}:{}".format(*where)], "listening on .*"
+
     def relay(self, handshaker, listen, target, *arguments):
         """The command of a relay of bytes, ALTS on one of its sides, and what it prints when it is ready."""
         addresses = ["--listen", listen, "--target", target, "--handshaker", handshaker]
@@ -198,10 +206,11 @@ class Go:
     def server(self, handshaker):
         return [self.platform, handshaker, self.place / "server", "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
 
-    def grpc_client(self, handshaker, server):
-        """The command of gRPC's own test client, but for the test."""
+    def grpc_client(self, handshaker, server, test):
+        """The command of gRPC's own test client."""
         ip, port = server
-        return [*self._grpc("client", handshaker), f"--server_host={ip}", f"--server_port={port}"]
+        command = [*self._grpc("client", handshaker), f"--server_host={ip}", f"--server_port={port}"]
+        return [*command, f"--test_case={test}"]
 
     def grpc_server(self, handshaker, where):
         """The command of gRPC's own test server, and what it prints when it is ready."""
@@ -220,6 +229,16 @@ class Java:
     name = "java"
     # Each client is a process of its own: it has to start soon, and does not run for long.
     JVM = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx1g"]
+    # The status of a call when the handshaker service has refused the handshake; with all others UNAVAILABLE.
+    refused = "UNKNOWN"
+    # Messages that are compressed or larger than flow control's window, and many calls.
+    more_grpc_tests = (
+        "very_large_request",
+        "server_compressed_unary",
+        "server_compressed_streaming",
+        "rpc_soak",
+        "channel_soak",
+    )
 
     @staticmethod
     def frame_size(_chosen):
@@ -235,7 +254,7 @@ class Java:
         return max(min(cls.frame_size(chosen), offered or 16 << 10), 16 << 10) - 4
 
     def __init__(self, root):
-        self.programs = root / "interop" / "java"
+        self.programs, self.platform = root / "interop" / "java", root / "interop" / "google-cloud"
         project = self.programs / "pom.xml"
         (self.version,) = re.findall(r"<grpc\.version>(.+)</grpc\.version>", project.read_text())
         self.place = root / "target" / "interop" / f"java-{self.version}"
@@ -280,6 +299,19 @@ class Java:
     def _program(self, name):
         return [*self.JVM, "-cp", f"{self.place}/classes:{self.place}/lib/*", f"interop.{name}"]
 
+    def grpc_client(self, handshaker, server):
+        ip, port = server
+        return [*self._grpc("Client", handshaker), f"--server_host={ip}", f"--server_port={port}"]
+
+    def grpc_server(self, handshaker, where):
+        _, port = where
+        return [*self._grpc("Server", handshaker), f"--port={port}"], f"Server started on port {port}"
+
+    def _grpc(self, name, handshaker):
+        # They can be told a handshaker service only with a fake one of their own.
+        program = [*self.JVM, "-cp", f"{self.place}/grpc-tests/*", f"io.grpc.testing.integration.TestService{name}"]
+        return [self.platform, handshaker, *program, "--use_alts=true"]
+
 
 class Envoy(Package):
     """Envoy, a proxy: its clients and servers are plain ones in front of it and behind it."""
@@ -309,7 +341,7 @@ class Envoy(Package):
         """The command of Envoy with ALTS on one of its sides, and what it prints when it is ready."""
         addresses = ["--listen", listen, "--target", target, "--handshaker", handshaker]
         command = [self.python, "-B", self.programs / "relay.py", *addresses, *arguments]
-        return command, ".*starting main dispatch loop"
+        return command, ".*starting workers"
 
 
 ALL = {peer.name: peer for peer in (Grpcio, Go, Java, Envoy)}
