@@ -1,12 +1,13 @@
 //! The daemon around the service: who may call, certificates that change, limits, and its life.
 //!
 //! [`config`] is what it is told, [`state`] what follows from that at one time, and the rest are
-//! parts: [`caller`] and [`owner`] find out who is calling, [`policy`] what they may use,
-//! [`limits`] how much, [`listen`] accepts connections, [`admission`] begins handshakes and writes
-//! the audit lines, [`metrics`], [`log`] and [`notify`] tell others.
+//! parts: [`listen`] and [`accept`] are where callers connect, [`caller`] and [`owner`] find out who
+//! they are, [`policy`] what they may use, [`limits`] how much, [`admission`] begins handshakes and
+//! writes the audit lines, [`metrics`], [`log`] and [`notify`] tell others.
 //!
 //! [`Daemon`] is all of it, for a program or a test; [`run`] adds the signals.
 
+pub mod accept;
 pub mod admission;
 pub mod caller;
 pub mod cli;
@@ -38,10 +39,11 @@ use tonic::{server::NamedService, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
+    accept::Acceptor,
     admission::Gate,
     config::{Config, ConfigError},
     limits::Slots,
-    listen::{Acceptor, Bound},
+    listen::Bound,
     metrics::Metrics,
     notify::Notifier,
     state::{Keeper, Snapshot},

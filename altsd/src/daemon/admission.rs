@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use super::{
+    accept::Connection,
     limits::{Slot, Slots},
-    listen::Connection,
     log::AUDIT,
     metrics::Metrics,
     state::Snapshot,
