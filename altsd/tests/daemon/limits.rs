@@ -6,7 +6,9 @@ use tonic::Code;
 
 use crate::{
     common::Start,
-    support::{Authority, Caller, Directory, Running, channel, endpoint, handshake, with_itself},
+    support::{
+        Authority, Caller, Directory, Running, channel, endpoint, finish, handshake, with_itself,
+    },
 };
 
 /// A service on TCP that knows callers by their address.
@@ -118,4 +120,31 @@ async fn large_requests_are_refused() {
     let channel = channel(&running.tcp().to_string()).await;
     let refused = Caller::call(&channel, Start::default().server(&vec![0; 70_000])).await;
     assert_eq!(refused.err().unwrap().code(), Code::OutOfRange);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_hundred_at_once_are_not_too_many() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let config = directory.simple(&authority, "\"anyone\"", "");
+    let _running = Running::start(&config);
+    let mut tasks = tokio::task::JoinSet::new();
+    let all = std::sync::Arc::new(tokio::sync::Barrier::new(200));
+    for _ in 0..200 {
+        let (address, all) = (directory.socket(), std::sync::Arc::clone(&all));
+        tasks.spawn(async move {
+            let channel = channel(&address).await;
+            // Two calls and no answer to the second yet: all of them are under way together.
+            let (mut client, hello) = Caller::client(&channel).await.unwrap();
+            let first = Start::default().server(&hello.out);
+            let (mut server, init) = Caller::call(&channel, first).await.unwrap();
+            all.wait().await;
+            finish(&mut client, &mut server, init).await;
+        });
+    }
+    let mut done = 0;
+    while let Some(ended) = tasks.join_next().await {
+        ended.unwrap();
+        done += 1;
+    }
+    assert_eq!(done, 200);
 }
