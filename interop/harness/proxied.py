@@ -188,17 +188,22 @@ def http_rekey(direction):
 
 
 def keep_alive(version):
-    """Many requests on one connection, one after the other."""
+    """Many requests, one after the other, on one connection."""
 
     def case(setting):
+        if (setting.client_side is setting.ours) and version == "http2":
+            raise Skip("not every curl can do it")
+        arguments = [] if setting.client_side is setting.ours else ["--keep-alive"]
         with wire.Recorder(setting.web()) as recorder:
-            arguments = [] if setting.client_side is setting.ours else ["--keep-alive"]
-            entry = setting.entry(recorder.address, *arguments)
-            printed = setting.get(entry, "data/4?[1-50]", version)
+            where = url(setting.entry(recorder.address, *arguments), "data/4")
+            # By HTTP/2 the connections of its client may be many, those of the proxy are not.
+            once = f"{curl(version)} {where}?[1-50]" if version == "http1" else f"{curl(version)} {where}"
+            times = 1 if version == "http1" else 50
+            printed = setting.shell(f"for time in {{1..{times}}}; do {once}; done")
             # The recorder waits for the ends of connections.
             setting.end_relays()
-            require(printed, "\0" * 200, "the answers")
-            require(len(recorder.recordings("to_server")), 1, "connections")
+        require(printed, "\0" * 200, "the answers")
+        require(len(recorder.recordings("to_server")), 1, "connections")
 
     return case
 
