@@ -31,9 +31,11 @@ class Setting:
         self.server = self.another_server()
 
     def start_handshaker(self):
-        """Starts the handshaker services of both sides, with a new authority."""
+        """Starts the daemon, the handshaker services of both sides, with a new authority."""
         identities = {CLIENT_HANDSHAKER: CLIENT_ACCOUNT, SERVER_HANDSHAKER: SERVER_ACCOUNT}
-        self.handshaker = self.world.start("handshaker", self.ours.handshaker(identities))
+        directory = self.world.output / "altsd"
+        self.world.run("certificates", self.ours.certificates(directory, identities.values()), PROGRAM)
+        self.handshaker = self.world.start("altsd", *self.ours.handshaker(directory, identities))
 
     def another_server(self, frame_size=None):
         """Starts a server, with a frame size of its own where it has the choice, and returns its address."""
@@ -204,8 +206,7 @@ def require_choice(setting, frame_size):
         raise Skip("its frame size is fixed")
 
 
-# gRPC's own interoperability tests, those that need no credentials but ALTS: each implementation brings a client
-# and a server for them, and all have the same command line.
+# gRPC's own interoperability tests, those that need no credentials but ALTS.
 GRPC_TESTS = (
     "empty_unary",
     "large_unary",
@@ -235,8 +236,7 @@ def grpc_interop(setting):
     tests = [*GRPC_TESTS, *(getattr(client, "more_grpc_tests", ()) if client.name == server.name else ())]
     for test in tests:
         try:
-            command = [*client.grpc_client(CLIENT_HANDSHAKER, where), f"--test_case={test}"]
-            setting.world.run("grpc-client", command, OPERATION)
+            setting.world.run("grpc-client", client.grpc_client(CLIENT_HANDSHAKER, where, test), OPERATION)
             setting.world.check_running()
         except Failed as failed:
             raise Failed(f"{test}: {failed}") from None

@@ -66,10 +66,24 @@ class Ours:
         """The server of HTTP, over ALTS with --handshaker."""
         return [self.programs / "alts-interop-web"]
 
-    def handshaker(self, identities):
-        """The handshaker service for all: {IP: account}."""
-        arguments = [f"{ip}:{HANDSHAKER_PORT}={account}" for ip, account in identities.items()]
-        return [self.programs / "alts-interop-handshaker", *arguments]
+    def certificates(self, directory, accounts):
+        """The command that makes a new authority and the accounts' certificates."""
+        return [self.programs / "alts-interop-certificates", directory, *accounts]
+
+    def handshaker(self, directory, identities):
+        """The command of the handshaker service for all, {IP: account}, and what it prints when it is ready."""
+        config = ['trust_roots = ["roots.pem"]']
+        for ip, account in identities.items():
+            config += [
+                f'[[listen]]\nname = "{account}"\ntcp = "{ip}:{HANDSHAKER_PORT}"',
+                f'[[identity]]\ncertificate = "{account}.pem"\nkey = "{account}.key"',
+                # Known by its user, as the kernel tells it: that of all programs of the tests.
+                f'[[policy]]\ncallers = ["uid:{os.getuid()}"]\nlisteners = ["{account}"]\naccounts = ["{account}"]',
+            ]
+        file = directory / "altsd.toml"
+        file.write_text("\n\n".join(config) + "\n")
+        # It listens in the order of the configuration, the last one last.
+        return [self.programs / "altsd", "--config", file], f".*listening.*{re.escape(ip)}:{HANDSHAKER_PORT}.*"
 
 
 class Package:
@@ -299,9 +313,10 @@ class Java:
     def _program(self, name):
         return [*self.JVM, "-cp", f"{self.place}/classes:{self.place}/lib/*", f"interop.{name}"]
 
-    def grpc_client(self, handshaker, server):
+    def grpc_client(self, handshaker, server, test):
         ip, port = server
-        return [*self._grpc("Client", handshaker), f"--server_host={ip}", f"--server_port={port}"]
+        command = [*self._grpc("Client", handshaker), f"--server_host={ip}", f"--server_port={port}"]
+        return [*command, f"--test_case={test}"]
 
     def grpc_server(self, handshaker, where):
         _, port = where
