@@ -20,6 +20,7 @@ use alts_interop::view::view;
 use axum::body::Body;
 use axum::extract::{ConnectInfo, Path, State};
 use axum::routing::{get, post, put};
+use axum::serve::ListenerExt;
 use axum::{Router, serve};
 use http::Version;
 use tokio::net::TcpListener;
@@ -55,7 +56,11 @@ async fn main() -> Result<(), Failure> {
         .route("/grpc.gcp.HandshakerService/DoHandshake", post(pending::<()>))
         .with_state(Meetings::default());
     let Some(handshaker) = handshaker else {
-        let listener = TcpListener::bind(&listen).await?;
+        let listener = TcpListener::bind(&listen).await?.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                eprintln!("{error}");
+            }
+        });
         println!("listening on {listen}");
         return Ok(serve(listener, routes).await?);
     };
