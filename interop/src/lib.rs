@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod codec;
 pub mod data;
+pub mod grpc_tests;
 pub mod service;
 pub mod view;
 

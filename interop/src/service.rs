@@ -1,4 +1,4 @@
-//! The test service as a tower service for tonic, and what its methods do.
+//! The test services as a tower service for tonic, and what the methods of this project's own do.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,9 +19,10 @@ use tower_service::Service;
 use crate::SERVICE;
 use crate::codec::BytesCodec;
 use crate::data::{Tally, message};
+use crate::grpc_tests;
 use crate::view::view;
 
-/// The test service.
+/// The test service, and that of gRPC's own tests.
 #[derive(Clone, Copy, Debug)]
 pub struct TestService;
 
@@ -44,6 +45,9 @@ async fn serve(request: http::Request<Body>) -> http::Response<Body> {
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
     let path = request.uri().path().to_owned();
+    if let Some((grpc_tests::SERVICE, method)) = path.trim_start_matches('/').split_once('/') {
+        return grpc_tests::server::serve(method, request).await;
+    }
     match path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE)) {
         Some("/Echo") => grpc.unary(service_fn(echo), request).await,
         Some("/EchoStream") => grpc.streaming(service_fn(echo_stream), request).await,

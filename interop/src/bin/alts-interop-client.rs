@@ -17,6 +17,7 @@ use alts_interop::SERVICE;
 use alts_interop::arguments::{Arguments, Failure};
 use alts_interop::codec::BytesCodec;
 use alts_interop::data::{Tally, message};
+use alts_interop::grpc_tests;
 use alts_interop::view::view;
 use bytes::Bytes;
 use http::Uri;
@@ -104,6 +105,10 @@ async fn operation(mut client: Client, words: &[String]) -> Result<Result<Value,
         ["upload", messages, size] => client.upload(messages.parse()?, size.parse()?).await,
         ["peer"] => client.peer().await,
         ["restricted", account] => client.restricted(account).await,
+        ["grpc-test", test] => {
+            grpc_tests::client::run(client.0, test).await?;
+            Ok(json!({}))
+        }
         _ => return Err("no such operation, or not its arguments".into()),
     })
 }
