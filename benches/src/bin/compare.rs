@@ -1,0 +1,89 @@
+//! The comparison: one line of tab-separated values for each row.
+//!
+//! `compare [--quick] [--only NAME] [--plot FILE]`: rows whose names begin with `NAME`; with
+//! `--plot`, the plot alone. Figures behind the ratios go to the standard error stream.
+#![forbid(unsafe_code)]
+#![expect(clippy::print_stdout, reason = "what the program is there for")]
+
+use std::cell::Cell;
+use std::process::ExitCode;
+
+use alts_benches::Outcome;
+use alts_benches::aead::{Batch, Raw, Records, batch_len};
+use alts_benches::measure::{Effort, timed};
+use alts_benches::plot::{Line, svg};
+use alts_benches::rows::{self, Run};
+use alts_core::aead::RustCrypto;
+use tokio_alts::aead::AwsLc;
+
+const USAGE: &str = "usage: compare [--quick] [--only NAME] [--plot FILE]";
+
+fn main() -> ExitCode {
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("compare: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run() -> Outcome<()> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let Some(bytes) = rows::child(&arguments)? {
+        println!("{bytes}");
+        return Ok(());
+    }
+    let (mut effort, mut only, mut plot) = (Effort::FULL, String::new(), None);
+    let mut arguments = arguments.into_iter();
+    while let Some(argument) = arguments.next() {
+        match &*argument {
+            "--quick" => effort = Effort::QUICK,
+            "--only" => only = arguments.next().ok_or(USAGE)?,
+            "--plot" => plot = Some(arguments.next().ok_or(USAGE)?),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    if let Some(file) = plot {
+        std::fs::write(file, svg("Throughput over frame size", &lines(effort)?))?;
+        return Ok(());
+    }
+    println!("name\tmedian ratio\tlowest\thighest\tgoal\tmet|short");
+    let rows = Cell::new(0);
+    let report = |row: &alts_benches::measure::Row| {
+        rows.set(rows.get() + 1);
+        println!("{row}");
+    };
+    let note = |text: &str| eprintln!("{text}");
+    Run { effort, only: &only, report: &report, note: &note }.all()?;
+    if rows.get() == 0 { Err(format!("no row begins with {only:?}").into()) } else { Ok(()) }
+}
+
+/// Throughput of sealing and opening, for each provider and the AEAD below it.
+fn lines(effort: Effort) -> Outcome<Vec<Line>> {
+    type Make = fn(usize) -> Outcome<Box<dyn Batch>>;
+    let kinds: [(&str, Make); 4] = [
+        ("aws-lc-rs alone", |size| Ok(Box::new(Raw::aws_lc(size)?))),
+        ("ALTS over aws-lc-rs", |size| Ok(Box::new(Records::<AwsLc>::new(size)?))),
+        ("RustCrypto alone", |size| Ok(Box::new(Raw::rustcrypto(size)))),
+        ("ALTS over RustCrypto", |size| Ok(Box::new(Records::<RustCrypto>::new(size)?))),
+    ];
+    let mut lines: Vec<_> = kinds
+        .iter()
+        .map(|(name, _)| Line { name: format!("{name}, seal + open"), points: Vec::new() })
+        .collect();
+    for power in 6..=17 {
+        let size = 1 << power;
+        for ((_, make), line) in kinds.iter().zip(&mut lines) {
+            let mut batch = make(size)?;
+            let (mut best, mut spent) = (f64::MAX, 0.0);
+            while spent < 2.0 * effort.slice.as_secs_f64() {
+                let time = timed(|| batch.seal().and_then(|()| batch.open()))?;
+                (best, spent) = (best.min(time), spent + time);
+            }
+            let rate = (size * batch_len(size)) as f64 / best / 1e6;
+            line.points.push((size as f64, rate));
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,13 @@
+//! Benchmarks of the ALTS crates: what the programs and the criterion benchmarks are made of.
+#![forbid(unsafe_code)]
+
+pub mod aead;
+pub mod measure;
+pub mod pipe;
+pub mod plot;
+pub mod rows;
+pub mod security;
+pub mod tcp;
+
+/// What happened, or why it did not.
+pub type Outcome<T> = Result<T, Box<dyn std::error::Error + Send + Sync>>;

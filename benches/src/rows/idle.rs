@@ -1,0 +1,113 @@
+//! Memory of idle connections: what a process with many of them has more than one with plain ones.
+
+use std::process::Command;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio_alts::StreamOptions;
+
+use super::{Run, runtime};
+use crate::Outcome;
+use crate::measure::{Goal, Row};
+use crate::pipe::pipe;
+use crate::security::{Alts, Security, Stream, Tls};
+
+/// The argument with which the program is its own child, which measures itself.
+const CHILD: &str = "--idle-child";
+/// What each connection has carried in each direction before it is idle.
+const MESSAGE: usize = 64 << 10;
+
+pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
+    let name = "idle-memory";
+    if !run.wants(name) {
+        return Ok(());
+    }
+    let mut ratios = Vec::new();
+    for _ in 0..run.effort.rounds.min(3) {
+        let [plain, alts, tls] = ["plain", "alts", "tls"].map(|what| in_child(what, run));
+        let (plain, alts, tls) = (plain?, alts?, tls?);
+        (run.note)(&format!(
+            "{name}: an end of an idle connection takes {:.0} bytes beside {:.0}; the pipe's {plain:.0} are left out",
+            alts - plain,
+            tls - plain,
+        ));
+        ratios.push((alts - plain) / (tls - plain));
+    }
+    (run.report)(&Row::new(name, Goal::AtMost(0.25), ratios));
+    Ok(())
+}
+
+/// Memory of one end of a connection, measured by a process of its own.
+fn in_child(what: &str, run: &Run<'_>) -> Outcome<f64> {
+    let count = run.effort.connections.to_string();
+    let output = Command::new(std::env::current_exe()?).args([CHILD, what, &count]).output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
+    Ok(String::from_utf8(output.stdout)?.trim().parse()?)
+}
+
+/// What the child does: the bytes of memory that one end of an idle connection takes, if
+/// `arguments` ask for that.
+///
+/// # Errors
+/// Those of the connections.
+pub fn child(arguments: &[String]) -> Outcome<Option<f64>> {
+    let [mark, what, count] = arguments else { return Ok(None) };
+    if mark != CHILD {
+        return Ok(None);
+    }
+    let security = match &**what {
+        "alts" => Security::Alts(Box::new(Alts::in_process(StreamOptions::new())?)),
+        "tls" => Security::Tls(Tls::new()?),
+        _ => Security::Plain,
+    };
+    runtime()?.block_on(idle(&security, count.parse()?)).map(Some)
+}
+
+async fn idle(security: &Security, count: usize) -> Outcome<f64> {
+    let mut connections = Vec::with_capacity(count + WARM_UP);
+    let mut before = 0;
+    for number in 0..count + WARM_UP {
+        if number == WARM_UP {
+            before = resident()?;
+        }
+        let (mut client, mut server) = security.both(pipe()).await?;
+        let (message, mut arrived) = (vec![5; MESSAGE], vec![0; MESSAGE]);
+        carry(&mut client, &mut server, &message, &mut arrived).await?;
+        carry(&mut server, &mut client, &message, &mut arrived).await?;
+        for end in [&mut client, &mut server] {
+            // Nothing will come: the end is polled as a server would poll it, and then is idle.
+            tokio::select! {
+                biased;
+                read = end.read(&mut arrived) => drop(read?),
+                () = std::future::ready(()) => {}
+            }
+        }
+        connections.push((client, server));
+    }
+    let bytes = resident()?.saturating_sub(before) as f64;
+    drop(connections);
+    Ok(bytes / (2 * count) as f64)
+}
+
+async fn carry(
+    from: &mut Stream,
+    to: &mut Stream,
+    message: &[u8],
+    arrived: &mut [u8],
+) -> Outcome<()> {
+    from.write_all(message).await?;
+    from.flush().await?;
+    to.read_exact(arrived).await?;
+    Ok(())
+}
+
+/// Connections that are there before the first measurement: whatever is made once, is made.
+const WARM_UP: usize = 200;
+
+/// Bytes of memory in use by this process.
+fn resident() -> Outcome<usize> {
+    let statm = std::fs::read_to_string("/proc/self/statm")?;
+    let pages: usize = statm.split(' ').nth(1).ok_or("no figure")?.parse()?;
+    Ok(pages * 4096)
+}
