@@ -244,6 +244,16 @@ def authorization(setting):
     return cases.authorization(setting)
 
 
+def grpc_interop(setting):
+    """gRPC's own tests, by our programs through the proxy."""
+    for test in cases.GRPC_TESTS:
+        try:
+            answer(setting.call("grpc-test", test))
+        except Failed as failed:
+            raise Failed(f"{test}: {failed}") from None
+    return f"{len(cases.GRPC_TESTS)} tests: {', '.join(cases.GRPC_TESTS)}"
+
+
 def not_allowed(setting):
     """The proxy expects another account of its peer: nothing gets through."""
     sides = [side for side in ("client", "server") if getattr(setting, f"{side}_side") is not setting.ours]
@@ -316,6 +326,7 @@ SIZES = {"0": 0, "100": 100, "1MiB": MIB, "10MiB": 10 * MIB}
 OWN = {
     "accounts": accounts,
     "authorization": authorization,
+    "grpc_interop": grpc_interop,
     "not_allowed": not_allowed,
     "service_hangs": service_hangs,
     "service_silent": service_silent,
@@ -324,6 +335,6 @@ OWN = {
     **{f"http1_rekey_{direction}": http_rekey(direction) for direction in ("download", "upload")},
     **{f"chain_{version}": chain(version) for version in VERSIONS},
     "chain_ours": chain_ours,
-    f"connections_{CONNECTIONS}": connections,
+    f"http1_connections_{CONNECTIONS}": connections,
 }
 ALL = cases.ALL | {name: alone(case) for name, case in OWN.items()}
