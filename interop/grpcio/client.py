@@ -5,6 +5,8 @@ README.md beside the harness describes operations and output.
 """
 
 import argparse
+import concurrent.futures
+import contextlib
 import json
 import os
 import re
@@ -36,19 +38,21 @@ def call(arguments):
 
     from common import OPTIONS, SERVICE
 
-    if arguments.plaintext:
-        channel = grpc.insecure_channel(arguments.target, OPTIONS)
-    else:
+    def connect(*options):
+        if arguments.plaintext:
+            return grpc.insecure_channel(arguments.target, [*OPTIONS, *options])
         credentials = grpc.alts_channel_credentials(arguments.expect)
-        channel = grpc.secure_channel(arguments.target, credentials, OPTIONS)
+        return grpc.secure_channel(arguments.target, credentials, [*OPTIONS, *options])
 
-    with channel:
+    with connect() as channel:
 
-        def method(kind, name):
+        def method(kind, name, channel=channel):
             # Bytes in, bytes out: without serializers gRPC carries them as they are.
             multicallable = getattr(channel, kind)(f"/{SERVICE}/{name}")
             return lambda request: multicallable(request, timeout=arguments.deadline)
 
+        # With a connection that it shares with no other channel.
+        method.connect = lambda: connect(("grpc.use_local_subchannel_pool", 1))
         try:
             answer = OPERATIONS[arguments.operation](method, *arguments.arguments)
             return {"status": "OK", "answer": answer}
@@ -85,7 +89,18 @@ def restricted(method, account):
     return {}
 
 
+def connections(method, count):
+    from common import message
+
+    sent = message(0, 100)
+    with contextlib.ExitStack() as open_ones, concurrent.futures.ThreadPoolExecutor(int(count)) as threads:
+        channels = [open_ones.enter_context(method.connect()) for _ in range(int(count))]
+        echoes = threads.map(lambda channel: method("unary_unary", "Echo", channel)(sent), channels)
+        return {"intact": sum(echo == sent for echo in echoes)}
+
+
 OPERATIONS = {
+    "connections": connections,
     "echo": echo,
     "echo-stream": echo_stream,
     "download": download,

@@ -8,6 +8,7 @@ import sys
 import time
 
 import cases
+import faults
 import peers
 import proxied
 from world import World
@@ -44,7 +45,7 @@ def main():
             matrix[-1].show()
             continue
         for role in cases.ROLES:
-            matrix += run_role(peer, role, CASES.get(peer.name, cases), arguments.case)
+            matrix += run_role(peer, role, CASES.get(peer.name, faults), arguments.case)
 
     print("\npeer version role case verdict seconds")
     for line in matrix:

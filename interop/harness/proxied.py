@@ -8,6 +8,7 @@ import shlex
 import time
 
 import cases
+import faults
 import wire
 from cases import CLIENT_ACCOUNT, KIB, MIB, OTHER_ACCOUNT, SERVER_ACCOUNT, Skip, address, answer, require
 from world import CLIENT_HANDSHAKER, HANDSHAKER_PORT, SERVER, SERVER_HANDSHAKER, Failed, World
@@ -139,6 +140,13 @@ def require_echo(setting, where, version, size):
     require_tally(setting.shell(script), size)
 
 
+def require_transfer(setting, source, sink, size):
+    """Data that comes from the one arrives at the other."""
+    script = f"{curl('http1')} {url(source, f'data/{size}')}"
+    script += f" | {curl('http1')} --upload-file - {url(sink, 'tally')}"
+    require_tally(setting.shell(script, cases.LONG_OPERATION), size)
+
+
 # --- the cases ---
 
 
@@ -181,11 +189,33 @@ def http_rekey(direction):
         cases.require_choice(setting, frame)
         entry = setting.entry(setting.web(frame), frame_size=frame)
         source, sink = (entry, setting.origin) if direction == "download" else (setting.origin, entry)
-        script = f"{curl('http1')} {url(source, f'data/{size}')}"
-        script += f" | {curl('http1')} --upload-file - {url(sink, 'tally')}"
-        require_tally(setting.shell(script, cases.LONG_OPERATION), size)
+        require_transfer(setting, source, sink, size)
 
     return case
+
+
+def large_frames(setting):
+    """Bytes that are relayed come in frames as large as both sides agree on, or nearly so."""
+    frame, size = MIB, 256 * MIB
+    cases.require_choice(setting, frame)
+    arguments = {
+        side: setting.ours.frame_size_option(frame) if side is setting.ours else []
+        for side in (setting.client_side, setting.server_side)
+    }
+    server = setting.relay(setting.server_side, "terminate", setting.origin, *arguments[setting.server_side])
+    with wire.Recorder(server) as recorder:
+        client = setting.entry(recorder.address, frame_size=frame)
+        for source, sink in ((client, setting.origin), (setting.origin, client)):
+            require_transfer(setting, source, sink, size)
+        setting.end_relays()
+    seen = []
+    for direction, side in (("to_server", setting.client_side), ("to_client", setting.server_side)):
+        largest = max(max(wire.records(recording), default=0) for recording in recorder.recordings(direction))
+        # More than it takes when nobody agrees on anything.
+        if not 128 * KIB < largest <= side.largest_length(frame, frame):
+            raise Failed(f"{direction}: the largest length field is {largest}")
+        seen.append(f"{direction} {largest}")
+    return "largest length field: " + ", ".join(seen)
 
 
 def keep_alive(version):
@@ -332,9 +362,10 @@ OWN = {
     "service_silent": service_silent,
     **{f"{version}_{name}": http(version, size) for version in VERSIONS for name, size in SIZES.items()},
     **{f"{version}_keep_alive": keep_alive(version) for version in VERSIONS},
+    "large_frames": large_frames,
     **{f"http1_rekey_{direction}": http_rekey(direction) for direction in ("download", "upload")},
     **{f"chain_{version}": chain(version) for version in VERSIONS},
     "chain_ours": chain_ours,
     f"http1_connections_{CONNECTIONS}": connections,
 }
-ALL = cases.ALL | {name: alone(case) for name, case in OWN.items()}
+ALL = faults.ALL | {name: alone(case) for name, case in OWN.items()}

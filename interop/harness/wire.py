@@ -1,8 +1,10 @@
-"""A listener on the wire: a proxy that records what goes by, and a reader of the recordings."""
+"""Somebody on the wire: proxies that record or harm what goes by, and a reader of the recordings."""
 
+import select
 import socket
 import struct
 import threading
+import time
 
 from world import SERVER, World
 
@@ -11,14 +13,23 @@ PLAINTEXT = struct.pack("<8I", *range(1000, 1008))
 RECORD_TYPE = 6
 
 
-class Recorder:
-    """Forwards connections to a server as they are, and keeps a copy of both directions."""
+class Cut(Exception):
+    """A proxy ends a connection."""
 
-    def __init__(self, server):
-        self.server, self.found, self.threads = server, [], []
-        self.listener = socket.create_server((SERVER, next(World.ports)))
+
+class Proxy:
+    """Forwards connections to a server; what it does to their bytes is in `passage`."""
+
+    # After so many seconds without a byte a passage is asked what it holds back.
+    IDLE = None
+
+    def __init__(self, server, listen=None):
+        self.server, self.threads = server, []
+        self.listener = socket.create_server(listen or (SERVER, next(World.ports)))
         self.address = self.listener.getsockname()
         self.closing = False
+        # For each connection, the directions in the order in which they came to their ends.
+        self.ends = []
 
     def __enter__(self):
         self._thread(self._accept)
@@ -32,9 +43,9 @@ class Recorder:
             thread.join(10)
         self.listener.close()
 
-    def recordings(self, direction):
-        """The bytes of one direction (`to_server`, `to_client`), one recording for each connection."""
-        return [bytes(found[direction]) for found in self.found]
+    def passage(self, connection, direction):
+        """What makes, of bytes as they came, the pieces in which they go on; with `Cut` the connection ends."""
+        return lambda data: [data]
 
     def _thread(self, run, *arguments):
         thread = threading.Thread(target=run, args=arguments, daemon=True)
@@ -47,25 +58,196 @@ class Recorder:
             if self.closing:
                 client.close()
                 return
-            found = {"to_server": bytearray(), "to_client": bytearray()}
-            self.found.append(found)
-            server = socket.create_connection(self.server)
-            self._thread(self._forward, client, server, found["to_server"])
-            self._thread(self._forward, server, client, found["to_client"])
+            try:
+                server = socket.create_connection(self.server)
+            except OSError:
+                client.close()
+                continue
+            connection = len(self.ends)
+            self.ends.append([])
+            for end in (client, server):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for direction, source, sink in (("to_server", client, server), ("to_client", server, client)):
+                passage = self.passage(connection, direction)
+                self._thread(self._forward, source, sink, passage, self.ends[connection], direction)
 
-    @staticmethod
-    def _forward(source, sink, recording):
+    def _forward(self, source, sink, passage, ends, direction):
+        cut = False
         try:
-            while data := source.recv(1 << 16):
-                recording += data
-                sink.sendall(data)
+            while True:
+                readable, _, _ = select.select([source], [], [], self.IDLE)
+                data = source.recv(1 << 16) if readable else b""
+                if readable and not data:
+                    break
+                for piece in passage(data):
+                    try:
+                        sink.sendall(piece)
+                    except OSError:
+                        # It has closed while there was more for it: what comes from it has ended first.
+                        self._ended(ends, "to_client" if direction == "to_server" else "to_server")
+                        raise
+        except Cut:
+            cut = True
         except OSError:
             pass
-        for end, how in ((sink, socket.SHUT_WR), (source, socket.SHUT_RD)):
+        self._ended(ends, direction)
+        both = socket.SHUT_RDWR
+        for end, how in ((sink, both if cut else socket.SHUT_WR), (source, both if cut else socket.SHUT_RD)):
             try:
                 end.shutdown(how)
             except OSError:
                 pass
+
+    @staticmethod
+    def _ended(ends, direction):
+        if direction not in ends:
+            ends.append(direction)
+
+
+class Recorder(Proxy):
+    """Forwards connections as they are, and keeps a copy of both directions."""
+
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        self.found = []
+
+    def recordings(self, direction):
+        """The bytes of one direction (`to_server`, `to_client`), one recording for each connection."""
+        return [bytes(found[direction]) for found in self.found]
+
+    def passage(self, connection, direction):
+        if connection == len(self.found):
+            self.found.append({"to_server": bytearray(), "to_client": bytearray()})
+        recording = self.found[connection][direction]
+
+        def record(data):
+            recording.extend(data)
+            return [data]
+
+        return record
+
+
+class Cutter(Proxy):
+    """Ends each connection when so many bytes have gone in one direction."""
+
+    def __init__(self, server, direction, after):
+        super().__init__(server)
+        self.direction, self.after = direction, after
+
+    def passage(self, connection, direction):
+        if direction != self.direction:
+            return super().passage(connection, direction)
+        left = self.after
+
+        def cut(data):
+            nonlocal left
+            yield data[:left]
+            left -= len(data)
+            if left <= 0:
+                # What has been sent shall arrive before the end.
+                time.sleep(0.02)
+                raise Cut
+
+        return cut
+
+
+class Dropper(Proxy):
+    """Sends the first bytes of both directions one at a time."""
+
+    def __init__(self, server, count):
+        super().__init__(server)
+        self.count = count
+
+    def passage(self, connection, direction):
+        left = self.count
+
+        def drop(data):
+            nonlocal left
+            alone, left = min(len(data), left), left - min(len(data), left)
+            for at in range(alone):
+                yield data[at : at + 1]
+                # For the reader to come and take it.
+                time.sleep(0.00005)
+            if data[alone:]:
+                yield data[alone:]
+
+        return drop
+
+
+class Joiner(Proxy):
+    """Holds what a client sends back until its last message of the handshake and its first record are one segment."""
+
+    IDLE = 0.3
+
+    def __init__(self, server):
+        super().__init__(server)
+        self.joined = 0
+
+    def passage(self, connection, direction):
+        if direction != "to_server":
+            return super().passage(connection, direction)
+        held, done = b"", False
+
+        def join(data):
+            nonlocal held, done
+            held, idle = held + data, not data
+            of_records = [kind == RECORD_TYPE for kind in kinds(held)]
+            if not done and not idle and not any(of_records):
+                return []
+            if not done and any(of_records):
+                self.joined += not all(of_records)
+                done = True
+            whole, held = held, b""
+            return [whole]
+
+        return join
+
+
+class Corrupter(Proxy):
+    """Flips a bit in one record of one direction, the first one after so many; all else goes by as it is."""
+
+    def __init__(self, server, direction, after):
+        super().__init__(server)
+        self.direction, self.after, self.corrupted = direction, after, []
+
+    def passage(self, connection, direction):
+        if direction != self.direction:
+            return super().passage(connection, direction)
+        header, body, seen, due = b"", 0, 0, False
+
+        def corrupt(data):
+            nonlocal header, body, seen, due
+            data, at = bytearray(data), 0
+            while at < len(data):
+                if body:
+                    if due:
+                        data[at] ^= 1
+                        due = False
+                        self.corrupted.append(connection)
+                    step = min(body, len(data) - at)
+                    at, body = at + step, body - step
+                    continue
+                part = bytes(data[at : at + 8 - len(header)])
+                header, at = header + part, at + len(part)
+                if len(header) < 8:
+                    continue
+                length, kind = struct.unpack("<II", header)
+                header, body = b"", length - 4
+                due = kind == RECORD_TYPE and seen == self.after
+                seen += kind == RECORD_TYPE
+            return [bytes(data)]
+
+        return corrupt
+
+
+def kinds(data):
+    """The types of the frames that begin in these bytes."""
+    found, at = [], 0
+    while at + 8 <= len(data):
+        length, kind = struct.unpack_from("<II", data, at)
+        found.append(kind)
+        at += 4 + length
+    return found
 
 
 def records(recording):

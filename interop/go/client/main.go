@@ -48,16 +48,19 @@ func main() {
 	call, cancel := context.WithTimeout(context.Background(), time.Duration(*deadline*float64(time.Second)))
 	defer cancel()
 	client := client{call: call, server: &peer.Peer{}}
-	connection, err := grpc.NewClient(
-		*target,
-		grpc.WithTransportCredentials(credentials),
-		grpc.WithDefaultCallOptions(
-			grpc.ForceCodec(common.Codec{}),
-			grpc.MaxCallRecvMsgSize(common.AnySize),
-			grpc.MaxCallSendMsgSize(common.AnySize),
-			grpc.Peer(client.server),
-		),
-	)
+	client.connect = func(more ...grpc.CallOption) (*grpc.ClientConn, error) {
+		return grpc.NewClient(
+			*target,
+			grpc.WithTransportCredentials(credentials),
+			grpc.WithDefaultCallOptions(append(
+				more,
+				grpc.ForceCodec(common.Codec{}),
+				grpc.MaxCallRecvMsgSize(common.AnySize),
+				grpc.MaxCallSendMsgSize(common.AnySize),
+			)...),
+		)
+	}
+	connection, err := client.connect(grpc.Peer(client.server))
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -85,6 +88,7 @@ func main() {
 type client struct {
 	call       context.Context
 	connection *grpc.ClientConn
+	connect    func(...grpc.CallOption) (*grpc.ClientConn, error)
 	// What is known about the server, once the call has ended.
 	server *peer.Peer
 }
@@ -115,6 +119,8 @@ func (client client) operation(words []string) (any, error) {
 	case operation == "peer" && len(numbers) == 0:
 		view, err := client.unary("Peer", nil)
 		return json.RawMessage(view), err
+	case operation == "connections" && len(numbers) == 1:
+		return client.connections(numbers[0])
 	case len(numbers) != 2:
 	case operation == "echo-stream":
 		return client.echoStream(numbers[0], numbers[1])
@@ -124,6 +130,33 @@ func (client client) operation(words []string) (any, error) {
 		return client.upload(numbers[0], numbers[1])
 	}
 	return nil, fmt.Errorf("no such operation, or not its arguments: %q", words)
+}
+
+// connections makes a call on each of so many new connections, all at once.
+func (client client) connections(count int) (any, error) {
+	sent := common.Message(0, 100)
+	failures := make(chan error, count)
+	for range count {
+		connection, err := client.connect()
+		if err != nil {
+			return nil, err
+		}
+		defer connection.Close()
+		go func() {
+			var received []byte
+			err := connection.Invoke(client.call, path("Echo"), sent, &received)
+			if err == nil && string(received) != string(sent) {
+				err = status.Error(codes.DataLoss, "the echo is not what was sent")
+			}
+			failures <- err
+		}()
+	}
+	for range count {
+		if err := <-failures; err != nil {
+			return nil, err
+		}
+	}
+	return map[string]int{"intact": count}, nil
 }
 
 func (client client) unary(method string, request []byte) (response []byte, err error) {

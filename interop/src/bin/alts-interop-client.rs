@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http::Uri;
 use http::uri::PathAndQuery;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_alts::{AltsConnector, AltsHttpConnector, ClientConfig, Error, GrpcHandshaker};
 use tokio_stream::{Stream, StreamExt};
@@ -42,13 +43,17 @@ async fn main() -> Result<(), Failure> {
     let deadline = arguments.option("--deadline")?.map_or(Ok(60), |text| text.parse())?;
     let endpoint = Endpoint::from_shared(format!("http://{target}"))?;
     let seen = View::default();
-    let client = match arguments.option("--handshaker")? {
-        Some(handshaker) => over_alts(&endpoint, connector(&handshaker, &mut arguments)?, &seen),
+    let connector = match arguments.option("--handshaker")? {
+        Some(handshaker) => Some(connector(&handshaker, &mut arguments)?),
+        None => None,
+    };
+    let connect = || match &connector {
+        Some(connector) => over_alts(&endpoint, connector.clone(), &seen),
         None => Client::new(endpoint.connect_lazy()),
     };
 
     let words = arguments.rest();
-    let report = timeout(Duration::from_secs(deadline), operation(client, &words))
+    let report = timeout(Duration::from_secs(deadline), operation(&connect, &words))
         .await
         .unwrap_or_else(|_| Ok(Err(Status::deadline_exceeded("the operation's time is over"))))?;
     let mut report = match report {
@@ -94,7 +99,11 @@ fn over_alts(endpoint: &Endpoint, connector: AltsHttpConnector, seen: &View) -> 
 }
 
 /// Does what the command line says. The outer error is about the command line.
-async fn operation(mut client: Client, words: &[String]) -> Result<Result<Value, Status>, Failure> {
+async fn operation(
+    connect: &impl Fn() -> Client,
+    words: &[String],
+) -> Result<Result<Value, Status>, Failure> {
+    let mut client = connect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
     Ok(match *words {
         ["echo", size] => client.echo(size.parse()?).await,
@@ -103,6 +112,7 @@ async fn operation(mut client: Client, words: &[String]) -> Result<Result<Value,
         }
         ["download", messages, size] => client.download(messages.parse()?, size.parse()?).await,
         ["upload", messages, size] => client.upload(messages.parse()?, size.parse()?).await,
+        ["connections", count] => connections(connect, count.parse()?).await,
         ["peer"] => client.peer().await,
         ["restricted", account] => client.restricted(account).await,
         ["grpc-test", test] => {
@@ -111,6 +121,22 @@ async fn operation(mut client: Client, words: &[String]) -> Result<Result<Value,
         }
         _ => return Err("no such operation, or not its arguments".into()),
     })
+}
+
+/// A call on each of so many new connections, all at once.
+async fn connections(connect: &impl Fn() -> Client, count: usize) -> Result<Value, Status> {
+    let clients: Vec<Client> = (0..count).map(|_| connect()).collect();
+    let mut echoes = JoinSet::new();
+    for client in &clients {
+        let mut client = Client(client.0.clone());
+        echoes.spawn(async move { client.echo(100).await });
+    }
+    let mut intact = 0;
+    while let Some(echo) = echoes.join_next().await {
+        let echo = echo.map_err(|error| Status::internal(error.to_string()))??;
+        intact += usize::from(echo == json!({"intact": true}));
+    }
+    Ok(json!({"intact": intact}))
 }
 
 struct Client(Grpc<Channel>);

@@ -29,6 +29,8 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.TimeUnit;
 import java.util.function.Consumer;
+import java.util.function.Supplier;
+import java.util.stream.Stream;
 
 /**
  * One operation of a client on grpc-java, over ALTS: {@code --target IP:PORT --handshaker HOST:PORT [--expect ACCOUNT]…
@@ -40,10 +42,12 @@ import java.util.function.Consumer;
 public final class Client {
   private final Channel channel;
   private final CallOptions options;
+  private final Supplier<ManagedChannel> another;
 
-  private Client(Channel channel, CallOptions options) {
+  private Client(Channel channel, CallOptions options, Supplier<ManagedChannel> another) {
     this.channel = channel;
     this.options = options;
+    this.another = another;
   }
 
   public static void main(String[] line) throws Exception {
@@ -64,11 +68,11 @@ public final class Client {
       }
     }
 
-    ManagedChannel channel =
-        Grpc.newChannelBuilder(target, credentials.build()).maxInboundMessageSize(Integer.MAX_VALUE).build();
+    var builder = Grpc.newChannelBuilder(target, credentials.build()).maxInboundMessageSize(Integer.MAX_VALUE);
+    ManagedChannel channel = builder.build();
     var watch = new Watch();
     var options = CallOptions.DEFAULT.withDeadlineAfter(deadline, TimeUnit.SECONDS);
-    var client = new Client(ClientInterceptors.intercept(channel, watch), options);
+    var client = new Client(ClientInterceptors.intercept(channel, watch), options, builder::build);
     var report = new JsonObject();
     try {
       JsonObject answer = client.operation(arguments.remove(), List.copyOf(arguments));
@@ -92,6 +96,7 @@ public final class Client {
       case "echo-stream" -> echoStream(number(arguments, 0), number(arguments, 1));
       case "download" -> download(number(arguments, 0), number(arguments, 1));
       case "upload" -> upload(number(arguments, 0), number(arguments, 1));
+      case "connections" -> connections(number(arguments, 0));
       case "peer" -> json(unary(TestService.PEER, new byte[0]));
       case "restricted" -> {
         unary(TestService.RESTRICTED, arguments.get(0).getBytes(UTF_8));
@@ -105,6 +110,27 @@ public final class Client {
     byte[] sent = TestService.message(0, size);
     var answer = new JsonObject();
     answer.addProperty("intact", Arrays.equals(unary(TestService.ECHO, sent), sent));
+    return answer;
+  }
+
+  /** A call on each of so many new connections, all at once. */
+  private JsonObject connections(int count) {
+    byte[] sent = TestService.message(0, 100);
+    var echoes =
+        Stream.generate(another)
+            .limit(count)
+            .map(one -> ClientCalls.futureUnaryCall(one.newCall(TestService.ECHO, options), sent))
+            .toList();
+    int intact = 0;
+    for (var echo : echoes) {
+      try {
+        intact += Arrays.equals(echo.get(), sent) ? 1 : 0;
+      } catch (ExecutionException | InterruptedException error) {
+        throw Status.fromThrowable(error).asRuntimeException();
+      }
+    }
+    var answer = new JsonObject();
+    answer.addProperty("intact", intact);
     return answer;
   }
 
@@ -147,13 +173,13 @@ public final class Client {
     return JsonParser.parseString(new String(answer, UTF_8)).getAsJsonObject();
   }
 
-  /** The description, and what has led to it. */
+  /** The description, and what has led to it, in one line. */
   private static String details(Status status) {
     var details = new StringBuilder(String.valueOf(status.getDescription()));
     for (Throwable cause = status.getCause(); cause != null; cause = cause.getCause()) {
       details.append(": ").append(cause.getMessage());
     }
-    return details.toString();
+    return details.toString().replace("\n", ": ");
   }
 
   /** A call with a stream of requests. */
