@@ -195,7 +195,7 @@ def http_rekey(direction):
 
 
 def large_frames(setting):
-    """Bytes that are relayed come in frames as large as both sides agree on, or nearly so."""
+    """Bytes that are relayed come in larger frames than usual where both sides agree on them; ours have 256 KiB."""
     frame, size = MIB, 256 * MIB
     cases.require_choice(setting, frame)
     arguments = {
@@ -211,7 +211,7 @@ def large_frames(setting):
     seen = []
     for direction, side in (("to_server", setting.client_side), ("to_client", setting.server_side)):
         largest = max(max(wire.records(recording), default=0) for recording in recorder.recordings(direction))
-        # More than it takes when nobody agrees on anything.
+        # More than our default.
         if not 128 * KIB < largest <= side.largest_length(frame, frame):
             raise Failed(f"{direction}: the largest length field is {largest}")
         seen.append(f"{direction} {largest}")

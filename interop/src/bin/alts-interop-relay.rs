@@ -12,13 +12,16 @@ use std::time::Duration;
 
 use alts_core::frame::FrameSize;
 use alts_interop::arguments::{Arguments, Failure};
-use tokio::io::copy_bidirectional;
+use tokio::io::copy_bidirectional_with_sizes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_alts::{
     AltsAcceptor, AltsConnector, AltsIncoming, AltsStream, ClientConfig, GrpcHandshaker,
     IncomingFailure, ServerConfig,
 };
 use tokio_stream::StreamExt;
+
+/// What it holds of each direction. It has the size of the largest frames, so that there are some.
+const BUFFER: usize = 1 << 20;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
@@ -96,7 +99,7 @@ async fn terminate(
 }
 
 async fn relay(plain: &mut TcpStream, mut sealed: AltsStream<TcpStream>) -> Result<(), Failure> {
-    copy_bidirectional(plain, &mut sealed).await?;
+    copy_bidirectional_with_sizes(plain, &mut sealed, BUFFER, BUFFER).await?;
     Ok(())
 }
 
