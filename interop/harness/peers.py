@@ -316,7 +316,9 @@ class Java:
     def grpc_client(self, handshaker, server, test):
         ip, port = server
         command = [*self._grpc("Client", handshaker), f"--server_host={ip}", f"--server_port={port}"]
-        return [*command, f"--test_case={test}"]
+        # A soak test allows each call a second, also the first of a program that has just started.
+        patience = ["--soak_per_iteration_max_acceptable_latency_ms=20000", "--soak_overall_timeout_seconds=40"]
+        return [*command, *patience, f"--test_case={test}"]
 
     def grpc_server(self, handshaker, where):
         _, port = where
