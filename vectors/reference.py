@@ -50,6 +50,21 @@ def frame(protocol, key_data, count, writer, payload):
     return struct.pack("<II", 4 + len(body), 6) + body
 
 
+def opened(protocol, key_data, writer, frames):
+    """The payloads of a writer's first frames, one after the other; fails when one is not as it must be."""
+    if protocol != "ALTSRP_GCM_AES128_REKEY":
+        raise ValueError(f"only the rekeying record protocol is opened, not {protocol}")
+    count, at = 0, 0
+    while at < len(frames):
+        length, kind = struct.unpack_from("<II", frames, at)
+        body, at = frames[at + 8 : at + 4 + length], at + 4 + length
+        if kind != 6 or at > len(frames):
+            raise ValueError(f"frame {count} is of type {kind}, or cut short")
+        counter_bytes, count = counter(count, writer), count + 1
+        key = record_key(key_data[:32], counter_bytes)
+        yield AESGCM(key).decrypt(xor(counter_bytes, key_data[32:44]), body, None)
+
+
 def pattern(length):
     """The payload of a given length: byte i is (i + i / 2^8 + i / 2^16) mod 2^8, rounded down."""
     return bytes((i + (i >> 8) + (i >> 16)) & 0xFF for i in range(length))

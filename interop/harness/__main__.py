@@ -11,6 +11,7 @@ import cases
 import faults
 import peers
 import proxied
+import transcripts
 from world import World
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -25,6 +26,7 @@ def main():
     parser.add_argument("step", choices=["prepare", "cases"], help=argparse.SUPPRESS)
     parser.add_argument("--peer", action="append", choices=list(peers.ALL), help="this peer alone (may be repeated)")
     parser.add_argument("--case", action="append", choices=list(proxied.ALL), help="this case alone (may be repeated)")
+    parser.add_argument("--record", action="store_true", help="make vectors/transcripts.json anew, and test nothing")
     arguments = parser.parse_args()
 
     chosen = [peers.ALL[name](ROOT) for name in arguments.peer or peers.ALL]
@@ -36,6 +38,9 @@ def main():
     # Whoever ends this from outside ends all programs with it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
+    if arguments.record:
+        transcripts.record(ROOT, chosen, CASES)
+        return 0
     matrix = []
     for peer in chosen:
         reason = peer.missing()

@@ -37,10 +37,10 @@ class Setting:
         self.world.run("certificates", self.ours.certificates(directory, identities.values()), PROGRAM)
         self.handshaker = self.world.start("altsd", *self.ours.handshaker(directory, identities))
 
-    def another_server(self, frame_size=None):
+    def another_server(self, frame_size=None, handshaker=SERVER_HANDSHAKER):
         """Starts a server, with a frame size of its own where it has the choice, and returns its address."""
         where = (SERVER, next(World.ports))
-        command = [*self.server_side.server(SERVER_HANDSHAKER), "--listen", address(where)]
+        command = [*self.server_side.server(handshaker), "--listen", address(where)]
         self.world.start(f"server-{where[1]}", command + self.server_side.frame_size_option(frame_size))
         return where
 

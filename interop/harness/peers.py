@@ -162,6 +162,8 @@ class Go:
     name = "go"
     # Many calls, on one connection and on one each.
     more_grpc_tests = ("rpc_soak", "channel_soak")
+    # Why connections on which nothing is said keep others from its server.
+    idle_blocks = "it takes one of its 100 slots for a handshake before the client has said anything"
     # What makes ready what it was is the compiler's own cache; this is for a first time with few cores.
     PATIENCE = 1200
 

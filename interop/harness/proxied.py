@@ -32,10 +32,11 @@ class Setting(cases.Setting):
         self.origin = self.start(self.ours.web())
         self.relays.clear()
 
-    def another_server(self, frame_size=None):
+    def another_server(self, frame_size=None, handshaker=SERVER_HANDSHAKER):
         if self.server_side is self.ours:
-            return super().another_server(frame_size)
-        return self.relay(self.server_side, "terminate", self.start(self.ours.plain_server()))
+            return super().another_server(frame_size, handshaker)
+        origin, handshaker = self.start(self.ours.plain_server()), (handshaker, HANDSHAKER_PORT)
+        return self.relay(self.server_side, "terminate", origin, handshaker=handshaker)
 
     def call(
         self,
