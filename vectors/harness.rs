@@ -39,6 +39,10 @@ macro_rules! run_on {
             harness::rekeying::<$provider>();
         }
         #[test]
+        fn transcripts() {
+            harness::transcripts::<$provider>();
+        }
+        #[test]
         fn wycheproof() {
             harness::wycheproof::<$provider>();
         }
@@ -185,6 +189,54 @@ pub(crate) fn rekeying<A: Aead>() {
         assert_eq!(frame[HEADER_SIZE..][..ciphertext.len()], ciphertext, "{case}");
         if part("aad").is_empty() {
             assert_eq!(frame[HEADER_SIZE + ciphertext.len()..], part("tag"), "{case}");
+        }
+    }
+}
+
+/// Sessions with other implementations: every frame of both directions is opened, and sealed again.
+pub(crate) fn transcripts<A: Aead>() {
+    for case in cases("transcripts", 8) {
+        let name = format!("{} {} as {}", case["peer"], case["version"], case["peer_side"]);
+        let protocol =
+            RecordProtocol::from_name(case["record_protocol"].as_str().unwrap()).unwrap();
+        let key = RecordKey::new(protocol, &hex(&case["key_data"])).unwrap();
+        for (direction, writer) in [("to_server", Side::Client), ("to_client", Side::Server)] {
+            let received = hex(&case[direction]);
+            let handshake = case[format!("handshake_{direction}")].as_u64().unwrap() as usize;
+            let (_, frames) = received.split_at(handshake);
+            let payload = hex(&case[format!("payload_{direction}")]);
+            let sent = hex(&case["sent"]);
+            assert!(payload.windows(sent.len()).any(|part| part == sent), "{name}, {direction}");
+
+            // As they arrive: in pieces that know nothing of frames.
+            let mut opener = Opener::<A>::new(writer.peer(), &key).unwrap();
+            let (mut opened, mut held) = (Vec::new(), Vec::new());
+            let mut out = vec![0; frames.len()];
+            for piece in frames.chunks(100) {
+                held.extend_from_slice(piece);
+                let took = opener.open(&held, &mut out).unwrap();
+                opened.extend_from_slice(&out[..took.written]);
+                held.drain(..took.consumed);
+            }
+            assert_eq!(opener.finish(&held), Ok(()), "{name}, {direction}");
+            assert!(opened == payload, "{name}, {direction}");
+
+            // And this side would have written the same bytes.
+            let mut opener = Opener::<A>::new(writer.peer(), &key).unwrap();
+            let mut sealer = Sealer::<A>::new(writer, &key, FrameSize::MAX).unwrap();
+            let (mut rest, mut opened) = (frames.to_vec(), Vec::new());
+            while !rest.is_empty() {
+                let received = rest.clone();
+                let InPlace::Frame { payload, consumed } = opener.open_in_place(&mut rest).unwrap()
+                else {
+                    panic!("the last frame is not whole: {name}, {direction}")
+                };
+                opened.extend_from_slice(&rest[payload.clone()]);
+                let length = sealer.seal_in_place(&mut rest[..consumed], payload.len()).unwrap();
+                assert!(rest[..length] == received[..consumed], "{name}, {direction}");
+                rest.drain(..consumed);
+            }
+            assert!(opened == payload, "{name}, {direction}");
         }
     }
 }
