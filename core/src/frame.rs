@@ -82,6 +82,7 @@ impl FrameSize {
 
     /// The payload of the largest frame, in bytes.
     #[must_use]
+    #[inline]
     pub const fn payload(self) -> usize {
         // `new` leaves at least 16 KiB.
         (self.0 as usize).saturating_sub(OVERHEAD)
@@ -105,6 +106,7 @@ impl FrameHeader {
     ///
     /// # Errors
     /// [`FrameError`] when the length is out of bounds or the message type is not 6.
+    #[inline]
     pub const fn parse(bytes: [u8; HEADER_SIZE]) -> Result<Self, FrameError> {
         let [l0, l1, l2, l3, t0, t1, t2, t3] = bytes;
         let length = u32::from_le_bytes([l0, l1, l2, l3]);
@@ -124,6 +126,7 @@ impl FrameHeader {
     ///
     /// # Errors
     /// [`FrameError`] as [`parse`](Self::parse).
+    #[inline]
     pub fn find(input: &[u8]) -> Result<Find, FrameError> {
         let Some(header) = input.first_chunk() else {
             return Ok(Find::Missing(HEADER_SIZE.saturating_sub(input.len())));
@@ -137,6 +140,7 @@ impl FrameHeader {
 
     /// The header of a frame that carries `payload_len` bytes, or `None` above [`MAX_PAYLOAD`].
     #[must_use]
+    #[inline]
     pub const fn for_payload(payload_len: usize) -> Option<Self> {
         if payload_len > MAX_PAYLOAD {
             return None;
@@ -148,6 +152,7 @@ impl FrameHeader {
 
     /// The header's 8 bytes.
     #[must_use]
+    #[inline]
     pub const fn emit(self) -> [u8; HEADER_SIZE] {
         let [l0, l1, l2, l3] = self.length.to_le_bytes();
         let [t0, t1, t2, t3] = MESSAGE_TYPE.to_le_bytes();
@@ -162,12 +167,14 @@ impl FrameHeader {
 
     /// Bytes of the whole frame on the wire, header and tag included.
     #[must_use]
+    #[inline]
     pub const fn frame_len(self) -> usize {
         self.length as usize + LENGTH_FIELD_SIZE
     }
 
     /// Bytes of the payload.
     #[must_use]
+    #[inline]
     pub const fn payload_len(self) -> usize {
         self.frame_len().saturating_sub(OVERHEAD)
     }

@@ -47,6 +47,7 @@ impl Counter {
     }
 
     /// Takes the next count, so that no later call can return it again.
+    #[inline]
     pub(crate) fn take(&mut self) -> Result<Count, Exhausted> {
         let count = self.next.ok_or(Exhausted)?;
         self.next = if count == self.last { None } else { count.checked_add(1) };
@@ -74,15 +75,24 @@ pub(crate) struct Count {
 impl Count {
     /// Which key the frame is sealed with under a protocol that rekeys: bytes 2 to 8 of the
     /// counter, as a number.
+    #[inline]
     pub(crate) const fn epoch(self) -> u64 {
         self.count >> 16
     }
 
     /// The 12 bytes of the counter.
+    #[inline]
     pub(crate) const fn bytes(self) -> [u8; NONCE_SIZE] {
+        self.masked(0)
+    }
+
+    /// The 12 bytes of the counter under a mask, of which the lowest 96 bits count: in one piece,
+    /// because an AEAD that reads in one go what was written byte by byte has to wait for it.
+    #[inline]
+    pub(crate) const fn masked(self, mask: u128) -> [u8; NONCE_SIZE] {
         // The side's byte is the highest of the 96 bits, the count the lowest 64.
         let wide = (self.side_byte as u128) << 88 | self.count as u128;
-        let [bytes @ .., _, _, _, _] = wide.to_le_bytes();
+        let [bytes @ .., _, _, _, _] = (wide ^ mask).to_le_bytes();
         bytes
     }
 }

@@ -8,16 +8,20 @@ use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
 use crate::aead::AeadError;
 use crate::key::{AES_KEY_SIZE, KDF_KEY_SIZE, NONCE_SIZE};
+use crate::nonce::Count;
 
 /// What `ALTSRP_GCM_AES128_REKEY` derives its keys and nonces from; wiped when dropped.
 pub(crate) struct KeySchedule {
     kdf_key: [u8; KDF_KEY_SIZE],
-    nonce_mask: [u8; NONCE_SIZE],
+    /// In the lowest 96 bits, little-endian.
+    nonce_mask: u128,
 }
 
 impl KeySchedule {
     pub(crate) const fn new(kdf_key: [u8; KDF_KEY_SIZE], nonce_mask: [u8; NONCE_SIZE]) -> Self {
-        Self { kdf_key, nonce_mask }
+        let [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11] = nonce_mask;
+        let mask = [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, 0, 0, 0, 0];
+        Self { kdf_key, nonce_mask: u128::from_le_bytes(mask) }
     }
 
     /// The AES key of an epoch: HKDF-Expand of the key-derivation key with `counter[2..8]` as
@@ -33,12 +37,9 @@ impl KeySchedule {
     }
 
     /// The nonce of a frame: its counter under the mask.
-    pub(crate) fn nonce(&self, counter: [u8; NONCE_SIZE]) -> [u8; NONCE_SIZE] {
-        let mut nonce = counter;
-        for (byte, mask) in nonce.iter_mut().zip(self.nonce_mask) {
-            *byte ^= mask;
-        }
-        nonce
+    #[inline]
+    pub(crate) const fn nonce(&self, count: Count) -> [u8; NONCE_SIZE] {
+        count.masked(self.nonce_mask)
     }
 }
 
@@ -60,6 +61,9 @@ impl fmt::Debug for KeySchedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::key::RecordProtocol;
+    use crate::nonce::Counter;
+    use crate::side::Side;
 
     // Computed with CPython 3.11: hmac.new(bytes(range(32)), epoch.to_bytes(6, "little") + b"\x01",
     // "sha256").digest()[:16]
@@ -78,7 +82,10 @@ mod tests {
     #[test]
     fn the_mask_is_xored_over_all_12_bytes() {
         let schedule = KeySchedule::new([0; KDF_KEY_SIZE], [0xa5; NONCE_SIZE]);
-        let counter = [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80];
+        let mut counter = Counter::new(Side::Server, RecordProtocol::AesGcm128Rekey);
+        _ = counter.take().unwrap();
+        let counter = counter.take().unwrap();
+        assert_eq!(counter.bytes(), [1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x80]);
         let expected = [0xa4, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0xa5, 0x25];
         assert_eq!(schedule.nonce(counter), expected);
     }

@@ -20,6 +20,16 @@ struct Rekeying {
     epoch: u64,
 }
 
+impl Rekeying {
+    /// Puts the key of `epoch` in place: once in 2^16 frames.
+    #[cold]
+    fn change_key<A: Aead>(&mut self, aead: &mut A, epoch: u64) -> Result<(), RecordError> {
+        wiping_stack::<SETUP_STACK, _>(|| keyed(&self.schedule, epoch).map(|next| *aead = next))?;
+        self.epoch = epoch;
+        Ok(())
+    }
+}
+
 impl<A: Aead> Cipher<A> {
     /// The cipher of the frames that `writer` writes.
     pub(super) fn new(writer: Side, key: &RecordKey) -> Result<Self, RecordError> {
@@ -35,6 +45,7 @@ impl<A: Aead> Cipher<A> {
     }
 
     /// Seals one frame's payload into `out`, which has the same length.
+    #[inline]
     pub(super) fn seal(
         &mut self,
         payload: &[u8],
@@ -54,6 +65,7 @@ impl<A: Aead> Cipher<A> {
     }
 
     /// Seals one frame's payload where it stands.
+    #[inline]
     pub(super) fn seal_in_place(
         &mut self,
         payload: &mut [u8],
@@ -69,6 +81,7 @@ impl<A: Aead> Cipher<A> {
 
     /// Opens one frame's payload into `out`, which has the same length. On an error `out` may
     /// hold anything and has to be wiped.
+    #[inline]
     pub(super) fn open(
         &mut self,
         sealed: &[u8],
@@ -92,6 +105,7 @@ impl<A: Aead> Cipher<A> {
 
     /// Opens one frame's payload where it stands. On an error it may hold anything and has to be
     /// wiped.
+    #[inline]
     pub(super) fn open_in_place(
         &mut self,
         payload: &mut [u8],
@@ -127,19 +141,16 @@ impl<A: Aead> Cipher<A> {
 
     /// The next frame's nonce, with the key in place that belongs to it. Once returned it is used
     /// up, whatever becomes of the frame.
+    #[inline]
     fn advance(&mut self) -> Result<[u8; NONCE_SIZE], RecordError> {
         let count = self.counter.take()?;
         let Some(rekeying) = &mut self.rekeying else {
             return Ok(count.bytes());
         };
         if rekeying.epoch != count.epoch() {
-            let aead = &mut self.aead;
-            wiping_stack::<SETUP_STACK, _>(|| {
-                keyed(&rekeying.schedule, count.epoch()).map(|next| *aead = next)
-            })?;
-            rekeying.epoch = count.epoch();
+            rekeying.change_key(&mut self.aead, count.epoch())?;
         }
-        Ok(rekeying.schedule.nonce(count.bytes()))
+        Ok(rekeying.schedule.nonce(count))
     }
 }
 

@@ -180,6 +180,7 @@ impl<A: Aead> Opener<A> {
     }
 
     /// Opens the first frame of `input` into the front of `out`.
+    #[inline]
     fn open_first(&mut self, input: &[u8], out: &mut [u8]) -> Result<Step, RecordError> {
         let header = match FrameHeader::find(input)? {
             Find::Whole(header) => header,

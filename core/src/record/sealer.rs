@@ -143,6 +143,7 @@ impl<A: Aead> Sealer<A> {
     }
 
     /// Seals one payload; `frame` has exactly [`OVERHEAD`] bytes more.
+    #[inline]
     fn seal_frame(&mut self, payload: &[u8], frame: &mut [u8]) -> Result<(), RecordError> {
         let header = FrameHeader::for_payload(payload.len()).ok_or(RecordError::Provider)?;
         let (head, rest) = frame.split_first_chunk_mut().ok_or(RecordError::Provider)?;

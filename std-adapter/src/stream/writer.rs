@@ -1,13 +1,14 @@
 //! The writing half of a stream: plaintext from the caller, frames to the I/O object.
 
 use std::io::{self, IoSlice};
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use alts_core::aead::Aead;
 use alts_core::frame::{HEADER_SIZE, OVERHEAD};
 use alts_core::record::{RecordError, Sealed, Sealer};
-use tokio::io::AsyncWrite;
+use tokio::io::{AsyncWrite, ReadBuf};
 
 use super::failure::Failure;
 use crate::buffer::Buffer;
@@ -45,18 +46,23 @@ impl<A: Aead> Writer<A> {
         if plaintext == 0 {
             return Poll::Ready(Ok(0));
         }
-        let room = self
-            .sealer
-            .sealed_len(plaintext)
-            .saturating_add(slices.len().saturating_mul(OVERHEAD))
-            .min(LARGE_WRITE);
+        let small = plaintext <= SMALL_WRITE && !self.hold;
+        let room = if small {
+            plaintext.saturating_add(2 * OVERHEAD)
+        } else {
+            let overheads = slices.len().saturating_mul(OVERHEAD);
+            self.sealer.sealed_len(plaintext).saturating_add(overheads).min(LARGE_WRITE)
+        };
         let fits = self.hold && self.sealed.len().saturating_add(room) <= LARGE_WRITE;
         if !fits {
             ready!(self.poll_drain(io.as_mut(), cx))?;
         }
-        let done = if plaintext <= SMALL_WRITE && !self.hold {
-            let mut space = [0; SMALL_WRITE + 2 * OVERHEAD];
-            let done = seal(&mut self.sealer, slices, &mut space)?;
+        let done = if small {
+            let mut space = [MaybeUninit::uninit(); SMALL_WRITE + 2 * OVERHEAD];
+            // Only what is needed is zeroed.
+            let mut space = ReadBuf::uninit(&mut space);
+            let space = space.initialize_unfilled_to(room.min(SMALL_WRITE + 2 * OVERHEAD));
+            let done = seal(&mut self.sealer, slices, space)?;
             let frames = space.get(..done.written).unwrap_or_default();
             let written = match io.as_mut().poll_write(cx, frames) {
                 Poll::Ready(written) => written?,
