@@ -8,8 +8,8 @@ use tokio_alts::StreamOptions;
 use super::{Run, runtime};
 use crate::Outcome;
 use crate::measure::{Goal, Row};
-use crate::pipe::pipe;
 use crate::security::{Alts, Security, Stream, Tls};
+use crate::tcp::tokio_pair;
 
 /// The argument with which the program is its own child, which measures itself.
 const CHILD: &str = "--idle-child";
@@ -26,7 +26,7 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
         let [plain, alts, tls] = ["plain", "alts", "tls"].map(|what| in_child(what, run));
         let (plain, alts, tls) = (plain?, alts?, tls?);
         (run.note)(&format!(
-            "{name}: an end of an idle connection takes {:.0} bytes beside {:.0}; the pipe's {plain:.0} are left out",
+            "{name}: an end of an idle connection takes {:.0} bytes beside {:.0}; the socket's {plain:.0} are left out",
             alts - plain,
             tls - plain,
         ));
@@ -71,7 +71,7 @@ async fn idle(security: &Security, count: usize) -> Outcome<f64> {
         if number == WARM_UP {
             before = resident()?;
         }
-        let (mut client, mut server) = security.both(pipe()).await?;
+        let (mut client, mut server) = security.both(tokio_pair()?).await?;
         let (message, mut arrived) = (vec![5; MESSAGE], vec![0; MESSAGE]);
         carry(&mut client, &mut server, &message, &mut arrived).await?;
         carry(&mut server, &mut client, &message, &mut arrived).await?;

@@ -21,10 +21,10 @@ fn frames<A: Aead>(
     provider: &str,
     size: usize,
     goal: f64,
-    raw: impl Fn() -> Outcome<Box<dyn Batch>>,
+    make: impl Fn() -> Outcome<Box<dyn Batch>>,
 ) -> Outcome<()> {
     let mut ours: Box<dyn Batch> = Box::new(Records::<A>::new(size)?);
-    let mut raw = raw()?;
+    let mut raw = make()?;
     let name = format!("record-seal-{size}-{provider}");
     if run.wants(&name) {
         let costs = interleaved(run.effort, || timed(|| ours.seal()), || timed(|| raw.seal()))?;
@@ -32,11 +32,13 @@ fn frames<A: Aead>(
     }
     let name = format!("record-open-{size}-{provider}");
     if run.wants(&name) {
+        // What the sealers have sealed until now, nobody has opened.
+        let (mut ours, mut raw) = (Records::<A>::new(size)?, make()?);
         let open = |batch: &mut dyn Batch| {
             batch.seal()?;
             timed(|| batch.open())
         };
-        let costs = interleaved(run.effort, || open(&mut *ours), || open(&mut *raw))?;
+        let costs = interleaved(run.effort, || open(&mut ours), || open(&mut *raw))?;
         (run.report)(&Row::new(name, Goal::AtLeast(goal), inverted(costs)));
     }
     Ok(())
