@@ -17,8 +17,8 @@ __all__ = ["ALL", "Setting"]
 # that nothing hinders is done.
 LATE, SOON = 45, 15
 CONNECTIONS, IDLE = 200, 150
-# More than the messages of a handshake together, in each direction.
-HANDSHAKE = 10_000
+# More than a handshake has in either direction, and less than the records behind it.
+HANDSHAKE = 4 * KIB
 
 
 def require_failure(setting, operation, *arguments, within=SOON, **options):
