@@ -1,5 +1,6 @@
 //! Benchmarks of the ALTS crates: what the programs and the criterion benchmarks are made of.
 #![forbid(unsafe_code)]
+#![expect(clippy::cast_precision_loss, reason = "figures of a few digits are printed")]
 
 pub mod aead;
 pub mod measure;

@@ -139,7 +139,8 @@ pub fn interleaved(
     mut ours: impl FnMut() -> Outcome<f64>,
     mut theirs: impl FnMut() -> Outcome<f64>,
 ) -> Outcome<Vec<f64>> {
-    (ours()?, theirs()?);
+    ours()?;
+    theirs()?;
     let mut ratios = Vec::with_capacity(effort.rounds);
     for _ in 0..effort.rounds {
         let (mut our_sum, mut their_sum) = (0.0f64, 0.0f64);

@@ -66,7 +66,7 @@ pub fn svg(title: &str, lines: &[Line]) -> String {
         &format!(
             "<text x='{:.1}' y='{}' text-anchor='middle'>payload of a frame</text>\
          <text x='16' y='{:.1}' text-anchor='middle' transform='rotate(-90 16 {:.1})'>MB/s</text>",
-            (LEFT + WIDTH) / 2.0,
+            f64::midpoint(LEFT, WIDTH),
             HEIGHT - 10.0,
             bottom / 2.0,
             bottom / 2.0

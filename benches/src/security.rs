@@ -108,7 +108,7 @@ impl Tls {
             .with_root_certificates(roots.clone())
             .with_client_auth_cert(chain, key)?;
         let verifier =
-            WebPkiClientVerifier::builder_with_provider(roots.into(), provider.clone()).build()?;
+            WebPkiClientVerifier::builder_with_provider(roots, provider.clone()).build()?;
         let (chain, key) = leaf(&authority)?;
         let mut server = ServerConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&TLS13])?

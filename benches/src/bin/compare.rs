@@ -3,6 +3,7 @@
 //! `compare [--quick] [--only NAME] [--plot FILE]`: rows whose names begin with `NAME`; with
 //! `--plot`, the plot alone. Figures behind the ratios go to the standard error stream.
 #![forbid(unsafe_code)]
+#![expect(clippy::cast_precision_loss, reason = "figures of a few digits are printed")]
 #![expect(clippy::print_stdout, reason = "what the program is there for")]
 
 use std::cell::Cell;

@@ -23,14 +23,17 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     }
     let name = "handshake-service-over-grpc";
     if run.wants(name) {
-        let alts = runtime.block_on(behind_grpc())?;
+        let alts = {
+            let _entered = runtime.enter();
+            behind_grpc()?
+        };
         compare(run, &runtime, name, 0.5, &Security::Alts(Box::new(alts)), &tls)?;
     }
     Ok(())
 }
 
 /// Two handshaker services behind gRPC at UNIX sockets, on this thread.
-async fn behind_grpc() -> Outcome<Alts> {
+fn behind_grpc() -> Outcome<Alts> {
     let (client, server) = identities()?;
     let client = GrpcHandshaker::at(&serve(client, "client")?)?;
     let server = GrpcHandshaker::at(&serve(server, "server")?)?;
