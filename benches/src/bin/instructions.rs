@@ -36,12 +36,11 @@ fn records<A: Aead>(size: usize, count: usize, open: usize) -> Outcome<()> {
     let key = RecordKey::new(RecordProtocol::AesGcm128Rekey, &[7; 44])?;
     let mut sealer = Sealer::<A>::new(Side::Client, &key, FrameSize::MAX)?;
     let mut opener = Opener::<A>::new(Side::Server, &key)?;
-    let (plaintext, mut sealed, mut opened) =
-        (vec![5; size], vec![0; size + OVERHEAD], vec![0; size]);
+    let (plaintext, mut frame, mut out) = (vec![5; size], vec![0; size + OVERHEAD], vec![0; size]);
     for number in 0..100 * count {
-        _ = sealer.seal(&plaintext, &mut sealed)?;
+        _ = sealer.seal(&plaintext, &mut frame)?;
         if number < 100 * open {
-            _ = opener.open(&sealed, &mut opened)?;
+            _ = opener.open(&frame, &mut out)?;
         }
     }
     Ok(())
