@@ -261,5 +261,6 @@ ALL = {
     "service_restart": service_restart,
     "frames": frames(None),
     "frames_16KiB": frames(16 * KIB),
+    "frames_64KiB": frames(64 * KIB),
     "frames_1MiB": frames(MIB),
 }
