@@ -1,9 +1,12 @@
 //! The service of gRPC's interoperability tests.
 
+use std::time::Duration;
+
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
@@ -18,6 +21,9 @@ use super::{
     StreamingInputCallRequest, StreamingInputCallResponse, StreamingOutputCallRequest,
     StreamingOutputCallResponse,
 };
+
+/// How long a call without a deadline may take: far longer than any of the tests.
+const FOREVER: Duration = Duration::from_secs(3600);
 
 /// Answers one call of a method of the service.
 pub async fn serve(method: &str, request: http::Request<Body>) -> http::Response<Body> {
@@ -101,8 +107,12 @@ async fn full_duplex_call(
     request: Request<Streaming<StreamingOutputCallRequest>>,
 ) -> Result<Response<ReceiverStream<OutputResult>>, Status> {
     let (sender, receiver) = mpsc::channel(1);
+    // tonic's own clock stops at the response's headers, which this one has at once.
+    let deadline =
+        request.metadata().get("grpc-timeout").and_then(|text| duration(text.to_str().ok()?));
     let mut requests = request.into_inner();
-    tokio::spawn(async move {
+    let late = sender.clone();
+    let answer = async move {
         while let Some(request) = requests.next().await {
             let answers = request.map_or_else(|status| vec![Err(status)], responses);
             for answer in answers {
@@ -112,8 +122,29 @@ async fn full_duplex_call(
                 }
             }
         }
+    };
+    tokio::spawn(async move {
+        if timeout(deadline.unwrap_or(FOREVER), answer).await.is_err() {
+            let _ = late.send(Err(Status::deadline_exceeded("the call's time is over"))).await;
+        }
     });
     Ok(Response::new(ReceiverStream::new(receiver)))
+}
+
+/// A duration as gRPC writes it: up to eight digits and a unit.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let number = number.parse::<u32>().ok()?;
+    let one = match unit {
+        "H" => Duration::from_secs(3600),
+        "M" => Duration::from_secs(60),
+        "S" => Duration::from_secs(1),
+        "m" => Duration::from_millis(1),
+        "u" => Duration::from_micros(1),
+        "n" => Duration::from_nanos(1),
+        _ => return None,
+    };
+    one.checked_mul(number)
 }
 
 type OutputResult = Result<StreamingOutputCallResponse, Status>;
