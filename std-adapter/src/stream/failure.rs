@@ -58,10 +58,12 @@ impl Health {
         match failure {
             Failure::Record(error) => record_error(*self.record.get_or_insert(error)),
             Failure::Io(error) => {
-                match direction {
-                    Direction::Read => self.read = Some(error.kind()),
-                    Direction::Write => self.write = Some(error.kind()),
-                }
+                // The first one stays: a shutdown may fail after a write has.
+                let ended = match direction {
+                    Direction::Read => &mut self.read,
+                    Direction::Write => &mut self.write,
+                };
+                ended.get_or_insert(error.kind());
                 error
             }
         }

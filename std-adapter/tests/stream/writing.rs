@@ -223,6 +223,18 @@ async fn a_shutdown_that_fails_ends_writing() {
 }
 
 #[tokio::test]
+async fn the_error_that_ended_writing_stays_when_the_shutdown_fails_too() {
+    let wire = Wire::default();
+    wire.state().writes.push_back(Step::Fail(io::ErrorKind::BrokenPipe));
+    wire.state().shutdowns.push_back(Step::Fail(io::ErrorKind::NotConnected));
+    let mut stream = stream(Side::Client, wire);
+    assert_eq!(stream.write(b"some").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(stream.shutdown().await.unwrap_err().kind(), io::ErrorKind::NotConnected);
+    assert_eq!(stream.write(b"more").await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    assert_eq!(stream.flush().await.unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+}
+
+#[tokio::test]
 async fn an_io_object_that_takes_nothing_is_an_error() {
     for len in [10, 10_000] {
         let wire = Wire::default();
