@@ -53,6 +53,7 @@ pub type ServerHandshake<'c> = Handshake<Server<'c>>;
 /// | [`Request`](Want::Request) | [`request`](Self::request), and sends what that wrote to the service as one `HandshakerReq` |
 /// | [`Response`](Want::Response) | reads one `HandshakerResp` from the service, and gives it to [`response`](Self::response) |
 /// | [`Send`](Want::Send) | writes to the peer what `response` pointed out, then calls [`sent`](Self::sent) |
+/// | [`Alert`](Want::Alert) | the same, and does not mind if it fails or takes more than a moment |
 /// | [`PeerBytes`](Want::PeerBytes) | reads at least one more byte from the peer, then goes on as for `Request` |
 /// | [`Established`](Want::Established) | [`established`](Self::established) |
 ///
@@ -60,8 +61,8 @@ pub type ServerHandshake<'c> = Handshake<Server<'c>>;
 /// after `response`, the caller drops [`Response::consumed`] from the front. What is left once the
 /// handshake is established are the first bytes of the record layer: they often arrive together.
 ///
-/// Every error is final. The first one may come with bytes for the peer (an alert): then it is
-/// `want` that returns it, after they were sent.
+/// Every error is final. The first one may come with bytes for the peer: then `want` asks for
+/// [`Alert`](Want::Alert), and returns the error after that.
 pub struct Handshake<R> {
     role: R,
     state: State,
@@ -92,6 +93,9 @@ pub enum Want {
     /// The bytes that [`Handshake::response`] pointed out on their way to the peer, and a call of
     /// [`Handshake::sent`].
     Send,
+    /// As [`Send`](Self::Send), but the handshake has failed and these are its last words: the
+    /// peer learns from them why. Whether they get there is not important; the error comes next.
+    Alert,
     /// More bytes from the peer, and then a call of [`Handshake::request`].
     PeerBytes,
     /// A call of [`Handshake::established`].
@@ -177,6 +181,11 @@ impl<R: Role> Handshake<R> {
             _ => {}
         }
         if now >= self.deadline {
+            // What had led to an alert says more than that it could not be sent in time.
+            if let State::Sending(Outcome::Fail(error)) = self.state {
+                self.state = State::Failed(error);
+                return Err(error);
+            }
             let waiting_for = match self.state {
                 State::Waiting(Want::Response) => Fault::HandshakerService,
                 State::Waiting(Want::Request) => Fault::Local,
@@ -185,7 +194,8 @@ impl<R: Role> Handshake<R> {
             return Err(self.fail(HandshakeErrorKind::TimedOut { waiting_for }));
         }
         match self.state {
-            State::Sending(_) => Ok(Want::Send),
+            State::Sending(Outcome::Continue(_)) => Ok(Want::Send),
+            State::Sending(Outcome::Fail(_)) => Ok(Want::Alert),
             State::Waiting(want) => Ok(want),
             State::Failed(error) => Err(error),
         }

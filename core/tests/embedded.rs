@@ -324,6 +324,39 @@ impl embedded_io::Write for Clogged {
     }
 }
 
+/// A service that refuses everybody, and has bytes for the peer that say so.
+struct RefusingService;
+
+impl blocking::Service for RefusingService {
+    type Error = Infallible;
+    fn exchange(&mut self, _: &[u8], response: &mut [u8]) -> Result<usize, Infallible> {
+        let refusal = HandshakerResp {
+            out_frames: b"alert",
+            bytes_consumed: 0,
+            result: None,
+            status: Some(HandshakerStatus { code: 7, details: "not you" }),
+        };
+        Ok(refusal.encode(response).unwrap())
+    }
+}
+
+#[test]
+fn an_alert_that_cannot_be_sent_does_not_hide_why_there_is_one() {
+    for takes in [0, 2, 5] {
+        let config = ClientConfig::default();
+        let machine = ClientHandshake::client(&config, now()).unwrap();
+        let (mut from_peer, mut request, mut response) = ([0; 64], [0; 4096], [0; 4096]);
+        let buffers =
+            Buffers { from_peer: &mut from_peer, request: &mut request, response: &mut response };
+        let mut io = Clogged(takes);
+        let failure =
+            blocking::handshake(machine, &mut io, &mut RefusingService, buffers, now).unwrap_err();
+        assert_eq!(io.0, 0, "as much of it was sent as there was room for");
+        let HandshakeFailure::Handshake(error) = failure else { panic!("{failure}") };
+        assert_eq!(error.kind(), HandshakeErrorKind::Refused { code: 7 });
+    }
+}
+
 #[test]
 fn a_transport_that_takes_nothing_is_an_error() {
     for takes in 0..3 {

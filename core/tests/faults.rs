@@ -276,7 +276,7 @@ impl<'c, R: Role, A: Aead> Party<'c, R, A> {
                     }
                     return Ok(Stage::Handshake(machine, toy, std::marker::PhantomData));
                 }
-                Want::Send | Want::Response => unreachable!("done at once, below"),
+                Want::Send | Want::Alert | Want::Response => unreachable!("done at once, below"),
                 Want::Request | Want::PeerBytes => {
                     *progress = true;
                     let mut request = vec![0; self.inbox.len() + REQUEST_OVERHEAD];

@@ -259,7 +259,7 @@ impl<'c, R: Role> World<'c, R> {
                 Step::Follow { room, answer, peer } => match self.want() {
                     Ok(Want::Request) => self.request((*room).into()),
                     Ok(Want::Response) => self.respond(answer),
-                    Ok(Want::Send) => self.machine.sent(self.now),
+                    Ok(Want::Send | Want::Alert) => self.machine.sent(self.now),
                     Ok(Want::PeerBytes) => {
                         self.inbox.extend(peer);
                         self.request((*room).into());
@@ -380,7 +380,7 @@ impl<'c, R: Role> World<'c, R> {
         self.consumed += response.consumed;
 
         self.accepted = theirs.result;
-        let sending = self.want() == Ok(Want::Send);
+        let sending = matches!(self.want(), Ok(Want::Send | Want::Alert));
         assert_eq!(sending, !response.to_peer.is_empty());
         if sending {
             self.machine.sent(self.now);

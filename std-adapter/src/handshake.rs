@@ -156,15 +156,14 @@ async fn drive<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
             }
             Want::Send => {
                 *step = Step::Peer;
-                let bytes = response.get(to_peer.clone()).unwrap_or_default();
-                // Told now, the machine says whether these are the last words of a handshake that
-                // has failed: those get a short time, and nobody asks how they fared.
+                write(io, response.get(to_peer.clone()).unwrap_or_default()).await?;
                 machine.sent(began.elapsed());
-                if let Err(error) = machine.want(began.elapsed()) {
-                    let _ = timeout(ALERT, write(io, bytes)).await;
-                    return Err(error.into());
-                }
-                write(io, bytes).await?;
+            }
+            Want::Alert => {
+                *step = Step::Peer;
+                let alert = response.get(to_peer.clone()).unwrap_or_default();
+                let _ = timeout(ALERT, write(io, alert)).await;
+                machine.sent(began.elapsed());
             }
             Want::Established => return Ok(from_peer),
         }

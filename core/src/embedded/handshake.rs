@@ -66,7 +66,7 @@ pub async fn handshake<R: Role, IO: Read + Write, S: Service>(
                 }
                 filled = filled.saturating_add(read);
             }
-            Want::Request | Want::Response | Want::Send => {}
+            Want::Request | Want::Response | Want::Send | Want::Alert => {}
         }
         let waiting = from_peer.get(..filled).unwrap_or_default();
         let len = machine.request(waiting, request, now())?;
@@ -77,7 +77,11 @@ pub async fn handshake<R: Role, IO: Read + Write, S: Service>(
         let answer = response.get_mut(..len).ok_or(HandshakeFailure::BufferTooSmall)?;
         let done = machine.response(answer, now())?;
         if let Some(out_frames) = answer.get(done.to_peer).filter(|bytes| !bytes.is_empty()) {
-            send(io, out_frames).await?;
+            let sent = send(io, out_frames).await;
+            // An alert that cannot be sent must not hide why there is one.
+            if machine.want(now())? != Want::Alert {
+                sent?;
+            }
             machine.sent(now());
         }
         discard(from_peer, &mut filled, done.consumed);
