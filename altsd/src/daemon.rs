@@ -12,6 +12,7 @@ pub mod admission;
 pub mod caller;
 pub mod cli;
 pub mod config;
+pub mod error;
 pub mod identities;
 pub mod limits;
 pub mod listen;

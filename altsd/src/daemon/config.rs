@@ -3,7 +3,7 @@
 //! `altsd/altsd.example.toml` shows every key. Unknown keys are refused, so that a misspelt limit
 //! is not a missing one. Paths are relative to the file's directory.
 
-use core::{fmt, time::Duration};
+use core::time::Duration;
 use std::{
     collections::HashSet,
     fs,
@@ -14,6 +14,7 @@ use std::{
 use serde::Deserialize;
 use toml::Spanned;
 
+pub use super::error::ConfigError;
 use super::{
     identities::{IdentityFiles, Source},
     listen::{Endpoint, Listen, Mode},
@@ -21,28 +22,6 @@ use super::{
     policy::Rule,
 };
 use crate::service::Limits;
-
-/// What is wrong with the configuration: where, and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConfigError {
-    place: String,
-    what: String,
-}
-
-impl ConfigError {
-    /// An error at a place: a file and line, or a flag.
-    pub fn new(place: impl Into<String>, what: impl Into<String>) -> Self {
-        Self { place: place.into(), what: what.into() }
-    }
-}
-
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.what)
-    }
-}
-
-impl std::error::Error for ConfigError {}
 
 /// A length of time as it is written in the configuration: `500ms`, `30s`, `5m`, `2h`, `7d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

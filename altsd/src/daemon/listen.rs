@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, UnixListener};
 
 use super::{
     caller::{Directory, System},
-    config::ConfigError,
+    error::ConfigError,
 };
 
 /// The permissions of a socket file: who may connect has the right to write.
