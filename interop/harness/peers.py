@@ -50,9 +50,16 @@ class Ours:
         return [*self.server(handshaker), "--listen", "{}:{}".format(*where)], "listening on .*"
 
     def relay(self, handshaker, listen, target, *arguments):
-        """The command of a relay of bytes, ALTS on one of its sides, and what it prints when it is ready."""
-        addresses = ["--listen", listen, "--target", target, "--handshaker", handshaker]
-        return [self.programs / "alts-interop-relay", *addresses, *arguments], "listening on .*"
+        """The command of `alts proxy` with ALTS on one of its sides, and what it prints when it is ready."""
+        *options, mode = map(str, arguments)
+        originates = mode == "originate"
+        near, far = ("--listen", "--to-alts") if originates else ("--listen-alts", "--to")
+        expect, anybody = ("--expect-peer", "--any-peer") if originates else ("--allow-peer", "--allow-any-peer")
+        options = [expect if option == "--expect" else option for option in options]
+        if expect not in options:
+            options.append(anybody)
+        command = [self.programs / "alts", "proxy", near, listen, far, target, "--handshaker", handshaker, *options]
+        return command, f".*listening.*{re.escape(listen)}.*"
 
     def plain_client(self):
         """The client without ALTS."""

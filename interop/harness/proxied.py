@@ -160,26 +160,41 @@ def http(version, size):
     return case
 
 
-def chain(version):
-    """Two hops between curl and the origin, both relays."""
+def level(side, setting, by_request):
+    """What tells a relay to understand requests: Envoy does, ours on request."""
+    return ["--http"] if by_request and side is setting.ours else []
 
+
+def require_chain(setting, client, server, version, by_request):
+    """Two hops between curl and the origin, both proxies."""
+    hop = setting.relay(server, "terminate", setting.origin, *level(server, setting, by_request))
+    arguments = [*expecting(SERVER_ACCOUNT), *level(client, setting, by_request)]
+    entry = setting.relay(client, "originate", hop, *arguments)
+    require_version(setting, entry, version)
+    require_echo(setting, entry, version, 10 * MIB)
+    if by_request and server is setting.ours:
+        # Whatever curl says of itself, the origin hears what ALTS has proved.
+        lie = f"--header 'x-alts-peer-service-account: {OTHER_ACCOUNT}'"
+        told = setting.shell(f"{curl(version)} {lie} {url(entry, 'account')}")
+        require(told, CLIENT_ACCOUNT, "the account that the origin is told")
+
+
+def chain(version, by_request):
     def case(setting):
-        entry = setting.entry(setting.relay(setting.server_side, "terminate", setting.origin))
-        require_version(setting, entry, version)
-        require_echo(setting, entry, version, 10 * MIB)
+        if by_request and setting.ours not in (setting.client_side, setting.server_side):
+            raise Skip(f"the same as chain_{version}: Envoy understands requests always")
+        require_chain(setting, setting.client_side, setting.server_side, version, by_request)
 
     return case
 
 
 def chain_ours(setting):
-    """The same with both hops ours, for comparison."""
+    """The same with both hops ours."""
     if setting.ours in (setting.client_side, setting.server_side):
         raise Skip("the same in every role")
-    hop = setting.relay(setting.ours, "terminate", setting.origin)
-    entry = setting.relay(setting.ours, "originate", hop, *expecting(SERVER_ACCOUNT))
-    for version in VERSIONS:
-        require_version(setting, entry, version)
-        require_echo(setting, entry, version, 10 * MIB)
+    for by_request in (False, True):
+        for version in VERSIONS:
+            require_chain(setting, setting.ours, setting.ours, version, by_request)
 
 
 def http_rekey(direction):
@@ -286,10 +301,9 @@ def grpc_interop(setting):
 
 
 def not_allowed(setting):
-    """The proxy expects another account of its peer: nothing gets through."""
-    sides = [side for side in ("client", "server") if getattr(setting, f"{side}_side") is not setting.ours]
+    """A proxy expects another account of its peer, on either side: nothing gets through."""
     seen = []
-    for side in sides:
+    for side in ("client", "server"):
         for account, allowed in ((CLIENT_ACCOUNT if side == "server" else SERVER_ACCOUNT, True), (OTHER_ACCOUNT, False)):
             # No byte of a request arrives behind ALTS.
             with wire.Recorder(setting.origin) as recorder:
@@ -315,7 +329,7 @@ def service_hangs(setting):
         client = setting.relay(setting.client_side, "originate", server, handshaker=setting.origin)
     else:
         server = setting.relay(setting.server_side, "terminate", setting.origin, handshaker=setting.origin)
-        client = setting.relay(setting.ours, "originate", server, "--deadline", PATIENCE)
+        client = setting.relay(setting.ours, "originate", server, "--handshake-deadline", f"{PATIENCE}s")
     begin = time.monotonic()
     status, exit_status = setting.failure(client, "version")
     failed_after = time.monotonic() - begin
@@ -324,6 +338,24 @@ def service_hangs(setting):
     if failed_after > LATE:
         raise Failed(f"it has failed only after {failed_after:.1f} s")
     return f"status {status}, curl {exit_status} after {failed_after:.1f} s"
+
+
+def service_down(setting):
+    """Nobody listens where the handshaker service of one of the proxies should be: requests fail, and soon."""
+    nobody, seen = (SERVER, next(World.ports)), []
+    for side in ("client", "server"):
+        services = {"client": (None, nobody), "server": (nobody, None)}[side]
+        server = setting.relay(setting.server_side, "terminate", setting.origin, handshaker=services[0])
+        client = setting.relay(
+            setting.client_side, "originate", server, *expecting(SERVER_ACCOUNT), handshaker=services[1]
+        )
+        begin = time.monotonic()
+        status, exit_status = setting.failure(client, "version")
+        failed_after = time.monotonic() - begin
+        if status == 200 or failed_after > LATE:
+            raise Failed(f"without the {side}'s service: status {status} after {failed_after:.1f} s")
+        seen.append(f"without the {side}'s: status {status}, curl {exit_status} after {failed_after:.1f} s")
+    return ", ".join(seen)
 
 
 def service_silent(setting):
@@ -359,13 +391,15 @@ OWN = {
     "authorization": authorization,
     "grpc_interop": grpc_interop,
     "not_allowed": not_allowed,
+    "service_down": service_down,
     "service_hangs": service_hangs,
     "service_silent": service_silent,
     **{f"{version}_{name}": http(version, size) for version in VERSIONS for name, size in SIZES.items()},
     **{f"{version}_keep_alive": keep_alive(version) for version in VERSIONS},
     "large_frames": large_frames,
     **{f"http1_rekey_{direction}": http_rekey(direction) for direction in ("download", "upload")},
-    **{f"chain_{version}": chain(version) for version in VERSIONS},
+    **{f"chain_{version}": chain(version, by_request=False) for version in VERSIONS},
+    **{f"chain_{version}_requests": chain(version, by_request=True) for version in VERSIONS},
     "chain_ours": chain_ours,
     f"http1_connections_{CONNECTIONS}": connections,
 }

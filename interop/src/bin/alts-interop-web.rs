@@ -3,7 +3,8 @@
 //!
 //! `GET /data/SIZE` answers with so many bytes of data, `PUT /tally` says what has arrived of them,
 //! `PUT /echo` answers with what it is sent, `GET /version` with HTTP's version, and
-//! `GET /together/COUNT` when so many requests wait for it. `GET /peer` says what ALTS has proved.
+//! `GET /together/COUNT` when so many requests wait for it. `GET /peer` says what ALTS has proved, and
+//! `GET /account` what a proxy says that it has proved.
 //! As a handshaker service it takes calls, and never answers.
 #![forbid(unsafe_code)]
 #![allow(clippy::print_stdout, clippy::print_stderr)] // The test waits for it, and shows it.
@@ -22,7 +23,7 @@ use axum::extract::{ConnectInfo, Path, State};
 use axum::routing::{get, post, put};
 use axum::serve::ListenerExt;
 use axum::{Router, serve};
-use http::Version;
+use http::{HeaderMap, Version};
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
 use tokio_alts::tonic::AltsConnectInfo;
@@ -53,6 +54,7 @@ async fn main() -> Result<(), Failure> {
         .route("/echo", put(echo))
         .route("/version", get(version))
         .route("/together/{count}", get(together))
+        .route("/account", get(account))
         .route("/grpc.gcp.HandshakerService/DoHandshake", post(pending::<()>))
         .with_state(Meetings::default());
     let Some(handshaker) = handshaker else {
@@ -107,6 +109,11 @@ async fn together(State(meetings): State<Meetings>, Path(count): Path<usize>) ->
     };
     barrier.wait().await;
     "together\n"
+}
+
+async fn account(headers: HeaderMap) -> String {
+    let accounts = headers.get_all("x-alts-peer-service-account").iter();
+    accounts.map(|account| account.to_str().unwrap_or("not text")).collect::<Vec<_>>().join(", ")
 }
 
 async fn peer(ConnectInfo(info): ConnectInfo<AltsConnectInfo>) -> String {
