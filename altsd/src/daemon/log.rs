@@ -49,21 +49,41 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// A subscriber that writes the log.
-pub fn subscriber<W>(format: Format, level: Level, writer: W) -> Box<dyn Subscriber + Send + Sync>
+/// Whose log it is: the targets that its level is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The crate of the program.
+    pub name: &'static str,
+    /// The target of its audit lines, which are written at every level.
+    pub audit: &'static str,
+    /// Targets whose lines say less than an audit line does, and from which level on they are
+    /// written unless all is asked for.
+    pub repeated: &'static [(&'static str, Level)],
+}
+
+/// The daemon.
+pub const ALTSD: Program =
+    Program { name: "altsd", audit: AUDIT, repeated: &[("altsd::grpc", Level::Warn)] };
+
+/// A subscriber that writes the log of a program.
+pub fn subscriber<W>(
+    program: Program,
+    format: Format,
+    level: Level,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let level = LevelFilter::from(level);
+    let repeated = program.repeated.iter().map(|&(target, quiet)| {
+        (target, if level >= LevelFilter::DEBUG { level } else { level.min(quiet.into()) })
+    });
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::INFO))
-        .with_target("altsd", level)
-        // The audit line says the same and more.
-        .with_target(
-            "altsd::grpc",
-            if level >= LevelFilter::DEBUG { level } else { LevelFilter::WARN },
-        )
-        .with_target(AUDIT, LevelFilter::INFO);
+        .with_target(program.name, level)
+        .with_targets(repeated)
+        .with_target(program.audit, LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     match format {
         Format::Text => Box::new(Registry::default().with(lines.with_filter(filter))),
