@@ -3,6 +3,15 @@
 //! What the libraries below say is cut off at INFO, because their finer levels show the bytes that
 //! pass through them, and keys are among those.
 
+use core::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
 use serde::Deserialize;
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -88,5 +97,37 @@ where
     match format {
         Format::Text => Box::new(Registry::default().with(lines.with_filter(filter))),
         Format::Json => Box::new(Registry::default().with(lines.json().with_filter(filter))),
+    }
+}
+
+/// How often the same is said, at most.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Lets a line through every now and then: a flood must not flood the log too. Clones count
+/// together.
+#[derive(Clone, Debug)]
+pub struct Throttle {
+    began: Instant,
+    /// When a line was let through last, in milliseconds since `began`.
+    said: Arc<AtomicU64>,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self { began: Instant::now(), said: Arc::default() }
+    }
+}
+
+impl Throttle {
+    /// Whether a line may be written now.
+    #[must_use]
+    pub fn may_speak(&self) -> bool {
+        // One more than the time that has passed, so that zero is "never".
+        let now =
+            u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
+        let said = self.said.load(Ordering::Relaxed);
+        (said == 0 || now.saturating_sub(said) >= quiet)
+            && self.said.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }
