@@ -9,6 +9,9 @@ use std::net::{IpAddr, SocketAddr};
 /// The TLV with the client's service account.
 pub const ACCOUNT: u8 = 0xE0;
 
+/// The longest account that is passed on, in bytes.
+const LONGEST: usize = 1024;
+
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, and: this connection is another one's.
 const VERSION_AND_COMMAND: u8 = 0x21;
@@ -43,9 +46,10 @@ pub fn header(addresses: Option<(SocketAddr, SocketAddr)>, account: Option<&str>
             }
         }
     };
-    // An account longer than a length can say does not exist: handshake messages are shorter.
-    if let Some((account, length)) =
-        account.and_then(|account| Some((account, u16::try_from(account.len()).ok()?)))
+    // One that is longer than any account would make a header that nobody reads.
+    if let Some((account, length)) = account
+        .filter(|account| account.len() <= LONGEST)
+        .and_then(|account| Some((account, u16::try_from(account.len()).ok()?)))
     {
         behind.push(ACCOUNT);
         behind.extend_from_slice(&length.to_be_bytes());

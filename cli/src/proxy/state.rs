@@ -213,12 +213,8 @@ impl State {
             tokio::spawn(bound.run(receiver, self.total.clone(), life.alive()));
         }
         for upstream in &prepared.upstreams {
-            let known = self.prepared.upstreams.iter().any(|old| Arc::ptr_eq(old, upstream));
-            if let Some(interval) = upstream.settings().health_interval
-                && !known
-            {
-                let watched = Arc::downgrade(upstream);
-                tokio::spawn(Upstream::watch(watched, interval, life.alive()));
+            if !self.prepared.upstreams.iter().any(|old| Arc::ptr_eq(old, upstream)) {
+                tokio::spawn(Upstream::keep(Arc::downgrade(upstream), life.alive()));
             }
         }
         self.upstreams.send_replace(prepared.upstreams.clone());

@@ -2,16 +2,20 @@
 
 mod health;
 
-use core::{fmt, time::Duration};
-use std::{io, sync::Arc};
+use core::fmt;
+use std::{
+    io,
+    sync::{Arc, Weak},
+};
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_alts::{AltsConnector, ClientConfig, Fault, HandshakerService};
 
 use self::health::Health;
 use super::{
     address::Address,
     config::{self, Alts, ConfigError, Limits, Peers, Security},
+    http::pool::Pool,
     life::Alive,
     metrics::{Metrics, UpstreamMetrics},
     socket::{FOREVER, Socket, Stream},
@@ -23,6 +27,7 @@ pub struct Upstream {
     limits: Limits,
     connector: Option<AltsConnector>,
     health: Vec<Health>,
+    pool: Pool,
     metrics: UpstreamMetrics,
 }
 
@@ -54,7 +59,7 @@ impl Upstream {
         };
         let health = settings.addresses.iter().map(|_| Health::default()).collect();
         let metrics = metrics.upstream(&settings.name);
-        Ok(Self { settings, limits, connector, health, metrics })
+        Ok(Self { settings, limits, connector, health, pool: Pool::default(), metrics })
     }
 
     /// What it is called.
@@ -73,6 +78,12 @@ impl Upstream {
     #[must_use]
     pub const fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Its connections of HTTP.
+    #[must_use]
+    pub const fn pool(&self) -> &Pool {
+        &self.pool
     }
 
     /// Whether some address is not known to be out of order.
@@ -126,29 +137,40 @@ impl Upstream {
         Err(last)
     }
 
-    /// Tries all addresses every now and then, as long as the upstream is in use.
-    pub async fn watch(upstream: std::sync::Weak<Self>, interval: Duration, mut alive: Alive) {
+    /// Closes connections that nobody uses and tries all addresses, every now and then, as long as
+    /// the upstream is in use.
+    pub async fn keep(upstream: Weak<Self>, mut alive: Alive) {
+        let Some(settings) = upstream.upgrade().map(|this| this.settings.clone()) else { return };
+        let mut prune = interval(settings.idle.min(FOREVER) / 2);
+        let mut check = interval(settings.health_interval.unwrap_or(FOREVER).min(FOREVER));
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            let Some(this) = upstream.upgrade() else { return };
-            for (address, health) in this.settings.addresses.iter().zip(&this.health) {
-                let limit = this.settings.connect_deadline.min(FOREVER);
-                let attempt = async {
-                    timeout(limit, this.open(address)).await.unwrap_or(Err(ConnectError::NoTime))
-                };
-                let outcome = tokio::select! {
-                    outcome = attempt => outcome,
-                    () = alive.draining() => return,
-                };
-                match outcome {
-                    Ok(_) => this.good(address, health),
-                    Err(error) if error.is_of_address() => this.bad(address, health, &error),
-                    Err(_) => {}
-                }
-            }
-            drop(this);
-            tokio::select! {
-                () = tokio::time::sleep(interval) => {}
+            let checks = tokio::select! {
+                _ = prune.tick() => false,
+                _ = check.tick() => settings.health_interval.is_some(),
                 () = alive.draining() => return,
+            };
+            let Some(this) = upstream.upgrade() else { return };
+            if checks {
+                tokio::select! {
+                    () = this.check() => {}
+                    () = alive.draining() => return,
+                }
+            } else {
+                this.pool.prune(settings.idle);
+            }
+        }
+    }
+
+    /// Tries each address once.
+    async fn check(&self) {
+        let limit = self.settings.connect_deadline.min(FOREVER);
+        for (address, health) in self.settings.addresses.iter().zip(&self.health) {
+            let attempt = timeout(limit, self.open(address)).await;
+            match attempt.unwrap_or(Err(ConnectError::NoTime)) {
+                Ok(_) => self.good(address, health),
+                Err(error) if error.is_of_address() => self.bad(address, health, &error),
+                Err(_) => {}
             }
         }
     }
@@ -216,6 +238,8 @@ pub enum ConnectError {
     Io(io::Error),
     /// The handshake failed.
     Handshake(tokio_alts::Error),
+    /// HTTP could not begin.
+    Http(hyper::Error),
 }
 
 impl ConnectError {
@@ -225,7 +249,7 @@ impl ConnectError {
         match self {
             Self::NoTime => "timeout",
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => "timeout",
-            Self::Io(_) => "refused",
+            Self::Io(_) | Self::Http(_) => "refused",
             Self::Handshake(_) => "handshake",
         }
     }
@@ -251,6 +275,7 @@ impl fmt::Display for ConnectError {
             Self::NoTime => f.write_str("no connection before the deadline"),
             Self::Io(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),
+            Self::Http(error) => error.fmt(f),
         }
     }
 }
