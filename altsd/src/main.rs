@@ -45,6 +45,7 @@ fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         }
     };
     tracing::subscriber::set_global_default(log::subscriber(
+        log::ALTSD,
         config.log.format,
         config.log.level,
         io::stderr,

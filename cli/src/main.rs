@@ -17,7 +17,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Carries connections: plain to ALTS, ALTS to plain, ALTS to ALTS.
-    Proxy(proxy::Arguments),
+    Proxy(Box<proxy::Arguments>),
     /// Says whether ALTS works here, and if not, whose fault it is and what to do.
     Check(check::Arguments),
     /// Measures latency and throughput of an ALTS connection.
@@ -28,7 +28,7 @@ enum Command {
 
 fn main() -> ExitCode {
     match Cli::parse().command {
-        Command::Proxy(arguments) => proxy::main(arguments),
+        Command::Proxy(arguments) => proxy::main(*arguments),
         Command::Check(arguments) => check::main(arguments),
         Command::Ping(arguments) => ping::main(arguments),
         Command::Inspect(arguments) => inspect::main(arguments),

@@ -1,13 +1,251 @@
 //! `alts proxy`: carries connections over ALTS.
+//!
+//! [`config`] is what it is told, [`arguments`] by flags; [`state`] is what follows from that at one
+//! time, and changes on a reload. A connection comes in through a [`listener`], is served by
+//! [`connection`] as bytes ([`relay`]) or as [`http`], and goes out through an [`upstream`].
+//! [`life`] ends it all, [`limits`] bounds it, [`metrics`] and [`admin`] tell others.
+//!
+//! [`Proxy`] is all of it, for a test or a program; [`main`] adds flags, the log and the signals.
 
-use std::process::ExitCode;
+pub mod address;
+pub mod admin;
+pub mod arguments;
+pub mod config;
+pub mod connection;
+pub mod http;
+pub mod life;
+pub mod limits;
+pub mod listener;
+pub mod metrics;
+pub mod proxy_protocol;
+pub mod relay;
+pub mod socket;
+pub mod state;
+pub mod upstream;
 
-/// What can be said on the command line.
-#[derive(Debug, clap::Args)]
-pub struct Arguments {}
+use core::fmt::Write as _;
+use std::{
+    error::Error,
+    io::{self, Write as _},
+    net::SocketAddr,
+    path::PathBuf,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use altsd::daemon::log::{self, Level, Program};
+use tokio::{
+    signal::unix::{SignalKind, signal},
+    sync::Mutex,
+    task::JoinSet,
+};
+
+pub use self::arguments::Arguments;
+use self::{
+    config::{Config, ConfigError},
+    life::Life,
+    metrics::Metrics,
+    state::{Prepared, State},
+};
+use crate::handshaker::Development;
+
+/// The target of the audit lines: one for each connection, at every level of the log.
+pub const AUDIT: &str = "alts::audit";
+/// The target of the access log: one line for each request of HTTP, at the level INFO.
+pub const ACCESS: &str = "alts::access";
+
+const PROGRAM: Program = Program {
+    name: "alts",
+    audit: AUDIT,
+    // Its lines about handshakes that failed.
+    repeated: &[("tokio_alts", Level::Error)],
+};
+
+/// A proxy at work.
+pub struct Proxy {
+    state: Mutex<State>,
+    life: Arc<Life>,
+    metrics: Metrics,
+    metrics_address: Option<SocketAddr>,
+    /// Metrics and health, which are served until the very end.
+    _admin: JoinSet<()>,
+}
+
+impl Proxy {
+    /// Starts one: opens the listeners, and serves. `path` is the configuration's file, for
+    /// reloads; `development` is where identities of `dev:` handshakers come from, which believe
+    /// each other alone.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be used, where it was written, and what to do.
+    pub async fn start(
+        config: Config,
+        path: Option<PathBuf>,
+        development: Arc<Development>,
+    ) -> Result<Self, ConfigError> {
+        let metrics = new_metrics()?;
+        let life = Arc::<Life>::default();
+        let address = config.metrics;
+        let state = State::start(config, path, development, metrics.clone(), &life).await?;
+        let mut admin = JoinSet::new();
+        let mut metrics_address = None;
+        if let Some(address) = address {
+            let open = admin::Admin::open(address).await?;
+            metrics_address = Some(open.address());
+            admin.spawn(open.run(metrics.clone(), state.upstreams(), Arc::clone(&life)));
+        }
+        let state = Mutex::new(state);
+        Ok(Self { state, life, metrics, metrics_address, _admin: admin })
+    }
+
+    /// The names of the listeners, and where they listen.
+    pub async fn listeners(&self) -> Vec<(String, String)> {
+        self.state.lock().await.listeners()
+    }
+
+    /// Where metrics and health are served.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Reads the configuration again, as on SIGHUP; returns whether it was good. What was bad is
+    /// in the log, and not in use.
+    pub async fn reload(&self) -> bool {
+        self.state.lock().await.reload(&self.life).await
+    }
+
+    /// Stops: no new connections, then an end to those that there are, at once after the time that
+    /// the configuration gives. Returns whether all of them had ended by themselves.
+    pub async fn shutdown(self) -> bool {
+        let grace = self.state.lock().await.config().grace;
+        let ended = self.life.end(grace).await;
+        if !ended {
+            tracing::warn!("connections were open when the time to stop was over");
+        }
+        ended
+    }
+}
+
+fn new_metrics() -> Result<Metrics, ConfigError> {
+    Metrics::new().map_err(|why| ConfigError::new("metrics", why.to_string()))
+}
 
 /// Runs it, and returns the program's status.
 #[must_use]
-pub fn main(_arguments: Arguments) -> ExitCode {
-    ExitCode::FAILURE
+pub fn main(arguments: Arguments) -> ExitCode {
+    match start(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("alts proxy: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
+    let check_alone = arguments.check;
+    let (config, path) = arguments.configuration()?;
+    if check_alone {
+        let report = check(&config)?;
+        let mut out = io::stdout().lock();
+        out.write_all(report.as_bytes())?;
+        return Ok(out.flush()?);
+    }
+    tracing::subscriber::set_global_default(log::subscriber(
+        PROGRAM,
+        config.log.format,
+        config.log.level,
+        io::stderr,
+    ))?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config, path))?;
+    // A look-up of a name that does not answer must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+/// Starts a proxy and runs it until SIGTERM or SIGINT; SIGHUP reloads.
+async fn run(config: Config, path: Option<PathBuf>) -> Result<(), ConfigError> {
+    let failed = |why: io::Error| ConfigError::new("signals", why.to_string());
+    // Before anything can be asked of this process: a SIGHUP would end it.
+    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+    let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
+    let proxy = Proxy::start(config, path, Arc::default()).await?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            _ = hangup.recv() => {
+                proxy.reload().await;
+            }
+        }
+    }
+    tracing::info!("stopping");
+    // Who asks twice does not want to wait.
+    let again = async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    };
+    tokio::select! {
+        _ = proxy.shutdown() => {}
+        () = again => tracing::warn!("told twice to stop: not waiting for connections"),
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// Checks a configuration with all that can be checked without opening a socket, and says what a
+/// proxy would do.
+///
+/// # Errors
+///
+/// The first thing that is wrong, and where.
+pub fn check(config: &Config) -> Result<String, ConfigError> {
+    Prepared::new(config, &Prepared::default(), &Development::default(), &new_metrics()?)?;
+    let mut report = String::new();
+    // Writing to a string does not fail.
+    for listen in &config.listeners {
+        let config::Listen { name, address, upstream, .. } = listen;
+        let level = match listen.level {
+            config::Level::Bytes => "bytes",
+            config::Level::Http => "http",
+        };
+        let security = describe(&listen.security, "lets in");
+        let _ = writeln!(report, "listener  {name} ({address}), {security}; {level} to {upstream}");
+        for route in &listen.routes {
+            let _ = writeln!(report, "  route   {}: {}", route.prefix, route.allow);
+        }
+    }
+    for upstream in &config.upstreams {
+        let addresses: Vec<_> = upstream.addresses.iter().map(ToString::to_string).collect();
+        let security = describe(&upstream.security, "expects");
+        let _ =
+            writeln!(report, "upstream  {} ({}), {security}", upstream.name, addresses.join(", "));
+    }
+    for warning in config.warnings() {
+        let _ = writeln!(report, "warning   {warning}");
+    }
+    report.push_str("good\n");
+    Ok(report)
+}
+
+fn describe(security: &config::Security, verb: &str) -> String {
+    match security {
+        config::Security::Plain => "plain".to_owned(),
+        config::Security::Alts(alts) => {
+            format!("ALTS by {}, {verb} {}", alts.handshaker, alts.peers)
+        }
+    }
 }

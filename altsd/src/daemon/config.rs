@@ -195,7 +195,7 @@ impl Config {
         let raw: Raw = toml::from_str(text).map_err(|error| {
             ConfigError::new(path.display().to_string(), error.to_string().trim_end())
         })?;
-        let reader = Reader { text, path };
+        let reader = Reader { places: Places::new(text, path) };
         let config = reader.config(raw)?;
         config.check(&path.display().to_string())?;
         Ok(config)
@@ -371,10 +371,41 @@ struct RawShutdown {
     grace: Option<Span>,
 }
 
-/// Turns what was written into what is meant, with places for errors.
-struct Reader<'a> {
+/// A file of settings that is being read: says where in it something stands.
+#[derive(Clone, Copy, Debug)]
+pub struct Places<'a> {
     text: &'a str,
     path: &'a Path,
+}
+
+impl<'a> Places<'a> {
+    /// Those of the file at `path`, which has that text.
+    #[must_use]
+    pub const fn new(text: &'a str, path: &'a Path) -> Self {
+        Self { text, path }
+    }
+
+    /// The file, line and table of something, for errors.
+    #[must_use]
+    pub fn of<T>(&self, of: &Spanned<T>, table: &str) -> String {
+        let before = self.text.get(..of.span().start).unwrap_or_default();
+        let line = before.matches('\n').count().saturating_add(1);
+        format!("{}, line {line}, {table}", self.path.display())
+    }
+
+    /// A path in the file, which is relative to the file's directory.
+    #[must_use]
+    pub fn path(&self, path: PathBuf) -> PathBuf {
+        match self.path.parent() {
+            Some(directory) if path.is_relative() => directory.join(path),
+            _ => path,
+        }
+    }
+}
+
+/// Turns what was written into what is meant, with places for errors.
+struct Reader<'a> {
+    places: Places<'a>,
 }
 
 impl Reader<'_> {
@@ -390,7 +421,7 @@ impl Reader<'_> {
             .policy
             .into_iter()
             .map(|rule| {
-                let place = self.place(&rule, "[[policy]]");
+                let place = self.places.of(&rule, "[[policy]]");
                 let RawRule { callers, listeners, accounts } = rule.into_inner();
                 Rule { callers, listeners, accounts, place }
             })
@@ -399,7 +430,7 @@ impl Reader<'_> {
         config.limits = raw.limits;
         config.log = raw.log;
         if let Some(metrics) = raw.metrics {
-            let place = self.place(&metrics, "[metrics]");
+            let place = self.places.of(&metrics, "[metrics]");
             let RawMetrics { address, remote } = metrics.into_inner();
             if !remote && !address.ip().to_canonical().is_loopback() {
                 return Err(ConfigError::new(
@@ -420,7 +451,7 @@ impl Reader<'_> {
     }
 
     fn listen(&self, listen: Spanned<RawListen>) -> Result<Listen, ConfigError> {
-        let place = self.place(&listen, "[[listen]]");
+        let place = self.places.of(&listen, "[[listen]]");
         let raw = listen.into_inner();
         let refuse = |what: &str| Err(ConfigError::new(&place, what));
         let of_file = raw.mode.is_some() || raw.owner.is_some() || raw.group.is_some();
@@ -433,7 +464,7 @@ impl Reader<'_> {
                 return refuse("mode, owner and group are for socket files alone: remove them");
             }
             (Some(path), None, None) => Endpoint::Unix {
-                path: self.path(path),
+                path: self.places.path(path),
                 mode: raw.mode.unwrap_or_default(),
                 owner: raw.owner,
                 group: raw.group,
@@ -455,7 +486,7 @@ impl Reader<'_> {
         trust_roots: &[PathBuf],
         accept_machines: bool,
     ) -> Result<Source, ConfigError> {
-        let place = self.place(&identity, "[[identity]]");
+        let place = self.places.of(&identity, "[[identity]]");
         let raw = identity.into_inner();
         let roots = raw.trust_roots.unwrap_or_else(|| trust_roots.to_vec());
         if roots.is_empty() {
@@ -465,25 +496,12 @@ impl Reader<'_> {
             ));
         }
         Ok(Source::Files(IdentityFiles {
-            certificate: self.path(raw.certificate),
-            key: self.path(raw.key),
-            trust_roots: roots.into_iter().map(|path| self.path(path)).collect(),
+            certificate: self.places.path(raw.certificate),
+            key: self.places.path(raw.key),
+            trust_roots: roots.into_iter().map(|path| self.places.path(path)).collect(),
             accept_machines: raw.accept_machines.unwrap_or(accept_machines),
             allow_readable_key: raw.allow_readable_key,
             place,
         }))
-    }
-
-    fn place<T>(&self, of: &Spanned<T>, table: &str) -> String {
-        let before = self.text.get(..of.span().start).unwrap_or_default();
-        let line = before.matches('\n').count().saturating_add(1);
-        format!("{}, line {line}, {table}", self.path.display())
-    }
-
-    fn path(&self, path: PathBuf) -> PathBuf {
-        match self.path.parent() {
-            Some(directory) if path.is_relative() => directory.join(path),
-            _ => path,
-        }
     }
 }

@@ -220,7 +220,7 @@ fn number(
 
 /// The file of a UNIX socket: removed at the end, if it is still the same.
 #[derive(Debug)]
-pub(super) struct SocketFile {
+pub struct SocketFile {
     path: PathBuf,
     inode: (u64, u64),
     /// Held as long as the socket is in use, so that two daemons do not take it from each other.
@@ -228,7 +228,13 @@ pub(super) struct SocketFile {
 }
 
 impl SocketFile {
-    fn open(
+    /// Listens at `path`, where there may be a socket that nobody listens on. The file has its
+    /// permissions, owner and group from the beginning.
+    ///
+    /// # Errors
+    ///
+    /// What is in the way, and what to do.
+    pub fn open(
         path: &Path,
         mode: Mode,
         owner: Option<u32>,
@@ -244,7 +250,7 @@ impl SocketFile {
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err("another altsd listens there: stop it first".to_owned());
+                return Err("another daemon listens there: stop it first".to_owned());
             }
             Err(TryLockError::Error(why)) => return Err(format!("cannot lock it: {why}")),
         }

@@ -3,6 +3,15 @@
 //! What the libraries below say is cut off at INFO, because their finer levels show the bytes that
 //! pass through them, and keys are among those.
 
+use core::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
 use serde::Deserialize;
 use tracing::{Subscriber, level_filters::LevelFilter};
 use tracing_subscriber::{
@@ -49,24 +58,76 @@ impl From<Level> for LevelFilter {
     }
 }
 
-/// A subscriber that writes the log.
-pub fn subscriber<W>(format: Format, level: Level, writer: W) -> Box<dyn Subscriber + Send + Sync>
+/// Whose log it is: the targets that its level is for.
+#[derive(Clone, Copy, Debug)]
+pub struct Program {
+    /// The crate of the program.
+    pub name: &'static str,
+    /// The target of its audit lines, which are written at every level.
+    pub audit: &'static str,
+    /// Targets whose lines say less than an audit line does, and from which level on they are
+    /// written unless all is asked for.
+    pub repeated: &'static [(&'static str, Level)],
+}
+
+/// The daemon.
+pub const ALTSD: Program =
+    Program { name: "altsd", audit: AUDIT, repeated: &[("altsd::grpc", Level::Warn)] };
+
+/// A subscriber that writes the log of a program.
+pub fn subscriber<W>(
+    program: Program,
+    format: Format,
+    level: Level,
+    writer: W,
+) -> Box<dyn Subscriber + Send + Sync>
 where
     W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
 {
     let level = LevelFilter::from(level);
+    let repeated = program.repeated.iter().map(|&(target, quiet)| {
+        (target, if level >= LevelFilter::DEBUG { level } else { level.min(quiet.into()) })
+    });
     let filter = Targets::new()
         .with_default(level.min(LevelFilter::INFO))
-        .with_target("altsd", level)
-        // The audit line says the same and more.
-        .with_target(
-            "altsd::grpc",
-            if level >= LevelFilter::DEBUG { level } else { LevelFilter::WARN },
-        )
-        .with_target(AUDIT, LevelFilter::INFO);
+        .with_target(program.name, level)
+        .with_targets(repeated)
+        .with_target(program.audit, LevelFilter::INFO);
     let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(false);
     match format {
         Format::Text => Box::new(Registry::default().with(lines.with_filter(filter))),
         Format::Json => Box::new(Registry::default().with(lines.json().with_filter(filter))),
+    }
+}
+
+/// How often the same is said, at most.
+const QUIET: Duration = Duration::from_secs(1);
+
+/// Lets a line through every now and then: a flood must not flood the log too. Clones count
+/// together.
+#[derive(Clone, Debug)]
+pub struct Throttle {
+    began: Instant,
+    /// When a line was let through last, in milliseconds since `began`.
+    said: Arc<AtomicU64>,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self { began: Instant::now(), said: Arc::default() }
+    }
+}
+
+impl Throttle {
+    /// Whether a line may be written now.
+    #[must_use]
+    pub fn may_speak(&self) -> bool {
+        // One more than the time that has passed, so that zero is "never".
+        let now =
+            u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
+        let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
+        let said = self.said.load(Ordering::Relaxed);
+        (said == 0 || now.saturating_sub(said) >= quiet)
+            && self.said.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 }

@@ -4,24 +4,16 @@
 //! configuration.
 
 use core::time::Duration;
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
 
 use prometheus::{
     Encoder, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry, TextEncoder,
 };
 
+use super::log::Throttle;
+
 /// The content type of what [`Metrics::render`] returns.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
-
-/// How often the log says that callers are turned away, at most.
-const QUIET: Duration = Duration::from_secs(1);
 
 /// The metrics of one daemon; clones share them.
 #[derive(Clone, Debug)]
@@ -36,9 +28,7 @@ pub struct Metrics {
     reloads: IntCounterVec,
     expiry: GaugeVec,
     stale: IntGaugeVec,
-    began: Instant,
-    /// When the log last said that somebody was turned away, in milliseconds since `began`.
-    said: Arc<AtomicU64>,
+    throttle: Throttle,
 }
 
 impl Metrics {
@@ -127,8 +117,7 @@ impl Metrics {
             reloads,
             expiry,
             stale,
-            began: Instant::now(),
-            said: Arc::default(),
+            throttle: Throttle::default(),
         })
     }
 
@@ -175,13 +164,7 @@ impl Metrics {
 
     /// Whether the log may say that somebody was turned away: a flood must not flood the log too.
     pub(super) fn may_speak(&self) -> bool {
-        // One more than the time that has passed, so that zero is "never".
-        let now =
-            u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1);
-        let quiet = u64::try_from(QUIET.as_millis()).unwrap_or(u64::MAX);
-        let said = self.said.load(Ordering::Relaxed);
-        (said == 0 || now.saturating_sub(said) >= quiet)
-            && self.said.compare_exchange(said, now, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        self.throttle.may_speak()
     }
 
     pub(super) fn connection(&self, listener: &str) -> IntGauge {

@@ -41,7 +41,7 @@ async fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
     with_itself(&directory.socket()).await;
 
     let second = failure(&config);
-    assert!(second.contains("another altsd listens there"), "{second}");
+    assert!(second.contains("another daemon listens there"), "{second}");
     with_itself(&directory.socket()).await;
     running.signal(Signal::SIGTERM);
     assert!(running.wait().0.success());

@@ -1,0 +1,223 @@
+//! Connections of HTTP to an upstream, which requests share: one after the other (HTTP/1.1) or at
+//! the same time (HTTP/2).
+
+use core::{
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use http::{Request, Response};
+use hyper::{
+    body::Incoming,
+    client::conn::{http1, http2},
+};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use tokio::time::{Instant, timeout_at};
+
+use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, WINDOWS, body::RequestBody, root};
+use crate::proxy::{
+    socket::FOREVER,
+    upstream::{ConnectError, Upstream},
+};
+
+/// Connections of HTTP/1.1 that wait for a request, at most.
+const IDLE: usize = 256;
+
+/// Requests at once on one connection of HTTP/2, before there is a second one: as many as servers
+/// should at least take (RFC 9113, section 6.5.2).
+const STREAMS: usize = 100;
+
+/// The connections of one upstream.
+#[derive(Default)]
+pub struct Pool {
+    http1: Mutex<Vec<Idle>>,
+    http2: Mutex<Vec<Shared>>,
+    /// Held by who makes a connection of HTTP/2: the others wait, and share it.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+/// One of HTTP/1.1 that nobody uses.
+struct Idle {
+    sender: http1::SendRequest<RequestBody>,
+    since: Instant,
+}
+
+/// One of HTTP/2.
+struct Shared {
+    sender: http2::SendRequest<RequestBody>,
+    requests: Arc<AtomicUsize>,
+    used: Instant,
+}
+
+/// The right to use a connection for one request.
+pub struct Lease {
+    sender: Sender,
+    upstream: Arc<Upstream>,
+    /// Whether others have used the connection before.
+    pub(super) is_used: bool,
+}
+
+enum Sender {
+    Http1(http1::SendRequest<RequestBody>),
+    Http2 { sender: http2::SendRequest<RequestBody>, _counted: Counted },
+}
+
+/// A request that counts among those of a connection.
+struct Counted(Arc<AtomicUsize>);
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Lease {
+    /// A connection of HTTP/1.1: one that waits, or a new one.
+    pub(super) async fn http1(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
+        let waiting = upstream.pool().take_http1();
+        let is_used = waiting.is_some();
+        let sender = match waiting {
+            Some(sender) => sender,
+            None => connect_http1(upstream).await?,
+        };
+        Ok(Self { sender: Sender::Http1(sender), upstream: Arc::clone(upstream), is_used })
+    }
+
+    /// A connection of HTTP/2: one that has room for a request, or a new one.
+    pub(super) async fn http2(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
+        let pool = upstream.pool();
+        let lease = |(sender, _counted), is_used| Self {
+            sender: Sender::Http2 { sender, _counted },
+            upstream: Arc::clone(upstream),
+            is_used,
+        };
+        if let Some(shared) = pool.share_http2() {
+            return Ok(lease(shared, true));
+        }
+        let deadline = Instant::now() + upstream.settings().connect_deadline.min(FOREVER);
+        let connected = timeout_at(deadline, async {
+            let _turn = pool.connecting.lock().await;
+            if let Some(shared) = pool.share_http2() {
+                return Ok(lease(shared, true));
+            }
+            let sender = connect_http2(upstream).await?;
+            let requests = Arc::new(AtomicUsize::new(1));
+            let shared = (sender.clone(), Counted(Arc::clone(&requests)));
+            lock(&pool.http2).push(Shared { sender, requests, used: Instant::now() });
+            Ok(lease(shared, false))
+        });
+        connected.await.unwrap_or(Err(ConnectError::NoTime))
+    }
+
+    /// Sends a request. One that was not sent comes back.
+    pub(super) async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)> {
+        let sent = match &mut self.sender {
+            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http2 { sender, .. } => sender.try_send_request(request).await,
+        };
+        sent.map_err(|mut error| {
+            let request = error.take_message();
+            (error.into_error(), request)
+        })
+    }
+
+    /// The response is over: the connection is for others.
+    pub(super) fn give_back(self) {
+        if let Sender::Http1(sender) = self.sender
+            && !sender.is_closed()
+        {
+            let mut idle = lock(&self.upstream.pool().http1);
+            if idle.len() < IDLE {
+                idle.push(Idle { sender, since: Instant::now() });
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn take_http1(&self) -> Option<http1::SendRequest<RequestBody>> {
+        let mut idle = lock(&self.http1);
+        // The last one is the least likely to be given up by the server.
+        let mut index = idle.len();
+        while let Some(previous) = index.checked_sub(1) {
+            index = previous;
+            let sender = &idle.get(index)?.sender;
+            if sender.is_closed() {
+                idle.swap_remove(index);
+            } else if sender.is_ready() {
+                return Some(idle.remove(index).sender);
+            }
+        }
+        None
+    }
+
+    fn share_http2(&self) -> Option<(http2::SendRequest<RequestBody>, Counted)> {
+        let mut connections = lock(&self.http2);
+        connections.retain(|one| !one.sender.is_closed());
+        let free =
+            connections.iter_mut().find(|one| one.requests.load(Ordering::Relaxed) < STREAMS)?;
+        free.used = Instant::now();
+        free.requests.fetch_add(1, Ordering::Relaxed);
+        Some((free.sender.clone(), Counted(Arc::clone(&free.requests))))
+    }
+
+    /// Closes connections that nobody has used for so long.
+    pub(in crate::proxy) fn prune(&self, idle: Duration) {
+        lock(&self.http1).retain(|one| !one.sender.is_closed() && one.since.elapsed() < idle);
+        lock(&self.http2).retain(|one| {
+            let is_used = one.requests.load(Ordering::Relaxed) > 0 || one.used.elapsed() < idle;
+            !one.sender.is_closed() && is_used
+        });
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn connect_http1(
+    upstream: &Upstream,
+) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
+    let (stream, _) = upstream.connect().await?;
+    let (sender, connection) = http1::Builder::new()
+        .max_buf_size(upstream.limits().buffer_bytes)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(ConnectError::Http)?;
+    let name = upstream.name().to_owned();
+    tokio::spawn(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(upstream = name, error = root(&error), "connection ended");
+        }
+    });
+    Ok(sender)
+}
+
+async fn connect_http2(
+    upstream: &Upstream,
+) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+    let (stream, _) = upstream.connect().await?;
+    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .initial_stream_window_size(WINDOWS.0)
+        .initial_connection_window_size(WINDOWS.1)
+        .max_frame_size(FRAME)
+        .max_header_list_size(upstream.limits().header_bytes)
+        .max_send_buf_size(upstream.limits().buffer_bytes)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .handshake(TokioIo::new(stream))
+        .await
+        .map_err(ConnectError::Http)?;
+    let name = upstream.name().to_owned();
+    tokio::spawn(async move {
+        if let Err(error) = connection.await {
+            tracing::debug!(upstream = name, error = root(&error), "connection ended");
+        }
+    });
+    Ok(sender)
+}
