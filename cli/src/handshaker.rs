@@ -10,7 +10,10 @@ use std::{
 
 use altsd::dev::{Authority, DevError};
 use serde::Deserialize;
-use tokio_alts::{GrpcHandshaker, HandshakerService};
+use tokio_alts::{
+    GrpcHandshaker, HandshakerService,
+    service::{Address, GOOGLE_CLOUD},
+};
 
 /// A handshaker service, as it is written on the command line and in files.
 ///
@@ -80,6 +83,17 @@ impl Development {
 }
 
 impl Handshaker {
+    /// Where to connect to; `None` for one in this process.
+    #[must_use]
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Google => GOOGLE_CLOUD.parse().ok(),
+            // It was an address when this was read; if not, the service says so.
+            Self::At(address) => address.parse().ok(),
+            Self::Development(_) => None,
+        }
+    }
+
     /// The service itself. Nothing connects yet.
     ///
     /// # Errors
