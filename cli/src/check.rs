@@ -14,7 +14,7 @@ use tokio_alts::{HandshakerService, platform};
 use self::report::{Facts, Report, Step, Stop};
 use crate::{
     diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN},
-    handshaker::{Development, Handshaker},
+    handshaker::Handshaker,
     reach::{Place, span},
 };
 
@@ -88,7 +88,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
 async fn check<W: io::Write>(arguments: Arguments, report: &mut Report<W>) -> Result<(), Stop> {
     let Arguments { target, handshaker, expect_peer, deadline, json: _ } = arguments;
     let began = Instant::now();
-    let handshaker = report.tell(Step::Platform, began, choose(handshaker))?;
+    let handshaker = report.tell(Step::Platform, began, platform(handshaker))?;
     if let Some(place) = service::place(&handshaker) {
         let began = Instant::now();
         let resolved = place.resolve(deadline).await.map(|resolved| {
@@ -120,26 +120,10 @@ async fn check<W: io::Write>(arguments: Arguments, report: &mut Report<W>) -> Re
 type Said<T> = (T, (String, Facts));
 
 /// The handshaker service to use on this platform.
-fn choose(named: Option<Handshaker>) -> Result<Said<Handshaker>, Problem> {
+fn platform(named: Option<Handshaker>) -> Result<Said<Handshaker>, Problem> {
+    let handshaker = Handshaker::or_default(named)?;
     let google = platform::is_google_cloud();
     let detail = if google { "Google Cloud" } else { "not Google Cloud" };
-    let handshaker = match named {
-        Some(Handshaker::Google) | None if !google => {
-            let tried = match named {
-                None => "to use Google's handshaker service, because no other was named",
-                Some(_) => "to use Google's handshaker service",
-            };
-            return Err(Problem::new(
-                Culprit::Local,
-                tried,
-                platform::PlatformError::default().to_string(),
-                "name a handshaker service with --handshaker: the address that altsd listens on, or \
-                 dev:ACCOUNT for a first try in this process (such as dev:me@dev.test)",
-            ));
-        }
-        Some(named) => named,
-        None => Handshaker::Google,
-    };
     let facts = Facts::from([
         ("google_cloud", google.into()),
         ("handshaker", handshaker.to_string().into()),
@@ -149,15 +133,3 @@ fn choose(named: Option<Handshaker>) -> Result<Said<Handshaker>, Problem> {
 
 /// A handshaker service that works.
 type Service = Arc<dyn HandshakerService>;
-
-/// Makes the service of a handshaker.
-fn make(handshaker: &Handshaker) -> Result<Service, Problem> {
-    handshaker.service(&Development::default()).map_err(|error| {
-        Problem::new(
-            Culprit::Local,
-            format!("to use the handshaker service {handshaker}"),
-            error.to_string(),
-            "name another one with --handshaker",
-        )
-    })
-}

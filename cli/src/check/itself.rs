@@ -86,11 +86,8 @@ pub(super) async fn handshake(service: Service, deadline: Duration) -> Result<Sa
 pub(super) async fn records(pair: Pair, deadline: Duration) -> Result<Said<()>, Problem> {
     let Pair { mut client, mut server } = pair;
     let exchange = async {
-        for (from, to) in [(&mut client, &mut server)] {
-            pass(from, to).await?;
-            pass(to, from).await?;
-        }
-        Ok::<_, std::io::Error>(())
+        pass(&mut client, &mut server).await?;
+        pass(&mut server, &mut client).await
     };
     let outcome = match timeout(deadline, exchange).await {
         Ok(outcome) => outcome.map_err(|error| error.to_string()),

@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_alts::ServiceError;
 
-use super::{Said, Service, make, report::Facts};
+use super::{Said, Service, report::Facts};
 use crate::{
     diagnosis::{Culprit, Problem},
     handshaker::Handshaker,
@@ -21,13 +21,14 @@ use crate::{
 
 /// The beginning of an HTTP/2 connection: preface and empty SETTINGS.
 const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+/// A request that every server of HTTP/1 answers somehow.
+const HTTP1_REQUEST: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
 /// How long to wait for what a service says that does not speak gRPC.
 const PROBE: Duration = Duration::from_secs(2);
 /// The gRPC status codes that tell something about a service.
 const PERMISSION_DENIED: u32 = 7;
 const RESOURCE_EXHAUSTED: u32 = 8;
 const UNIMPLEMENTED: u32 = 12;
-const UNAVAILABLE: u32 = 14;
 
 /// Where the service is; `None` for one in this process.
 pub(super) fn place(handshaker: &Handshaker) -> Option<Place> {
@@ -40,7 +41,7 @@ pub(super) async fn ask(
     handshaker: &Handshaker,
     deadline: Duration,
 ) -> Result<Said<Service>, Problem> {
-    let service = make(handshaker)?;
+    let service = handshaker.alone()?;
     let tried = format!("to begin a handshake with the handshaker service {handshaker}");
     let defect = |got: String| {
         Problem::new(Culprit::Local, tried.as_str(), got, "report this as a defect of this program")
@@ -125,47 +126,51 @@ async fn not_answered(handshaker: &Handshaker, tried: String, error: &ServiceErr
         Some(code @ (PERMISSION_DENIED | RESOURCE_EXHAUSTED)) => {
             refused(tried, code, error.message())
         }
-        Some(UNAVAILABLE) | None => {
-            let foreign = probe(handshaker).await;
-            let (got, remedy) = match foreign {
-                Some(foreign) => (
-                    format!("{foreign} ({got})"),
-                    format!(
-                        "a handshaker service speaks gRPC without TLS, and {}: name another address",
-                        match foreign {
-                            Foreign::Http2 => "that port speaks HTTP/2 and refuses the call",
-                            ref other => other.port(),
-                        }
-                    ),
+        _ => match probe(handshaker).await {
+            Some(Foreign::Http2) => Problem::new(
+                Culprit::Handshaker,
+                tried,
+                got,
+                "it speaks HTTP/2, and the call fails: its log says why, if it is a handshaker \
+                 service at all",
+            ),
+            Some(foreign) => Problem::new(
+                Culprit::Handshaker,
+                tried,
+                format!("{foreign} ({got})"),
+                format!(
+                    "{}: name the address of a handshaker service, which speaks gRPC without TLS",
+                    foreign.port()
                 ),
-                None => (
-                    format!("no gRPC ({got})"),
-                    "what listens there is no handshaker service, or has just gone: name another \
-                     address, or look at its log"
-                        .to_owned(),
-                ),
-            };
-            Problem::new(Culprit::Handshaker, tried, got, remedy)
-        }
-        Some(_) => Problem::new(
-            Culprit::Handshaker,
-            tried,
-            got,
-            "the log of the handshaker service says more",
-        ),
+            ),
+            None => Problem::new(
+                Culprit::Handshaker,
+                tried,
+                format!("no gRPC ({got})"),
+                "what listens there is no handshaker service, or has just gone: name another \
+                 address, or look at its log",
+            ),
+        },
     }
 }
 
-/// What listens there, by what it says to the beginning of HTTP/2.
+/// What listens there, by what it says to the beginning of HTTP/2 or, as some servers of HTTP/1
+/// close without a word then, to a request of HTTP/1.
 async fn probe(handshaker: &Handshaker) -> Option<Foreign> {
     let place = place(handshaker)?;
     let resolved = place.resolve(PROBE).await.ok()?;
-    let (mut io, _) = place.connect(&resolved, PROBE).await.ok()?;
-    let mut read = [0; 64];
-    let talk = async {
-        io.write_all(HTTP2_PREFACE).await.ok()?;
-        io.read(&mut read).await.ok()
-    };
-    timeout(PROBE, talk).await.ok()??;
-    Foreign::recognise(io.first())
+    for words in [HTTP2_PREFACE, HTTP1_REQUEST] {
+        let (mut io, _) = place.connect(&resolved, PROBE).await.ok()?;
+        let mut read = [0; 64];
+        let talk = async {
+            io.write_all(words).await?;
+            io.read(&mut read).await
+        };
+        // Whatever has come, and whether or not it has ended well.
+        let _ = timeout(PROBE, talk).await;
+        if let Some(foreign) = Foreign::recognise(io.first()) {
+            return Some(foreign);
+        }
+    }
+    None
 }

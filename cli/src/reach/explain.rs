@@ -96,7 +96,7 @@ pub(super) fn connecting(end: End, text: &str, resolved: &Resolved, error: &io::
     Problem::new(culprit, tried, got, remedy)
 }
 
-/// Why a handshake with a target failed, whose handshaker service works otherwise.
+/// Why a handshake with a target failed.
 pub(super) fn handshake(target: &str, error: &Error, io: &Watched) -> Problem {
     let tried = format!("an ALTS handshake with {target}");
     let service = error.service_address();
@@ -145,8 +145,10 @@ pub(super) fn handshake(target: &str, error: &Error, io: &Watched) -> Problem {
         ErrorKind::TimedOut { .. } => (
             Culprit::Handshaker,
             format!("no answer of the handshaker service ({service}) before the deadline"),
-            "it has answered until now: look at its load and its log; --deadline waits longer"
-                .to_owned(),
+            format!(
+                "look at its load and its log: alts check --handshaker {service} checks it alone; \
+                 --deadline waits longer"
+            ),
         ),
         ErrorKind::Service(failed) => (
             Culprit::Handshaker,
@@ -154,7 +156,9 @@ pub(super) fn handshake(target: &str, error: &Error, io: &Watched) -> Problem {
                 Some(source) => format!("{failed}: {source}"),
                 None => failed.to_string(),
             },
-            "it has answered until now: look whether it still runs, and at its log".to_owned(),
+            format!(
+                "look whether it runs, and at its log: alts check --handshaker {service} says more"
+            ),
         ),
         ErrorKind::Handshake(HandshakeErrorKind::RpcVersions) => (
             Culprit::Peer,
@@ -272,5 +276,30 @@ fn after_alert(reason: Reason) -> &'static str {
              account: run alts check there, or read the log of its handshaker service"
         }
         _ => "the log of the peer's handshaker service says more",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_of_others_is_a_matter_of_this_machine() {
+        let resolved = Resolved::Unix("/run/altsd.sock".into());
+        let error = io::Error::from(Io::PermissionDenied);
+        let problem = connecting(End::Handshaker, "unix:/run/altsd.sock", &resolved, &error);
+        assert_eq!(problem.culprit, Culprit::Local);
+        assert!(problem.got.contains("this user may not write to the socket"), "{problem}");
+        assert!(problem.remedy.contains("owner, group and mode"), "{problem}");
+    }
+
+    #[test]
+    fn alerts_of_altsd_are_read() {
+        for reason in Reason::ALL {
+            let alert = altsd::framing::Message::alert(reason).encode().unwrap();
+            assert_eq!(super::alert(&alert), Some(reason));
+        }
+        assert_eq!(alert(b"\x06\0\0\0\x02\x01\0\0ab"), None);
+        assert_eq!(alert(b"\x08\0\0\0\xFF\x01\0\0"), None);
     }
 }

@@ -41,9 +41,9 @@ impl Foreign {
     #[must_use]
     pub const fn port(&self) -> &'static str {
         match self {
-            Self::TlsAlert(_) | Self::Tls => "that port speaks TLS and not ALTS",
-            Self::Http1(_) => "that port speaks HTTP/1 without encryption, and not ALTS",
-            Self::Http2 => "that port speaks HTTP/2 (gRPC?) without encryption, and not ALTS",
+            Self::TlsAlert(_) | Self::Tls => "that port speaks TLS",
+            Self::Http1(_) => "that port speaks HTTP/1 without encryption",
+            Self::Http2 => "that port speaks HTTP/2 (gRPC?) without encryption",
             Self::Text(_) => "that port speaks another protocol",
         }
     }

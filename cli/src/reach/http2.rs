@@ -1,6 +1,6 @@
 //! HTTP/2 over an established connection: pings, and one small call that any gRPC server answers.
 
-use core::time::Duration;
+use core::{future::poll_fn, time::Duration};
 use std::io;
 
 use bytes::Bytes;
@@ -11,13 +11,17 @@ use h2::{
 use http::{Method, Request, header};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    task::JoinHandle,
+    task::{JoinHandle, JoinSet},
     time::{Instant, timeout},
 };
 
 /// The method that is called. Who has no health service answers that the method is not there, and
 /// has answered all the same.
 const PATH: &str = "/grpc.health.v1.Health/Check";
+/// A method that is nowhere.
+const DISCARDED: &str = "/alts.ping/Discarded";
+/// Bytes of a body that are handed over at once.
+const CHUNK: usize = 64 * 1024;
 /// An empty message, as gRPC frames it.
 const EMPTY_MESSAGE: &[u8] = &[0; 5];
 
@@ -92,13 +96,7 @@ impl Http2 {
     }
 
     async fn exchange(&self, authority: &str) -> io::Result<Answer> {
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(format!("http://{authority}{PATH}"))
-            .header(header::CONTENT_TYPE, "application/grpc")
-            .header(header::TE, "trailers")
-            .body(())
-            .map_err(io::Error::other)?;
+        let request = request(authority, PATH)?;
         let mut requests = self.requests.clone().ready().await.map_err(said)?;
         let began = Instant::now();
         let (response, mut body) = requests.send_request(request, false).map_err(said)?;
@@ -115,6 +113,68 @@ impl Http2 {
         let grpc_status =
             status.and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
         Ok(Answer { http_status: head.status.as_u16(), grpc_status, took })
+    }
+
+    /// Sends the bodies of so many requests at once to a method that is not there, each until the
+    /// server has refused it, and begins again until `end`.
+    ///
+    /// # Errors
+    ///
+    /// When the connection ends, or the server takes nothing and answers nothing in time.
+    pub async fn discard(
+        &mut self,
+        authority: &str,
+        requests: usize,
+        end: Instant,
+    ) -> io::Result<()> {
+        let bodies: Vec<_> =
+            (0..requests).map(|_| self.discarded(authority.to_owned(), end)).collect();
+        let mut tasks = JoinSet::new();
+        for body in bodies {
+            tasks.spawn(body);
+        }
+        while let Some(ended) = tasks.join_next().await {
+            if let Err(error) = ended.map_err(io::Error::other).and_then(|ended| ended) {
+                return Err(self.why(error).await);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends the bodies of requests, one after the other, until `end`.
+    fn discarded(
+        &self,
+        authority: String,
+        end: Instant,
+    ) -> impl Future<Output = io::Result<()>> + Send + use<> {
+        let (mut requests, deadline) = (self.requests.clone(), self.deadline);
+        async move {
+            let chunk = Bytes::from(vec![0; CHUNK]);
+            while Instant::now() < end {
+                let request = request(&authority, DISCARDED)?;
+                let ready = within(deadline, requests.ready()).await?;
+                requests = ready.map_err(said)?;
+                let (mut response, mut body) =
+                    requests.send_request(request, false).map_err(said)?;
+                while Instant::now() < end {
+                    body.reserve_capacity(CHUNK);
+                    let room = within(deadline, async {
+                        tokio::select! {
+                            answer = &mut response => answer.map(|_| None),
+                            room = poll_fn(|context| body.poll_capacity(context)) => {
+                                room.transpose()
+                            }
+                        }
+                    });
+                    // An error is the server's word for that it does not want the rest.
+                    let Ok(Some(room)) = room.await? else { break };
+                    if body.send_data(chunk.slice(..room.min(CHUNK)), false).is_err() {
+                        break;
+                    }
+                }
+            }
+            Ok(())
+        }
     }
 
     /// What has ended the connection, if it has ended: that says more than what followed from it.
@@ -136,6 +196,17 @@ impl Drop for Http2 {
             driver.abort();
         }
     }
+}
+
+/// The head of a gRPC call.
+fn request(authority: &str, path: &str) -> io::Result<Request<()>> {
+    Request::builder()
+        .method(Method::POST)
+        .uri(format!("http://{authority}{path}"))
+        .header(header::CONTENT_TYPE, "application/grpc")
+        .header(header::TE, "trailers")
+        .body(())
+        .map_err(io::Error::other)
 }
 
 async fn within<T>(deadline: Duration, work: impl Future<Output = T>) -> io::Result<T> {

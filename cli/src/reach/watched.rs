@@ -3,6 +3,10 @@
 use std::{
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll, ready},
 };
 
@@ -21,13 +25,14 @@ pub struct Watched {
     io: Box<dyn Socket>,
     first: Vec<u8>,
     received: u64,
+    sent: Arc<AtomicU64>,
 }
 
 impl Watched {
     /// Watches a new connection.
     #[must_use]
     pub fn new(io: Box<dyn Socket>) -> Self {
-        Self { io, first: Vec::new(), received: 0 }
+        Self { io, first: Vec::new(), received: 0, sent: Arc::default() }
     }
 
     /// The first bytes that were received, 128 at most.
@@ -40,6 +45,12 @@ impl Watched {
     #[must_use]
     pub const fn received(&self) -> u64 {
         self.received
+    }
+
+    /// How many bytes were sent; it goes on counting.
+    #[must_use]
+    pub fn sent(&self) -> Arc<AtomicU64> {
+        Arc::clone(&self.sent)
     }
 }
 
@@ -65,7 +76,9 @@ impl AsyncWrite for Watched {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, bytes)
+        let written = ready!(Pin::new(&mut self.io).poll_write(context, bytes))?;
+        self.sent.fetch_add(written as u64, Ordering::Relaxed);
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
