@@ -151,7 +151,8 @@ impl Course {
         let (io, _) = self.target.connect(&self.resolved, self.deadline).await?;
         let connect = began.elapsed();
         let began = Instant::now();
-        let stream = self.target.handshake(io, Arc::clone(&self.service), self.deadline).await?;
+        let (resolved, service) = (&self.resolved, Arc::clone(&self.service));
+        let stream = self.target.handshake(resolved, io, service, self.deadline).await?;
         let handshake = began.elapsed();
         expect(&self.target, stream.context(), &self.expected)?;
         Ok((stream, Taken { connect, handshake }))

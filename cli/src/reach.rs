@@ -3,6 +3,7 @@
 mod explain;
 mod foreign;
 pub mod http2;
+mod probe;
 mod watched;
 
 use core::{fmt, str::FromStr, time::Duration};
@@ -14,7 +15,8 @@ use tokio::{
     time::timeout,
 };
 use tokio_alts::{
-    AltsConnector, AltsContext, AltsStream, ClientConfig, HandshakerService, service::Address,
+    AltsConnector, AltsContext, AltsStream, ClientConfig, Fault, HandshakerService,
+    service::Address,
 };
 
 pub use self::{
@@ -196,6 +198,7 @@ impl Place {
     /// Why it failed, as far as can be told.
     pub async fn handshake(
         &self,
+        resolved: &Resolved,
         io: Watched,
         service: Arc<dyn HandshakerService>,
         deadline: Duration,
@@ -210,11 +213,30 @@ impl Place {
                 )
             })?;
         let connector = AltsConnector::new(config, service);
-        connector
-            .connect_to(&self.text, io)
-            .await
-            .map_err(|failure| explain::handshake(&self.text, failure.error(), failure.get_ref()))
+        let (error, io) = match connector.connect_to(&self.text, io).await {
+            Ok(stream) => return Ok(stream),
+            Err(failure) => failure.into_parts(),
+        };
+        let heard = Heard { first: io.first().to_vec(), bytes: io.received() };
+        // Some servers serve one connection at a time.
+        drop(io);
+        let foreign = match Foreign::recognise(&heard.first) {
+            None if heard.bytes == 0 && error.fault() == Fault::Peer => self.probe(resolved).await,
+            foreign => foreign,
+        };
+        Err(match foreign {
+            Some(foreign) => explain::foreign(&self.text, &foreign),
+            None => explain::handshake(&self.text, &error, &heard),
+        })
     }
+}
+
+/// What was heard of a peer in a handshake that has failed.
+struct Heard {
+    /// The first bytes.
+    first: Vec<u8>,
+    /// How many in all.
+    bytes: u64,
 }
 
 async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<(Watched, String)> {

@@ -6,10 +6,7 @@ use alts_core::{
     ClientHandshake,
     handshake::{ClientConfig, HandshakeErrorKind, REQUEST_OVERHEAD},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tokio_alts::ServiceError;
 
 use super::{Said, Service, report::Facts};
@@ -19,12 +16,6 @@ use crate::{
     reach::{Foreign, Place},
 };
 
-/// The beginning of an HTTP/2 connection: preface and empty SETTINGS.
-const HTTP2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// A request that every server of HTTP/1 answers somehow.
-const HTTP1_REQUEST: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
-/// How long to wait for what a service says that does not speak gRPC.
-const PROBE: Duration = Duration::from_secs(2);
 /// The gRPC status codes that tell something about a service.
 const PERMISSION_DENIED: u32 = 7;
 const RESOURCE_EXHAUSTED: u32 = 8;
@@ -65,7 +56,7 @@ pub(super) async fn ask(
                 "it hangs, or is no handshaker service: look at its log; --deadline waits longer",
             ));
         }
-        Ok(Err(error)) => return Err(not_answered(handshaker, tried, &error).await),
+        Ok(Err(error)) => return Err(not_answered(handshaker, tried, &error, deadline).await),
         Ok(Ok(None)) => {
             return Err(Problem::new(
                 Culprit::Handshaker,
@@ -111,7 +102,12 @@ fn refused(tried: String, code: u32, details: &str) -> Problem {
 }
 
 /// The call has failed.
-async fn not_answered(handshaker: &Handshaker, tried: String, error: &ServiceError) -> Problem {
+async fn not_answered(
+    handshaker: &Handshaker,
+    tried: String,
+    error: &ServiceError,
+    deadline: Duration,
+) -> Problem {
     let got = match error.source() {
         Some(source) => format!("{}: {source}", error.message()),
         None => error.message().to_owned(),
@@ -126,7 +122,7 @@ async fn not_answered(handshaker: &Handshaker, tried: String, error: &ServiceErr
         Some(code @ (PERMISSION_DENIED | RESOURCE_EXHAUSTED)) => {
             refused(tried, code, error.message())
         }
-        _ => match probe(handshaker).await {
+        _ => match foreign(handshaker, deadline).await {
             Some(Foreign::Http2) => Problem::new(
                 Culprit::Handshaker,
                 tried,
@@ -154,23 +150,9 @@ async fn not_answered(handshaker: &Handshaker, tried: String, error: &ServiceErr
     }
 }
 
-/// What listens there, by what it says to the beginning of HTTP/2 or, as some servers of HTTP/1
-/// close without a word then, to a request of HTTP/1.
-async fn probe(handshaker: &Handshaker) -> Option<Foreign> {
+/// What listens there instead of a handshaker service.
+async fn foreign(handshaker: &Handshaker, deadline: Duration) -> Option<Foreign> {
     let place = place(handshaker)?;
-    let resolved = place.resolve(PROBE).await.ok()?;
-    for words in [HTTP2_PREFACE, HTTP1_REQUEST] {
-        let (mut io, _) = place.connect(&resolved, PROBE).await.ok()?;
-        let mut read = [0; 64];
-        let talk = async {
-            io.write_all(words).await?;
-            io.read(&mut read).await
-        };
-        // Whatever has come, and whether or not it has ended well.
-        let _ = timeout(PROBE, talk).await;
-        if let Some(foreign) = Foreign::recognise(io.first()) {
-            return Some(foreign);
-        }
-    }
-    None
+    let resolved = place.resolve(deadline).await.ok()?;
+    place.probe(&resolved).await
 }

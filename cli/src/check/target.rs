@@ -38,7 +38,7 @@ pub(super) async fn check<W: io::Write>(
     let connected = connected.map(|(io, at)| (io, (at, Facts::new())));
     let io = report.tell(Step::TargetConnect, began, connected)?;
     let began = Instant::now();
-    let stream = target.handshake(io, service, deadline).await.map(described);
+    let stream = target.handshake(&resolved, io, service, deadline).await.map(described);
     let stream = report.tell(Step::TargetHandshake, began, stream)?;
     let began = Instant::now();
     let account = account(target, &stream, expected);

@@ -10,7 +10,7 @@ use altsd::{
 };
 use tokio_alts::{Error, ErrorKind, Fault};
 
-use super::{End, Foreign, Resolved, Watched};
+use super::{End, Foreign, Heard, Resolved};
 use crate::diagnosis::{Culprit, Problem};
 
 /// The gRPC status codes that handshaker services refuse with.
@@ -96,19 +96,21 @@ pub(super) fn connecting(end: End, text: &str, resolved: &Resolved, error: &io::
     Problem::new(culprit, tried, got, remedy)
 }
 
+/// The target speaks something else.
+pub(super) fn foreign(target: &str, foreign: &Foreign) -> Problem {
+    Problem::new(
+        Culprit::Peer,
+        format!("an ALTS handshake with {target}"),
+        foreign.to_string(),
+        format!("{}: name the port on which the peer speaks ALTS", foreign.port()),
+    )
+}
+
 /// Why a handshake with a target failed.
-pub(super) fn handshake(target: &str, error: &Error, io: &Watched) -> Problem {
+pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
     let tried = format!("an ALTS handshake with {target}");
     let service = error.service_address();
-    if let Some(foreign) = Foreign::recognise(io.first()) {
-        return Problem::new(
-            Culprit::Peer,
-            tried,
-            foreign.to_string(),
-            format!("{}: name the port on which the peer speaks ALTS", foreign.port()),
-        );
-    }
-    if let Some(reason) = alert(io.first()) {
+    if let Some(reason) = alert(&heard.first) {
         let got = match error.service_details() {
             "" => format!("the peer's handshaker service sent alert {}", reason.number()),
             details => details.to_owned(),
@@ -119,12 +121,12 @@ pub(super) fn handshake(target: &str, error: &Error, io: &Watched) -> Problem {
         ErrorKind::Handshake(HandshakeErrorKind::Refused { code }) => {
             return refusal(tried, *code, error);
         }
-        ErrorKind::Handshake(HandshakeErrorKind::PeerClosed) => closed(io),
+        ErrorKind::Handshake(HandshakeErrorKind::PeerClosed) => closed(heard),
         ErrorKind::Io(error) => {
-            let (culprit, got, remedy) = closed(io);
+            let (culprit, got, remedy) = closed(heard);
             (culprit, format!("{got} ({error})"), remedy)
         }
-        ErrorKind::TimedOut { waiting_for: Fault::Peer } if io.received() == 0 => (
+        ErrorKind::TimedOut { waiting_for: Fault::Peer } if heard.bytes == 0 => (
             Culprit::Peer,
             "the peer accepted the connection, and said nothing before the deadline".to_owned(),
             "check that this port speaks ALTS (a server of another protocol may be waiting for the \
@@ -136,7 +138,7 @@ pub(super) fn handshake(target: &str, error: &Error, io: &Watched) -> Problem {
             Culprit::Peer,
             format!(
                 "the peer stopped answering in the middle of the handshake, after {} bytes",
-                io.received()
+                heard.bytes
             ),
             "look whether the peer's handshaker service hangs: run alts check there; --deadline \
              waits longer"
@@ -180,8 +182,8 @@ pub(super) fn handshake(target: &str, error: &Error, io: &Watched) -> Problem {
 }
 
 /// The peer closed the connection in the middle of a handshake.
-fn closed(io: &Watched) -> (Culprit, String, String) {
-    if io.received() == 0 {
+fn closed(heard: &Heard) -> (Culprit, String, String) {
+    if heard.bytes == 0 {
         return (
             Culprit::Peer,
             "the peer closed the connection right after the first handshake message, without a word"
@@ -196,7 +198,7 @@ fn closed(io: &Watched) -> (Culprit, String, String) {
         Culprit::Peer,
         format!(
             "the peer closed the connection in the middle of the handshake, after {} bytes",
-            io.received()
+            heard.bytes
         ),
         "the peer's log, or that of its handshaker service, says why".to_owned(),
     )

@@ -32,7 +32,10 @@ impl Foreign {
             [0, 0, _, 4 | 7, _, 0, 0, 0, 0, ..] => Some(Self::Http2),
             _ => {
                 let line = first_line(first)?;
-                Some(if line.starts_with("HTTP/") { Self::Http1(line) } else { Self::Text(line) })
+                // Some servers answer what they cannot read with the page alone.
+                let http = ["HTTP/", "<!DOCTYPE HTML", "<html"];
+                let http = http.iter().any(|begin| line.starts_with(begin));
+                Some(if http { Self::Http1(line) } else { Self::Text(line) })
             }
         }
     }

@@ -186,6 +186,7 @@ async fn targets_that_speak_something_else() {
     let tls = saying(b"\x15\x03\x03\x00\x02\x02\x0a").await;
     for (target, words) in [
         (tls, ["a TLS alert (10)", "that port speaks TLS"]),
+        (only_tls().await, ["a TLS handshake message", "that port speaks TLS"]),
         (http1().await, ["HTTP/1.1 400 Bad Request", "that port speaks HTTP/1"]),
         (plain_grpc().await, ["frames of HTTP/2", "(gRPC?) without encryption"]),
         (saying(b"SSH-2.0-OpenSSH_9\r\n").await, ["SSH-2.0-OpenSSH_9", "another protocol"]),

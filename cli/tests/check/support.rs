@@ -158,6 +158,22 @@ pub async fn saying(words: &'static [u8]) -> String {
     address
 }
 
+/// A server that closes without a word, unless it is greeted in TLS.
+pub async fn only_tls() -> String {
+    let (listener, address) = listener().await;
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut read = [0; 4096];
+            let count = stream.read(&mut read).await.unwrap_or_default();
+            if read[..count].starts_with(b"\x16\x03") {
+                let _ = stream.write_all(b"\x16\x03\x03\x00\x02\x02\x00").await;
+            }
+        }
+    });
+    address
+}
+
 /// A server that accepts connections and never says anything.
 pub async fn silent() -> String {
     let (listener, address) = listener().await;
