@@ -10,7 +10,12 @@ use std::{
 
 use altsd::dev::{Authority, DevError};
 use serde::Deserialize;
-use tokio_alts::{GrpcHandshaker, HandshakerService};
+use tokio_alts::{
+    GrpcHandshaker, HandshakerService, platform,
+    service::{Address, GOOGLE_CLOUD},
+};
+
+use crate::diagnosis::{Culprit, Problem};
 
 /// A handshaker service, as it is written on the command line and in files.
 ///
@@ -80,6 +85,55 @@ impl Development {
 }
 
 impl Handshaker {
+    /// The one that was named or, on Google Cloud, Google's.
+    ///
+    /// # Errors
+    ///
+    /// When it is to be Google's, and this is not Google Cloud.
+    pub fn or_default(named: Option<Self>) -> Result<Self, Problem> {
+        let tried = match named {
+            Some(Self::Google) => "to use Google's handshaker service",
+            None => "to use Google's handshaker service, because no other was named",
+            Some(other) => return Ok(other),
+        };
+        platform::check().map(|()| Self::Google).map_err(|error| {
+            Problem::new(
+                Culprit::Local,
+                tried,
+                error.to_string(),
+                "name a handshaker service with --handshaker: the address that altsd listens on, or \
+                 dev:ACCOUNT for a first try in this process (such as dev:me@dev.test)",
+            )
+        })
+    }
+
+    /// The service itself, for a command that has no other. Nothing connects yet.
+    ///
+    /// # Errors
+    ///
+    /// As [`service`](Self::service).
+    pub fn alone(&self) -> Result<Arc<dyn HandshakerService>, Problem> {
+        self.service(&Development::default()).map_err(|error| {
+            Problem::new(
+                Culprit::Local,
+                format!("to use the handshaker service {self}"),
+                error.to_string(),
+                "name another one with --handshaker",
+            )
+        })
+    }
+
+    /// Where to connect to; `None` for one in this process.
+    #[must_use]
+    pub fn address(&self) -> Option<Address> {
+        match self {
+            Self::Google => GOOGLE_CLOUD.parse().ok(),
+            // It was an address when this was read; if not, the service says so.
+            Self::At(address) => address.parse().ok(),
+            Self::Development(_) => None,
+        }
+    }
+
     /// The service itself. Nothing connects yet.
     ///
     /// # Errors

@@ -6,7 +6,9 @@
 #![forbid(unsafe_code)]
 
 pub mod check;
+pub mod diagnosis;
 pub mod handshaker;
 pub mod inspect;
 pub mod ping;
 pub mod proxy;
+pub mod reach;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 #[cfg(feature = "tonic")]
-pub use address::AddressError;
+pub use address::{Address, AddressError};
 #[cfg(feature = "tonic")]
 pub use grpc::{GOOGLE_CLOUD, GrpcHandshaker};
 
@@ -71,6 +71,7 @@ impl<S: HandshakerService + ?Sized> HandshakerService for Arc<S> {
 pub struct ServiceError {
     address: Box<str>,
     message: Box<str>,
+    code: Option<u32>,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -78,7 +79,7 @@ impl ServiceError {
     /// An error of the service at `address`; `message` says what was wrong.
     #[must_use]
     pub fn new(address: impl Into<Box<str>>, message: impl Into<Box<str>>) -> Self {
-        Self { address: address.into(), message: message.into(), source: None }
+        Self { address: address.into(), message: message.into(), code: None, source: None }
     }
 
     /// The same, with what has led to it.
@@ -88,10 +89,30 @@ impl ServiceError {
         self
     }
 
+    /// The same, with the gRPC status code that the call ended with.
+    #[must_use]
+    pub const fn with_code(mut self, code: u32) -> Self {
+        self.code = Some(code);
+        self
+    }
+
     /// Where the service is.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// What was wrong.
+    #[must_use]
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// The gRPC status code that the call ended with, if it was a call over gRPC. A service that
+    /// cannot be reached has one too: 14 (UNAVAILABLE), from this side.
+    #[must_use]
+    pub const fn code(&self) -> Option<u32> {
+        self.code
     }
 }
 

@@ -12,6 +12,7 @@ use std::task::{Context, Poll, ready};
 
 use alts_core::AltsContext;
 use alts_core::aead::Aead;
+use alts_core::frame::OVERHEAD;
 use alts_core::record::{Opener, Sealer};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
@@ -50,6 +51,7 @@ impl StreamOptions {
 ///   too). [`tokio::io::split`] makes halves for two tasks.
 /// - Questions: [`context`](Self::context) is what the handshake has proved,
 ///   [`get_ref`](Self::get_ref) and [`get_mut`](Self::get_mut) are the I/O object,
+///   [`frame_size`](Self::frame_size) is what was negotiated,
 ///   [`buffer_capacity`](Self::buffer_capacity) is the memory in use.
 /// - The end: [`into_inner`](Self::into_inner).
 ///
@@ -134,6 +136,13 @@ impl<IO, A: Aead> AltsStream<IO, A> {
     pub fn into_inner(self) -> (IO, Vec<u8>) {
         let unopened = self.reader.unopened().to_vec();
         (self.io, unopened)
+    }
+
+    /// The largest frame that is written, in bytes on the wire: what both sides' frame sizes have
+    /// come to.
+    #[must_use]
+    pub const fn frame_size(&self) -> usize {
+        self.writer.max_payload().saturating_add(OVERHEAD)
     }
 
     /// Bytes of memory that the buffers of both directions own; 0 when the connection is idle.

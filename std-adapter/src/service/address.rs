@@ -5,7 +5,8 @@ use std::str::FromStr;
 
 /// Where a handshaker service listens.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
+#[non_exhaustive]
+pub enum Address {
     /// `host:port`; the host is a name or an IP address, IPv6 in brackets.
     Tcp(String),
     /// The path of a UNIX socket.

@@ -193,7 +193,8 @@ impl Call {
         let error = ServiceError::new(
             &*self.address,
             format!("status {:?}: {}", status.code(), status.message()),
-        );
+        )
+        .with_code(i32::from(status.code()).unsigned_abs());
         match root(status) {
             Some(source) => error.with_source(source),
             None => error,

@@ -111,6 +111,10 @@ impl<A: Aead> Writer<A> {
         Poll::Ready(Ok(()))
     }
 
+    pub(super) const fn max_payload(&self) -> usize {
+        self.sealer.max_payload()
+    }
+
     pub(super) const fn buffer_capacity(&self) -> usize {
         self.sealed.capacity()
     }

@@ -1,0 +1,117 @@
+//! The target: from its name to what it answers.
+
+use core::time::Duration;
+use std::io;
+
+use alts_core::msg::RpcVersion;
+use tokio::time::Instant;
+use tokio_alts::AltsStream;
+
+use super::{
+    Said, Service,
+    report::{Facts, Report, Step, Stop},
+};
+use crate::{
+    diagnosis::Problem,
+    reach::{
+        Place, Watched, expect,
+        http2::{Answer, Http2},
+    },
+};
+
+/// Goes through the steps until one fails.
+pub(super) async fn check<W: io::Write>(
+    target: &Place,
+    service: Service,
+    expected: &[String],
+    deadline: Duration,
+    report: &mut Report<W>,
+) -> Result<(), Stop> {
+    let began = Instant::now();
+    let resolved = target.resolve(deadline).await.map(|resolved| {
+        let detail = resolved.to_string();
+        (resolved, (detail, Facts::new()))
+    });
+    let resolved = report.tell(Step::TargetName, began, resolved)?;
+    let began = Instant::now();
+    let connected = target.connect(&resolved, deadline).await;
+    let connected = connected.map(|(io, at)| (io, (at, Facts::new())));
+    let io = report.tell(Step::TargetConnect, began, connected)?;
+    let began = Instant::now();
+    let stream = target.handshake(&resolved, io, service, deadline).await.map(described);
+    let stream = report.tell(Step::TargetHandshake, began, stream)?;
+    let began = Instant::now();
+    let account = account(target, &stream, expected);
+    report.tell(Step::TargetAccount, began, account)?;
+    let began = Instant::now();
+    let answer = http2(target, stream, deadline).await;
+    report.tell(Step::TargetHttp2, began, Ok(((), answer)))
+}
+
+/// The connection, with what was agreed upon.
+fn described(stream: AltsStream<Watched>) -> Said<AltsStream<Watched>> {
+    let context = stream.context();
+    let versions = context.peer_rpc_versions();
+    let version = |version: Option<RpcVersion>| {
+        let version = version.unwrap_or_default();
+        format!("{}.{}", version.major, version.minor)
+    };
+    let (min, max) = (version(versions.min_rpc_version), version(versions.max_rpc_version));
+    let detail = format!(
+        "{}, {}, application protocol {}, RPC versions {min} to {max}, frames of up to {} bytes",
+        context.record_protocol(),
+        context.security_level(),
+        context.application_protocol(),
+        stream.frame_size(),
+    );
+    let facts = Facts::from([
+        ("record_protocol", context.record_protocol().name().into()),
+        ("security_level", context.security_level().name().into()),
+        ("application_protocol", context.application_protocol().into()),
+        ("peer_rpc_version_min", min.into()),
+        ("peer_rpc_version_max", max.into()),
+        ("frame_size", stream.frame_size().into()),
+    ]);
+    (stream, (detail, facts))
+}
+
+fn account(
+    target: &Place,
+    stream: &AltsStream<Watched>,
+    expected: &[String],
+) -> Result<Said<()>, Problem> {
+    let context = stream.context();
+    expect(target, context, expected)?;
+    let (peer, own) = (context.peer_service_account(), context.local_service_account());
+    let detail = if expected.is_empty() {
+        format!("{peer} (any will do: --expect-peer was not given); it sees us as {own}")
+    } else {
+        format!("{peer}, as expected; it sees us as {own}")
+    };
+    let facts = Facts::from([("peer_account", peer.into()), ("local_account", own.into())]);
+    Ok(((), (detail, facts)))
+}
+
+/// Whether HTTP/2 and gRPC are answered. ALTS works either way, so this fails nothing.
+async fn http2(target: &Place, stream: AltsStream<Watched>, deadline: Duration) -> (String, Facts) {
+    let answered =
+        |http2: bool, grpc: bool| Facts::from([("http2", http2.into()), ("grpc", grpc.into())]);
+    let mut connection = match Http2::start(stream, deadline).await {
+        Ok(connection) => connection,
+        Err(error) => {
+            let detail = format!("the peer does not speak HTTP/2, and need not: {error}");
+            return (detail, answered(false, false));
+        }
+    };
+    match connection.call(target.authority()).await {
+        Ok(Answer { grpc_status: Some(status), .. }) => {
+            let detail = format!("gRPC: a call of its health service ends with status {status}");
+            (detail, answered(true, true))
+        }
+        Ok(Answer { http_status, .. }) => {
+            let detail = format!("HTTP/2, and not gRPC: it answers with status {http_status}");
+            (detail, answered(true, false))
+        }
+        Err(error) => (format!("HTTP/2, and no answer to a call: {error}"), answered(true, false)),
+    }
+}

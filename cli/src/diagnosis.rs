@@ -1,0 +1,102 @@
+//! What is wrong when something does not work: what was tried, what came back, whose fault it is,
+//! and what to do.
+
+use core::fmt;
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+/// What the exit statuses of the commands mean, for their help.
+pub const EXIT_STATUSES: &str = "Exit status:
+  0  it works
+  1  the report could not be written
+  2  the command line
+  3  this machine, its configuration, or a file
+  4  the handshaker service: not there, silent, of another kind, or it refuses
+  5  the peer: it refuses, is somebody else, or does not speak ALTS
+  6  the network: the peer cannot be found or reached";
+
+/// The report could not be written.
+pub const UNWRITTEN: u8 = 1;
+
+/// Whose fault it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Culprit {
+    /// This machine, its configuration, or a file.
+    Local,
+    /// The handshaker service.
+    Handshaker,
+    /// The peer.
+    Peer,
+    /// What is between this machine and the peer.
+    Network,
+}
+
+impl Culprit {
+    /// The exit status of a command that it makes fail.
+    #[must_use]
+    pub const fn exit_status(self) -> u8 {
+        match self {
+            Self::Local => 3,
+            Self::Handshaker => 4,
+            Self::Peer => 5,
+            Self::Network => 6,
+        }
+    }
+}
+
+impl fmt::Display for Culprit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Local => "this machine or its configuration",
+            Self::Handshaker => "the handshaker service",
+            Self::Peer => "the peer",
+            Self::Network => "the network, or the address",
+        })
+    }
+}
+
+/// Why something does not work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Whose fault it is.
+    #[serde(rename = "fault")]
+    pub culprit: Culprit,
+    /// What was tried.
+    pub tried: String,
+    /// What came back.
+    pub got: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+impl Problem {
+    /// A problem that is `culprit`'s fault.
+    pub fn new(
+        culprit: Culprit,
+        tried: impl Into<String>,
+        got: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        Self { culprit, tried: tried.into(), got: got.into(), remedy: remedy.into() }
+    }
+
+    /// The exit status of a command that it makes fail.
+    #[must_use]
+    pub fn exit_code(&self) -> ExitCode {
+        self.culprit.exit_status().into()
+    }
+}
+
+/// Four lines, without an end of line behind the last.
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "      tried     {}", self.tried)?;
+        writeln!(f, "      got       {}", self.got)?;
+        writeln!(f, "      at fault  {}", self.culprit)?;
+        write!(f, "      to do     {}", self.remedy)
+    }
+}
+
+impl std::error::Error for Problem {}

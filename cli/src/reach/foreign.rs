@@ -1,0 +1,102 @@
+//! Other protocols than ALTS, as their first bytes give them away.
+
+use core::fmt;
+
+/// Bytes of text that are shown of what cannot be recognised.
+const SHOWN: usize = 60;
+
+/// What came instead of what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// A TLS alert, with its description's number.
+    TlsAlert(u8),
+    /// A TLS handshake message.
+    Tls,
+    /// A response of HTTP/1, with its first line.
+    Http1(String),
+    /// HTTP/2 without encryption.
+    Http2,
+    /// Some other text protocol, with its first line.
+    Text(String),
+}
+
+impl Foreign {
+    /// What the first bytes of an answer are, if they are known.
+    #[must_use]
+    pub fn recognise(first: &[u8]) -> Option<Self> {
+        match first {
+            [0x15, 0x03, _, _, _, _, description, ..] => Some(Self::TlsAlert(*description)),
+            [0x16, 0x03, ..] => Some(Self::Tls),
+            // An HTTP/2 connection begins with SETTINGS or, from who refuses it, GOAWAY; both are
+            // on stream 0.
+            [0, 0, _, 4 | 7, _, 0, 0, 0, 0, ..] => Some(Self::Http2),
+            _ => {
+                let line = first_line(first)?;
+                // Some servers answer what they cannot read with the page alone.
+                let http = ["HTTP/", "<!DOCTYPE HTML", "<html"];
+                let http = http.iter().any(|begin| line.starts_with(begin));
+                Some(if http { Self::Http1(line) } else { Self::Text(line) })
+            }
+        }
+    }
+
+    /// What the port is for, as a clause.
+    #[must_use]
+    pub const fn port(&self) -> &'static str {
+        match self {
+            Self::TlsAlert(_) | Self::Tls => "that port speaks TLS",
+            Self::Http1(_) => "that port speaks HTTP/1 without encryption",
+            Self::Http2 => "that port speaks HTTP/2 (gRPC?) without encryption",
+            Self::Text(_) => "that port speaks another protocol",
+        }
+    }
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TlsAlert(description) => write!(f, "a TLS alert ({description})"),
+            Self::Tls => f.write_str("a TLS handshake message"),
+            Self::Http1(line) => write!(f, "a response of HTTP/1: {line:?}"),
+            Self::Http2 => f.write_str("frames of HTTP/2 without encryption"),
+            Self::Text(line) => write!(f, "text: {line:?}"),
+        }
+    }
+}
+
+/// The first line, if the bytes are text.
+fn first_line(bytes: &[u8]) -> Option<String> {
+    let line = bytes.split(|byte| *byte == b'\n').next()?.trim_ascii_end();
+    let text = line.len() >= 4
+        && line.iter().all(|byte| byte.is_ascii_graphic() || matches!(byte, b' ' | b'\t'));
+    text.then(|| line.iter().take(SHOWN).map(|byte| char::from(*byte)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_other_servers_answer_is_recognised() {
+        let seen = |bytes: &[u8]| Foreign::recognise(bytes);
+        assert_eq!(seen(b"\x15\x03\x01\x00\x02\x02\x0a"), Some(Foreign::TlsAlert(10)));
+        assert_eq!(seen(b"\x16\x03\x03\x00\x7a\x02"), Some(Foreign::Tls));
+        let line = "HTTP/1.1 400 Bad Request".to_owned();
+        assert_eq!(seen(b"HTTP/1.1 400 Bad Request\r\nx: y\r\n"), Some(Foreign::Http1(line)));
+        assert_eq!(seen(b"\0\0\x06\x04\0\0\0\0\0\0\x05"), Some(Foreign::Http2));
+        let line = "SSH-2.0-OpenSSH_9".to_owned();
+        assert_eq!(seen(b"SSH-2.0-OpenSSH_9\r\n"), Some(Foreign::Text(line)));
+    }
+
+    #[test]
+    fn alts_is_not_taken_for_anything_else() {
+        for bytes in [
+            &b""[..],
+            b"\x08\0\0\0\xff\x01\0\0\x05\0\0\0",
+            b"\xfa\x07\0\0\x02\x01\0\0\x16\x03\x03",
+            b"\x14\0\0\0\x06\0\0\0\xc8\xed\x3c\x72",
+        ] {
+            assert_eq!(Foreign::recognise(bytes), None, "{bytes:x?}");
+        }
+    }
+}
