@@ -45,12 +45,15 @@ impl<A: Aead> Cipher<A> {
     }
 
     /// Seals one frame's payload into `out`, which has the same length.
+    // The tag goes straight to its place, here and below: as a result it would be passed on in pieces,
+    // for which the processor has to wait.
     #[inline]
     pub(super) fn seal(
         &mut self,
         payload: &[u8],
         out: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], RecordError> {
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), RecordError> {
         let nonce = self.advance()?;
         let sealed = if self.integrity_only() {
             if payload.len() != out.len() {
@@ -61,7 +64,9 @@ impl<A: Aead> Cipher<A> {
         } else {
             self.aead.seal(&nonce, &[], payload, out)
         };
-        sealed.map_err(|_| RecordError::Provider)
+        let Ok(computed) = sealed else { return Err(RecordError::Provider) };
+        *tag = computed;
+        Ok(())
     }
 
     /// Seals one frame's payload where it stands.
@@ -69,14 +74,17 @@ impl<A: Aead> Cipher<A> {
     pub(super) fn seal_in_place(
         &mut self,
         payload: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], RecordError> {
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), RecordError> {
         let nonce = self.advance()?;
         let sealed = if self.integrity_only() {
             self.aead.seal_in_place(&nonce, payload, &mut [])
         } else {
             self.aead.seal_in_place(&nonce, &[], payload)
         };
-        sealed.map_err(|_| RecordError::Provider)
+        let Ok(computed) = sealed else { return Err(RecordError::Provider) };
+        *tag = computed;
+        Ok(())
     }
 
     /// Opens one frame's payload into `out`, which has the same length. On an error `out` may

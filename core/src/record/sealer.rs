@@ -102,7 +102,7 @@ impl<A: Aead> Sealer<A> {
         let (payload, rest) = rest.split_at_mut_checked(payload_len).ok_or(too_small)?;
         let tag = rest.first_chunk_mut::<TAG_SIZE>().ok_or(too_small)?;
         *header = FrameHeader::for_payload(payload_len).ok_or(too_small)?.emit();
-        *tag = self.cipher.seal_in_place(payload).map_err(|error| self.health.end(error))?;
+        self.cipher.seal_in_place(payload, tag).map_err(|error| self.health.end(error))?;
         Ok(needed)
     }
 
@@ -149,8 +149,7 @@ impl<A: Aead> Sealer<A> {
         let (head, rest) = frame.split_first_chunk_mut().ok_or(RecordError::Provider)?;
         let (body, tag) = rest.split_last_chunk_mut().ok_or(RecordError::Provider)?;
         *head = header.emit();
-        *tag = self.cipher.seal(payload, body)?;
-        Ok(())
+        self.cipher.seal(payload, body, tag)
     }
 }
 
