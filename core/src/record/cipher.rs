@@ -45,8 +45,6 @@ impl<A: Aead> Cipher<A> {
     }
 
     /// Seals one frame's payload into `out`, which has the same length.
-    // The tag goes straight to its place, here and below: as a result it would be passed on in pieces,
-    // for which the processor has to wait.
     #[inline]
     pub(super) fn seal(
         &mut self,
@@ -60,13 +58,11 @@ impl<A: Aead> Cipher<A> {
                 return Err(RecordError::Provider);
             }
             out.copy_from_slice(payload);
-            self.aead.seal_in_place(&nonce, payload, &mut [])
+            self.aead.seal_in_place(&nonce, payload, &mut [], tag)
         } else {
-            self.aead.seal(&nonce, &[], payload, out)
+            self.aead.seal(&nonce, &[], payload, out, tag)
         };
-        let Ok(computed) = sealed else { return Err(RecordError::Provider) };
-        *tag = computed;
-        Ok(())
+        sealed.map_err(|_| RecordError::Provider)
     }
 
     /// Seals one frame's payload where it stands.
@@ -78,13 +74,11 @@ impl<A: Aead> Cipher<A> {
     ) -> Result<(), RecordError> {
         let nonce = self.advance()?;
         let sealed = if self.integrity_only() {
-            self.aead.seal_in_place(&nonce, payload, &mut [])
+            self.aead.seal_in_place(&nonce, payload, &mut [], tag)
         } else {
-            self.aead.seal_in_place(&nonce, &[], payload)
+            self.aead.seal_in_place(&nonce, &[], payload, tag)
         };
-        let Ok(computed) = sealed else { return Err(RecordError::Provider) };
-        *tag = computed;
-        Ok(())
+        sealed.map_err(|_| RecordError::Provider)
     }
 
     /// Opens one frame's payload into `out`, which has the same length. On an error `out` may
