@@ -88,7 +88,10 @@ struct Health(Option<RecordError>);
 impl Health {
     #[inline]
     fn check(&self) -> Result<(), RecordError> {
-        self.0.map_or(Ok(()), Err)
+        match self.0 {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
     }
 
     #[cold]
