@@ -4,6 +4,7 @@
 
 pub mod aead;
 pub mod measure;
+pub mod peer;
 pub mod pipe;
 pub mod plot;
 pub mod rows;

@@ -1,8 +1,10 @@
 //! What is compared: each module adds its rows.
 
+mod growth;
 mod handshakes;
 mod idle;
 mod memory;
+mod peers;
 mod records;
 mod rpc;
 mod socket;
@@ -19,13 +21,15 @@ pub struct Group {
 }
 
 /// All groups, in the order in which they are measured.
-pub const GROUPS: [Group; 6] = [
+pub const GROUPS: [Group; 8] = [
     Group { name: "record", run: records::run },
     Group { name: "memory-stream", run: memory::run },
     Group { name: "tcp", run: socket::run },
     Group { name: "handshake", run: handshakes::run },
     Group { name: "idle", run: idle::run },
     Group { name: "tonic", run: rpc::run },
+    Group { name: "growth", run: growth::run },
+    Group { name: "peer", run: peers::run },
 ];
 
 /// One run of the comparison.
@@ -59,6 +63,6 @@ impl Run<'_> {
 }
 
 /// A runtime of one thread.
-fn runtime() -> Outcome<tokio::runtime::Runtime> {
+pub(crate) fn runtime() -> Outcome<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

@@ -29,7 +29,7 @@ pub trait Aead: Sized {
     /// [`AeadError`] when the provider cannot: every 16 bytes are a valid key.
     fn new(key: &[u8; AES_KEY_SIZE]) -> Result<Self, AeadError>;
 
-    /// Encrypts `plaintext` into `ciphertext` and returns the tag over both that and `aad`.
+    /// Encrypts `plaintext` into `ciphertext` and writes the `tag` over both that and `aad`.
     ///
     /// # Errors
     /// [`AeadError`] when the provider cannot.
@@ -39,9 +39,10 @@ pub trait Aead: Sized {
         aad: &[u8],
         plaintext: &[u8],
         ciphertext: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], AeadError>;
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError>;
 
-    /// Encrypts `buffer` where it stands and returns the tag.
+    /// Encrypts `buffer` where it stands and writes the `tag`.
     ///
     /// # Errors
     /// [`AeadError`] when the provider cannot.
@@ -50,7 +51,8 @@ pub trait Aead: Sized {
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
         buffer: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], AeadError>;
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError>;
 
     /// Checks `tag`, and decrypts `ciphertext` into `plaintext`.
     ///

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use heapless::{LinearMap, String};
+use heapless::{LinearMap, String, Vec};
 
 use crate::key::{RecordProtocol, SecurityLevel};
 use crate::msg::{HandshakerResult, Identity, RpcProtocolVersions, capacity};
@@ -12,22 +12,21 @@ use crate::wire::{DecodeError, EncodeError, Message, Refusal};
 const APPLICATION_PROTOCOL: usize = 64;
 /// A service account, in bytes.
 const SERVICE_ACCOUNT: usize = 256;
-/// The name of an attribute and its value, in bytes.
-const ATTRIBUTE: (usize, usize) = (64, 256);
+/// The names and values of all attributes together, in bytes.
+const ATTRIBUTES: usize = 1024;
 
 /// What the handshake has proved: the message of `altscontext.proto`, in memory of its own (about
-/// 3.3 KiB).
+/// 1.6 KiB).
+///
+/// It has room for an application protocol of 64 bytes, two service accounts of 256 bytes each, and
+/// up to 8 attributes of the peer whose names and values are no longer than 1 KiB together.
 ///
 /// There is nothing secret in it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct AltsContext {
-    application_protocol: String<APPLICATION_PROTOCOL>,
     record_protocol: RecordProtocol,
-    peer_service_account: String<SERVICE_ACCOUNT>,
-    local_service_account: String<SERVICE_ACCOUNT>,
     peer_rpc_versions: Option<RpcProtocolVersions>,
-    peer_attributes:
-        LinearMap<String<{ ATTRIBUTE.0 }>, String<{ ATTRIBUTE.1 }>, { capacity::ATTRIBUTES }>,
+    texts: Texts,
 }
 
 impl AltsContext {
@@ -37,7 +36,8 @@ impl AltsContext {
     ///
     /// # Errors
     ///
-    /// [`DecodeError`] when a text is longer than its place: it names the context's field.
+    /// [`DecodeError`] when a text or the attributes are longer than their place: it names the
+    /// context's field.
     pub fn from_result(
         result: &HandshakerResult<'_>,
         record_protocol: RecordProtocol,
@@ -86,7 +86,7 @@ impl AltsContext {
     /// The application protocol that both sides have agreed upon, such as `grpc`.
     #[must_use]
     pub fn application_protocol(&self) -> &str {
-        &self.application_protocol
+        self.texts.nth(Texts::APPLICATION_PROTOCOL)
     }
 
     /// The record protocol that both sides have agreed upon.
@@ -104,13 +104,13 @@ impl AltsContext {
     /// The account that the peer has proved to be.
     #[must_use]
     pub fn peer_service_account(&self) -> &str {
-        &self.peer_service_account
+        self.texts.nth(Texts::PEER_ACCOUNT)
     }
 
     /// The account that this side has proved to be.
     #[must_use]
     pub fn local_service_account(&self) -> &str {
-        &self.local_service_account
+        self.texts.nth(Texts::LOCAL_ACCOUNT)
     }
 
     /// The RPC protocol versions that the peer speaks.
@@ -121,7 +121,8 @@ impl AltsContext {
 
     /// Names and values of what else is known about the peer.
     pub fn peer_attributes(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.peer_attributes.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+        let names = (Texts::ATTRIBUTES..self.texts.count()).step_by(2);
+        names.map(|name| (self.texts.nth(name), self.texts.nth(name.saturating_add(1))))
     }
 
     /// Checks that the peer is one of `accounts`, compared byte by byte. An empty list admits
@@ -142,20 +143,22 @@ impl AltsContext {
         if view.security_level < record_protocol.security_level() as i32 {
             return Err(refuse("security_level", Refusal::Value));
         }
-        let mut peer_attributes = LinearMap::new();
-        for (name, value) in &view.peer_attributes {
-            let (name, value) = (owned(name, "peer_attributes")?, owned(value, "peer_attributes")?);
-            let full = Refusal::TooMany { capacity: capacity::ATTRIBUTES };
-            peer_attributes.insert(name, value).map_err(|_| refuse("peer_attributes", full))?;
+        let mut texts = Texts::default();
+        let single = [
+            ("application_protocol", view.application_protocol, APPLICATION_PROTOCOL),
+            ("peer_service_account", view.peer_service_account, SERVICE_ACCOUNT),
+            ("local_service_account", view.local_service_account, SERVICE_ACCOUNT),
+        ];
+        for (field, text, capacity) in single {
+            let mut place = capacity;
+            texts.push(text, &mut place).ok_or(refuse(field, Refusal::TooLong { capacity }))?;
         }
-        Ok(Self {
-            application_protocol: owned(view.application_protocol, "application_protocol")?,
-            record_protocol,
-            peer_service_account: owned(view.peer_service_account, "peer_service_account")?,
-            local_service_account: owned(view.local_service_account, "local_service_account")?,
-            peer_rpc_versions: view.peer_rpc_versions,
-            peer_attributes,
-        })
+        let mut place = ATTRIBUTES;
+        for text in view.peer_attributes.iter().flat_map(|(name, value)| [name, value]) {
+            let too_long = refuse("peer_attributes", Refusal::TooLong { capacity: ATTRIBUTES });
+            texts.push(text, &mut place).ok_or(too_long)?;
+        }
+        Ok(Self { record_protocol, peer_rpc_versions: view.peer_rpc_versions, texts })
     }
 
     fn view(&self) -> view::AltsContext<'_> {
@@ -165,19 +168,64 @@ impl AltsContext {
             let _ = peer_attributes.insert(name, value);
         }
         view::AltsContext {
-            application_protocol: &self.application_protocol,
+            application_protocol: self.application_protocol(),
             record_protocol: self.record_protocol.name(),
             security_level: self.security_level() as i32,
-            peer_service_account: &self.peer_service_account,
-            local_service_account: &self.local_service_account,
+            peer_service_account: self.peer_service_account(),
+            local_service_account: self.local_service_account(),
             peer_rpc_versions: self.peer_rpc_versions,
             peer_attributes,
         }
     }
 }
 
-fn owned<const N: usize>(text: &str, field: &'static str) -> Result<String<N>, DecodeError> {
-    String::try_from(text).map_err(|_| refuse(field, Refusal::TooLong { capacity: N }))
+impl PartialEq for AltsContext {
+    /// Attributes have no order.
+    fn eq(&self, other: &Self) -> bool {
+        self.view() == other.view()
+    }
+}
+
+impl Eq for AltsContext {}
+
+impl fmt::Debug for AltsContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.view().fmt(f)
+    }
+}
+
+/// A context's texts in one piece of memory, one behind the other: a place of its own for each
+/// would be three times as large, and empty for the most part.
+#[derive(Clone, Default)]
+struct Texts {
+    all: String<{ APPLICATION_PROTOCOL + 2 * SERVICE_ACCOUNT + ATTRIBUTES }>,
+    /// Where each one ends.
+    ends: Vec<u16, { Texts::ATTRIBUTES + 2 * capacity::ATTRIBUTES }>,
+}
+
+impl Texts {
+    const APPLICATION_PROTOCOL: usize = 0;
+    const PEER_ACCOUNT: usize = 1;
+    const LOCAL_ACCOUNT: usize = 2;
+    /// Names and values in turn, up to the last text.
+    const ATTRIBUTES: usize = 3;
+
+    /// Adds a text that takes its bytes from `place`; `None` when there are not enough.
+    fn push(&mut self, text: &str, place: &mut usize) -> Option<()> {
+        *place = place.checked_sub(text.len())?;
+        self.all.push_str(text).ok()?;
+        self.ends.push(u16::try_from(self.all.len()).ok()?).ok()
+    }
+
+    fn nth(&self, number: usize) -> &str {
+        let end = |number: usize| self.ends.get(number).map_or(0, |end| usize::from(*end));
+        let start = number.checked_sub(1).map_or(0, end);
+        self.all.get(start..end(number)).unwrap_or_default()
+    }
+
+    fn count(&self) -> usize {
+        self.ends.len()
+    }
 }
 
 fn refuse(field: &'static str, refusal: Refusal) -> DecodeError {

@@ -86,10 +86,15 @@ impl core::error::Error for RecordError {}
 struct Health(Option<RecordError>);
 
 impl Health {
+    #[inline]
     fn check(&self) -> Result<(), RecordError> {
-        self.0.map_or(Ok(()), Err)
+        match self.0 {
+            None => Ok(()),
+            Some(error) => Err(error),
+        }
     }
 
+    #[cold]
     fn end(&mut self, error: RecordError) -> RecordError {
         *self.0.get_or_insert(error)
     }

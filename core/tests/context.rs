@@ -150,12 +150,12 @@ fn a_context_that_cannot_be_kept_is_refused_by_name() {
             "local_service_account: longer than 256 bytes",
         ),
         (
-            |p| drop(p.peer_attributes.insert("x".repeat(65), String::new())),
-            "peer_attributes: longer than 64 bytes",
+            |p| p.peer_attributes = [("x".repeat(512), "x".repeat(513))].into(),
+            "peer_attributes: longer than 1024 bytes",
         ),
         (
-            |p| drop(p.peer_attributes.insert(String::new(), "x".repeat(257))),
-            "peer_attributes: longer than 256 bytes",
+            |p| p.peer_attributes = (0..5).map(|n| (n.to_string(), "x".repeat(204))).collect(),
+            "peer_attributes: longer than 1024 bytes",
         ),
         (
             |p| p.peer_attributes = (0..9).map(|n| (n.to_string(), String::new())).collect(),
@@ -179,16 +179,43 @@ fn a_result_that_is_too_long_is_refused_by_name() {
 
 #[test]
 fn the_largest_context_fits() {
-    let (account, value) = ("x".repeat(256), "v".repeat(256));
-    let names: Vec<_> = (0..capacity::ATTRIBUTES).map(|n| format!("{n:064}")).collect();
+    let (protocol, account) = ("p".repeat(64), "x".repeat(256));
+    let attributes: Vec<_> =
+        (0..capacity::ATTRIBUTES).map(|n| (n.to_string(), n.to_string().repeat(127))).collect();
     let mut peer = Identity::from_service_account(&account);
-    for name in &names {
-        peer.attributes.insert(name, &value).unwrap();
+    let local = peer.clone();
+    for (name, value) in &attributes {
+        peer.attributes.insert(name, value).unwrap();
     }
-    let result = HandshakerResult { peer_identity: Some(peer), ..result() };
+    let result = HandshakerResult {
+        application_protocol: &protocol,
+        peer_identity: Some(peer),
+        local_identity: Some(local),
+        ..result()
+    };
     let context = AltsContext::from_result(&result, RecordProtocol::AesGcm128Rekey).unwrap();
     assert_eq!(AltsContext::decode(&encode(&context)).unwrap(), context);
-    assert_eq!(context.peer_attributes().count(), capacity::ATTRIBUTES);
+    assert_eq!(context.application_protocol(), protocol);
+    assert_eq!(context.peer_service_account(), account);
+    assert_eq!(context.local_service_account(), account);
+    let kept = context.peer_attributes().map(|(name, value)| (name.into(), value.into()));
+    assert_eq!(kept.collect::<Vec<(String, String)>>(), attributes);
+}
+
+#[test]
+fn contexts_are_equal_when_all_of_them_is_equal_and_attributes_have_no_order() {
+    let with = |attributes: &[(&'static str, &'static str)]| {
+        let mut peer = Identity::from_service_account("peer@example.com");
+        for (name, value) in attributes {
+            peer.attributes.insert(name, value).unwrap();
+        }
+        let result = HandshakerResult { peer_identity: Some(peer), ..result() };
+        AltsContext::from_result(&result, RecordProtocol::AesGcm128Rekey).unwrap()
+    };
+    assert_eq!(with(&[("b", "2"), ("a", "1")]), context());
+    assert_ne!(with(&[("a", "12"), ("b", "")]), context());
+    assert_ne!(with(&[("a", "1")]), context());
+    assert!(format!("{:?}", context()).contains("peer@example.com"));
 }
 
 #[test]

@@ -531,6 +531,6 @@ fn sizes_are_bounded() {
     assert!(size_of::<msg::HandshakerResp<'_>>() <= 1024);
     assert!(size_of::<msg::HandshakerResult<'_>>() <= 768);
     assert!(size_of::<msg::Identity<'_>>() <= 320);
-    assert!(size_of::<alts_core::context::AltsContext>() <= 3584);
+    assert!(size_of::<alts_core::context::AltsContext>() <= 1728);
     assert!(size_of::<DecodeError>() <= 56);
 }

@@ -216,11 +216,24 @@ impl Aead for Hasty {
     fn new(key: &[u8; 16]) -> Result<Self, AeadError> {
         RustCrypto::new(key).map(Self)
     }
-    fn seal(&self, n: &[u8; 12], a: &[u8], p: &[u8], c: &mut [u8]) -> Result<[u8; 16], AeadError> {
-        self.0.seal(n, a, p, c)
+    fn seal(
+        &self,
+        n: &[u8; 12],
+        a: &[u8],
+        p: &[u8],
+        c: &mut [u8],
+        t: &mut [u8; 16],
+    ) -> Result<(), AeadError> {
+        self.0.seal(n, a, p, c, t)
     }
-    fn seal_in_place(&self, n: &[u8; 12], a: &[u8], b: &mut [u8]) -> Result<[u8; 16], AeadError> {
-        self.0.seal_in_place(n, a, b)
+    fn seal_in_place(
+        &self,
+        n: &[u8; 12],
+        a: &[u8],
+        b: &mut [u8],
+        t: &mut [u8; 16],
+    ) -> Result<(), AeadError> {
+        self.0.seal_in_place(n, a, b, t)
     }
     fn open(
         &self,

@@ -40,8 +40,8 @@ mod aws_lc {
             aad: &[u8],
             plaintext: &[u8],
             ciphertext: &mut [u8],
-        ) -> Result<[u8; TAG_SIZE], AeadError> {
-            let mut tag = [0; TAG_SIZE];
+            tag: &mut [u8; TAG_SIZE],
+        ) -> Result<(), AeadError> {
             self.0
                 .seal_out_of_place_scatter(
                     Nonce::assume_unique_for_key(*nonce),
@@ -49,10 +49,9 @@ mod aws_lc {
                     plaintext,
                     ciphertext,
                     &[],
-                    &mut tag,
+                    tag,
                 )
-                .map_err(refused)?;
-            Ok(tag)
+                .map_err(refused)
         }
 
         #[inline]
@@ -61,18 +60,17 @@ mod aws_lc {
             nonce: &[u8; NONCE_SIZE],
             aad: &[u8],
             buffer: &mut [u8],
-        ) -> Result<[u8; TAG_SIZE], AeadError> {
-            let mut tag = [0; TAG_SIZE];
+            tag: &mut [u8; TAG_SIZE],
+        ) -> Result<(), AeadError> {
             self.0
                 .seal_in_place_scatter(
                     Nonce::assume_unique_for_key(*nonce),
                     Aad::from(aad),
                     buffer,
                     &[],
-                    &mut tag,
+                    tag,
                 )
-                .map_err(refused)?;
-            Ok(tag)
+                .map_err(refused)
         }
 
         #[inline]
@@ -113,6 +111,8 @@ mod aws_lc {
 
 #[cfg(test)]
 mod tests {
+    use std::mem;
+
     use alts_core::Side;
     use alts_core::aead::{Aead, AeadError};
     use alts_core::frame::FrameSize;
@@ -146,14 +146,17 @@ mod tests {
     fn the_default_provider_computes_aes_128_gcm() {
         let aead = DefaultAead::new(&KEY).unwrap();
         let bytes = [3; 20];
-        assert_eq!(aead.seal_in_place(&NONCE, &bytes, &mut []), Ok(GMAC));
-        assert_eq!(aead.seal(&NONCE, &bytes, &[], &mut []), Ok(GMAC));
+        let mut tag = [0; 16];
+        assert_eq!(aead.seal_in_place(&NONCE, &bytes, &mut [], &mut tag), Ok(()));
+        assert_eq!(mem::take(&mut tag), GMAC);
+        assert_eq!(aead.seal(&NONCE, &bytes, &[], &mut [], &mut tag), Ok(()));
+        assert_eq!(mem::take(&mut tag), GMAC);
         let mut sealed = [0; 20];
-        assert_eq!(aead.seal(&NONCE, &[], &bytes, &mut sealed), Ok(SEALED.1));
-        assert_eq!(sealed, SEALED.0);
+        assert_eq!(aead.seal(&NONCE, &[], &bytes, &mut sealed, &mut tag), Ok(()));
+        assert_eq!((sealed, mem::take(&mut tag)), SEALED);
         let mut in_place = bytes;
-        assert_eq!(aead.seal_in_place(&NONCE, &[], &mut in_place), Ok(SEALED.1));
-        assert_eq!(in_place, SEALED.0);
+        assert_eq!(aead.seal_in_place(&NONCE, &[], &mut in_place, &mut tag), Ok(()));
+        assert_eq!((in_place, tag), SEALED);
     }
 
     #[test]
@@ -175,7 +178,8 @@ mod tests {
         let aead = DefaultAead::new(&KEY).unwrap();
         for len in [0, 19, 21] {
             let mut out = vec![0; len];
-            assert_eq!(aead.seal(&NONCE, &[], &[3; 20], &mut out), Err(AeadError));
+            let sealed = aead.seal(&NONCE, &[], &[3; 20], &mut out, &mut [0; 16]);
+            assert_eq!(sealed, Err(AeadError));
             assert_eq!(aead.open(&NONCE, &[], &SEALED.0, &SEALED.1, &mut out), Err(AeadError));
         }
     }

@@ -55,7 +55,12 @@ impl Buffer {
     }
 
     /// Adds a copy of `bytes` at the back.
+    #[inline]
     pub(crate) fn extend(&mut self, bytes: &[u8]) {
+        // As with most small messages, which are sent and opened as a whole.
+        if bytes.is_empty() {
+            return;
+        }
         self.bytes.truncate(self.end);
         self.bytes.extend_from_slice(bytes);
         self.end = self.bytes.len();

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_alts::StreamOptions;
 
@@ -14,19 +15,26 @@ use crate::tcp::tokio_pair;
 /// The argument with which the program is its own child, which measures itself.
 const CHILD: &str = "--idle-child";
 /// What each connection has carried in each direction before it is idle.
-const MESSAGE: usize = 64 << 10;
+pub(super) const MESSAGE: usize = 64 << 10;
+/// As many as a busy server has.
+const MANY: usize = 10_000;
 
 pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
-    let name = "idle-memory";
+    let rounds = run.effort.rounds.min(3);
+    beside_tls(run, "idle-memory", run.effort.connections, rounds)?;
+    beside_tls(run, &format!("idle-memory-{MANY}"), MANY, 1)
+}
+
+fn beside_tls(run: &Run<'_>, name: &str, count: usize, rounds: usize) -> Outcome<()> {
     if !run.wants(name) {
         return Ok(());
     }
     let mut ratios = Vec::new();
-    for _ in 0..run.effort.rounds.min(3) {
-        let [plain, alts, tls] = ["plain", "alts", "tls"].map(|what| in_child(what, run));
+    for _ in 0..rounds {
+        let [plain, alts, tls] = ["plain", "alts", "tls"].map(|what| in_child(what, count));
         let (plain, alts, tls) = (plain?, alts?, tls?);
         (run.note)(&format!(
-            "{name}: an end of an idle connection takes {:.0} bytes beside {:.0}; the socket's {plain:.0} are left out",
+            "{name}: an end of {count} idle connections takes {:.0} bytes beside {:.0}; the socket's {plain:.0} are left out",
             alts - plain,
             tls - plain,
         ));
@@ -36,9 +44,14 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     Ok(())
 }
 
+/// Memory of one end of one of `count` idle connections over ALTS, without the socket's.
+pub(super) fn of_alts(count: usize) -> Outcome<f64> {
+    Ok(in_child("alts", count)? - in_child("plain", count)?)
+}
+
 /// Memory of one end of a connection, measured by a process of its own.
-fn in_child(what: &str, run: &Run<'_>) -> Outcome<f64> {
-    let count = run.effort.connections.to_string();
+fn in_child(what: &str, count: usize) -> Outcome<f64> {
+    let count = count.to_string();
     let output = Command::new(std::env::current_exe()?).args([CHILD, what, &count]).output()?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into());
@@ -61,7 +74,14 @@ pub fn child(arguments: &[String]) -> Outcome<Option<f64>> {
         "tls" => Security::Tls(Tls::new()?),
         _ => Security::Plain,
     };
+    raise_descriptor_limit()?;
     runtime()?.block_on(idle(&security, count.parse()?)).map(Some)
+}
+
+/// Each end is a descriptor: as many as the system lets this process have.
+fn raise_descriptor_limit() -> Outcome<()> {
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }
 
 async fn idle(security: &Security, count: usize) -> Outcome<f64> {

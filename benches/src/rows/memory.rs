@@ -26,13 +26,13 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
         let (mut fastest, mut their_fastest) = (f64::MAX, f64::MAX);
         let costs = interleaved(
             run.effort,
-            || cost(&runtime, &mut ours, size, count, &mut fastest),
-            || cost(&runtime, &mut theirs, size, count, &mut their_fastest),
+            || best(in_turn(&runtime, &mut ours, size, count)?, &mut fastest),
+            || best(in_turn(&runtime, &mut theirs, size, count)?, &mut their_fastest),
         )?;
         (run.note)(&format!(
             "{name}: {:.0} ns beside {:.0} ns a message at best",
-            fastest * 1e9,
-            their_fastest * 1e9
+            fastest * 1e9 / count as f64,
+            their_fastest * 1e9 / count as f64
         ));
         let ratios = if matches!(goal, Goal::AtLeast(_)) { inverted(costs) } else { costs };
         (run.report)(&Row::new(name, goal, ratios));
@@ -40,13 +40,17 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// CPU time of `count` messages from one end to the other.
-fn cost(
+fn best(time: f64, fastest: &mut f64) -> Outcome<f64> {
+    *fastest = fastest.min(time);
+    Ok(time)
+}
+
+/// CPU time of `count` messages from one end to the other, one after the other.
+pub(super) fn in_turn(
     runtime: &tokio::runtime::Runtime,
     (writer, reader): &mut (Stream, Stream),
     size: usize,
     count: usize,
-    fastest: &mut f64,
 ) -> Outcome<f64> {
     let message = vec![5; size];
     let mut arrived = vec![0; size];
@@ -56,8 +60,6 @@ fn cost(
             writer.write_all(&message).await?;
             reader.read_exact(&mut arrived).await?;
         }
-        let time = thread_time()? - start;
-        *fastest = fastest.min(time / count as f64);
-        Ok(time)
+        Ok(thread_time()? - start)
     })
 }

@@ -29,10 +29,10 @@ use crate::measure::{Goal, Row, median, thread_time};
 use crate::security::{Alts, Security, Stream, Tls};
 use crate::tcp::prepare;
 
-const UNARY: &str = "/alts.bench.Echo/Unary";
-const STREAM: &str = "/alts.bench.Echo/Stream";
+pub(super) const UNARY: &str = "/alts.bench.Echo/Unary";
+pub(super) const STREAM: &str = "/alts.bench.Echo/Stream";
 /// A message of the stream, in bytes, and how many a call brings.
-const LARGE: (usize, usize) = (1 << 20, 8);
+pub(super) const LARGE: (usize, usize) = (1 << 20, 8);
 
 pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     let (unary, stream) = ("tonic-unary-100-addition", "tonic-stream-1048576-addition");
@@ -74,7 +74,7 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
 }
 
 /// CPU time of a few calls, of client and server, which share this thread.
-async fn calls(client: &mut Grpc<Channel>, path: &'static str) -> Outcome<f64> {
+pub(super) async fn calls(client: &mut Grpc<Channel>, path: &'static str) -> Outcome<f64> {
     let path = http::uri::PathAndQuery::from_static(path);
     let start = thread_time()?;
     if path == UNARY {
@@ -96,7 +96,7 @@ async fn calls(client: &mut Grpc<Channel>, path: &'static str) -> Outcome<f64> {
 }
 
 /// A client whose server is in another task, behind a connection of that kind.
-async fn channel(security: Security) -> Outcome<Grpc<Channel>> {
+pub(super) async fn channel(security: Security) -> Outcome<Grpc<Channel>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let (accepted, incoming) = mpsc::channel(1);

@@ -16,11 +16,15 @@ use crate::tcp::{pair, tokio_pair};
 
 /// How a writer writes.
 #[derive(Clone, Copy)]
-struct Pattern {
-    size: usize,
+pub(super) struct Pattern {
+    /// Bytes of a write.
+    pub(super) size: usize,
     /// Bytes between flushes.
     flush: usize,
 }
+
+/// Large writes, each of them flushed.
+pub(super) const BULK: Pattern = Pattern { size: 64 << 10, flush: 64 << 10 };
 
 pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     let tls = Security::Tls(Tls::new()?);
@@ -49,24 +53,23 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
 
 /// 64 KiB writes, beside everything.
 fn bulk(run: &Run<'_>, alts: &Security, tls: &Security) -> Outcome<()> {
-    let pattern = Pattern { size: 64 << 10, flush: 64 << 10 };
     let names = ["tls", "plain", "ceiling"].map(|beside| format!("tcp-65536-beside-{beside}"));
     if !names.iter().any(|name| run.wants(name)) {
         return Ok(());
     }
-    let mut aead = Raw::aws_lc(pattern.size)?;
+    let mut aead = Raw::aws_lc(BULK.size)?;
     let mut ratios = [const { Vec::new() }; 3];
     let mut absolute = [const { Vec::new() }; 4];
     for _ in 0..run.effort.rounds {
         let bytes = run.effort.bytes;
-        let ours = send(alts, pattern, bytes)?;
-        let theirs = send(tls, pattern, bytes)?;
-        let plain = send(&Security::Plain, pattern, bytes)?;
+        let ours = send(alts, BULK, bytes)?;
+        let theirs = send(tls, BULK, bytes)?;
+        let plain = send(&Security::Plain, BULK, bytes)?;
         let (mut sealing, rounds) = (0.0, 100);
         for _ in 0..rounds {
             sealing += timed(|| aead.seal().and_then(|()| aead.open()))?;
         }
-        sealing /= (rounds * batch_len(pattern.size) * pattern.size) as f64;
+        sealing /= (rounds * batch_len(BULK.size) * BULK.size) as f64;
         let measured = [theirs, plain, plain + sealing];
         for (ratios, beside) in ratios.iter_mut().zip(measured) {
             ratios.push(beside / ours);
@@ -91,7 +94,7 @@ fn bulk(run: &Run<'_>, alts: &Security, tls: &Security) -> Outcome<()> {
 }
 
 /// CPU time for each byte, of a writer and a reader in threads of their own.
-fn send(security: &Security, pattern: Pattern, bytes: usize) -> Outcome<f64> {
+pub(super) fn send(security: &Security, pattern: Pattern, bytes: usize) -> Outcome<f64> {
     let (client, server) = pair()?;
     let (ready, is_ready) = mpsc::channel();
     let (go, may_go) = mpsc::channel::<()>();

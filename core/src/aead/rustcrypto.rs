@@ -28,9 +28,10 @@ impl Aead for RustCrypto {
         aad: &[u8],
         plaintext: &[u8],
         ciphertext: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], AeadError> {
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
         let buffer = InOutBuf::new(plaintext, ciphertext).map_err(|_| AeadError)?;
-        self.seal_buffer(nonce, aad, buffer)
+        self.seal_buffer(nonce, aad, buffer, tag)
     }
 
     fn seal_in_place(
@@ -38,8 +39,9 @@ impl Aead for RustCrypto {
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
         buffer: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], AeadError> {
-        self.seal_buffer(nonce, aad, buffer.into())
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
+        self.seal_buffer(nonce, aad, buffer.into(), tag)
     }
 
     fn open(
@@ -71,11 +73,12 @@ impl RustCrypto {
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
         buffer: InOutBuf<'_, '_, u8>,
-    ) -> Result<[u8; TAG_SIZE], AeadError> {
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
         wiping_stack::<RECORD_STACK, _>(|| {
             self.0
                 .encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer)
-                .map(Into::into)
+                .map(|computed| *tag = computed.into())
                 .map_err(|_| AeadError)
         })
     }

@@ -50,16 +50,17 @@ impl<A: Aead> Cipher<A> {
         &mut self,
         payload: &[u8],
         out: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], RecordError> {
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), RecordError> {
         let nonce = self.advance()?;
         let sealed = if self.integrity_only() {
             if payload.len() != out.len() {
                 return Err(RecordError::Provider);
             }
             out.copy_from_slice(payload);
-            self.aead.seal_in_place(&nonce, payload, &mut [])
+            self.aead.seal_in_place(&nonce, payload, &mut [], tag)
         } else {
-            self.aead.seal(&nonce, &[], payload, out)
+            self.aead.seal(&nonce, &[], payload, out, tag)
         };
         sealed.map_err(|_| RecordError::Provider)
     }
@@ -69,12 +70,13 @@ impl<A: Aead> Cipher<A> {
     pub(super) fn seal_in_place(
         &mut self,
         payload: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], RecordError> {
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), RecordError> {
         let nonce = self.advance()?;
         let sealed = if self.integrity_only() {
-            self.aead.seal_in_place(&nonce, payload, &mut [])
+            self.aead.seal_in_place(&nonce, payload, &mut [], tag)
         } else {
-            self.aead.seal_in_place(&nonce, &[], payload)
+            self.aead.seal_in_place(&nonce, &[], payload, tag)
         };
         sealed.map_err(|_| RecordError::Provider)
     }

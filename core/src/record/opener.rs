@@ -104,14 +104,13 @@ impl<A: Aead> Opener<A> {
     pub fn open(&mut self, input: &[u8], out: &mut [u8]) -> Result<Opened, RecordError> {
         self.health.check()?;
         let mut done = Opened { consumed: 0, written: 0, next: Next::Again };
-        let (mut input, mut out) = (input, out);
         loop {
-            match self.open_first(input, out) {
+            let rest = input.get(done.consumed..).unwrap_or_default();
+            let room = out.get_mut(done.written..).unwrap_or_default();
+            match self.open_first(rest, room) {
                 Ok(Step::Frame { frame_len, payload_len }) => {
                     done.consumed = done.consumed.saturating_add(frame_len);
                     done.written = done.written.saturating_add(payload_len);
-                    input = input.get(frame_len..).unwrap_or_default();
-                    out = out.get_mut(payload_len..).unwrap_or_default();
                 }
                 Ok(Step::Stop(next)) => return Ok(Opened { next, ..done }),
                 Err(error) => {

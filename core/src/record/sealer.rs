@@ -58,23 +58,22 @@ impl<A: Aead> Sealer<A> {
     /// call had sealed before are lost with the connection.
     pub fn seal(&mut self, plaintext: &[u8], out: &mut [u8]) -> Result<Sealed, RecordError> {
         self.health.check()?;
-        let mut done = Sealed { consumed: 0, written: 0 };
-        let (mut rest, mut out) = (plaintext, out);
-        while let Some(room) = out.len().checked_sub(OVERHEAD) {
+        let (mut rest, mut free) = (plaintext, out);
+        let mut written = 0usize;
+        while let Some(room) = free.len().checked_sub(OVERHEAD) {
             let wanted = rest.len().min(self.max_payload());
-            let len = if done.written == 0 { wanted.min(room) } else { wanted };
-            if len == 0 || len > room {
+            let len = if written == 0 { wanted.min(room) } else { wanted };
+            let frame_len = len.saturating_add(OVERHEAD);
+            let Some((frame, free_left)) = free.split_at_mut_checked(frame_len) else { break };
+            let Some((payload, plaintext_left)) = rest.split_at_checked(len) else { break };
+            if payload.is_empty() {
                 break;
             }
-            let (payload, plaintext_left) = rest.split_at_checked(len).unwrap_or_default();
-            let (frame, out_left) =
-                out.split_at_mut_checked(len.saturating_add(OVERHEAD)).unwrap_or_default();
             self.seal_frame(payload, frame).map_err(|error| self.health.end(error))?;
-            done.consumed = done.consumed.saturating_add(payload.len());
-            done.written = done.written.saturating_add(frame.len());
-            (rest, out) = (plaintext_left, out_left);
+            written = written.saturating_add(frame_len);
+            (rest, free) = (plaintext_left, free_left);
         }
-        Ok(done)
+        Ok(Sealed { consumed: plaintext.len().saturating_sub(rest.len()), written })
     }
 
     /// Turns `frame`, whose payload of `payload_len` bytes stands behind [`HEADER_SIZE`] free
@@ -102,7 +101,7 @@ impl<A: Aead> Sealer<A> {
         let (payload, rest) = rest.split_at_mut_checked(payload_len).ok_or(too_small)?;
         let tag = rest.first_chunk_mut::<TAG_SIZE>().ok_or(too_small)?;
         *header = FrameHeader::for_payload(payload_len).ok_or(too_small)?.emit();
-        *tag = self.cipher.seal_in_place(payload).map_err(|error| self.health.end(error))?;
+        self.cipher.seal_in_place(payload, tag).map_err(|error| self.health.end(error))?;
         Ok(needed)
     }
 
@@ -149,8 +148,7 @@ impl<A: Aead> Sealer<A> {
         let (head, rest) = frame.split_first_chunk_mut().ok_or(RecordError::Provider)?;
         let (body, tag) = rest.split_last_chunk_mut().ok_or(RecordError::Provider)?;
         *head = header.emit();
-        *tag = self.cipher.seal(payload, body)?;
-        Ok(())
+        self.cipher.seal(payload, body, tag)
     }
 }
 

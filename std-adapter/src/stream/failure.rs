@@ -42,6 +42,7 @@ pub(super) struct Health {
 
 impl Health {
     /// Fails if `direction` has ended.
+    #[inline]
     pub(super) fn check(&self, direction: Direction) -> io::Result<()> {
         if let Some(error) = self.record {
             return Err(record_error(error));
@@ -75,6 +76,7 @@ impl Health {
     }
 }
 
+#[cold]
 fn record_error(error: RecordError) -> io::Error {
     let kind = match error {
         RecordError::Truncated => io::ErrorKind::UnexpectedEof,

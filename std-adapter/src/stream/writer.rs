@@ -167,6 +167,9 @@ fn neighbours<'a, 'b>(
     slices: &'a [IoSlice<'b>],
     room: usize,
 ) -> Option<(&'a [IoSlice<'b>], &'a [IoSlice<'b>])> {
+    if slices.len() < 2 {
+        return None;
+    }
     let mut left = room;
     let count = slices
         .iter()

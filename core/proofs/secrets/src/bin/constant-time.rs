@@ -164,8 +164,9 @@ impl Aead for Judged {
         aad: &[u8],
         plaintext: &[u8],
         ciphertext: &mut [u8],
-    ) -> Result<[u8; 16], AeadError> {
-        self.0.seal(nonce, aad, plaintext, ciphertext)
+        tag: &mut [u8; 16],
+    ) -> Result<(), AeadError> {
+        self.0.seal(nonce, aad, plaintext, ciphertext, tag)
     }
 
     fn seal_in_place(
@@ -173,8 +174,9 @@ impl Aead for Judged {
         nonce: &[u8; 12],
         aad: &[u8],
         buffer: &mut [u8],
-    ) -> Result<[u8; 16], AeadError> {
-        self.0.seal_in_place(nonce, aad, buffer)
+        tag: &mut [u8; 16],
+    ) -> Result<(), AeadError> {
+        self.0.seal_in_place(nonce, aad, buffer, tag)
     }
 
     fn open(
