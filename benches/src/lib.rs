@@ -3,6 +3,7 @@
 #![expect(clippy::cast_precision_loss, reason = "figures of a few digits are printed")]
 
 pub mod aead;
+pub mod chain;
 pub mod measure;
 pub mod peer;
 pub mod pipe;

@@ -27,13 +27,22 @@ const ACCOUNT: &str = "peer@bench.test";
 /// # Errors
 /// When its address is not free.
 pub fn serve_handshaker() -> Outcome<()> {
-    let address = SocketAddr::new(HANDSHAKER.parse()?, PORT);
+    serve_handshaker_at(SocketAddr::new(HANDSHAKER.parse()?, PORT))?;
+    Ok(())
+}
+
+/// The same at any address; returns where it listens.
+///
+/// # Errors
+/// When its address is not free.
+pub fn serve_handshaker_at(address: SocketAddr) -> Outcome<SocketAddr> {
     let listener = std::net::TcpListener::bind(address)
         .map_err(|error| format!("the handshaker service cannot listen on {address}: {error}"))?;
+    let address = listener.local_addr()?;
     listener.set_nonblocking(true)?;
     let handshaker = Authority::new()?.handshaker(ACCOUNT)?;
     thread::spawn(move || serve(listener, handshaker));
-    Ok(())
+    Ok(address)
 }
 
 fn serve(listener: std::net::TcpListener, handshaker: Handshaker) -> Outcome<()> {

@@ -5,6 +5,7 @@ mod handshakes;
 mod idle;
 mod memory;
 mod peers;
+mod proxy;
 mod records;
 mod rpc;
 mod socket;
@@ -21,7 +22,7 @@ pub struct Group {
 }
 
 /// All groups, in the order in which they are measured.
-pub const GROUPS: [Group; 8] = [
+pub const GROUPS: [Group; 9] = [
     Group { name: "record", run: records::run },
     Group { name: "memory-stream", run: memory::run },
     Group { name: "tcp", run: socket::run },
@@ -30,6 +31,7 @@ pub const GROUPS: [Group; 8] = [
     Group { name: "tonic", run: rpc::run },
     Group { name: "growth", run: growth::run },
     Group { name: "peer", run: peers::run },
+    Group { name: "proxy", run: proxy::run },
 ];
 
 /// One run of the comparison.
