@@ -44,7 +44,8 @@ async fn a_client_that_is_not_allowed_reaches_nobody() {
 async fn a_server_that_is_not_expected_gets_nothing() {
     let world = World::new();
     let (server, _echo) = echo_server("echo").await;
-    let text = chain(server, closed_port().await, "").replace("\"server@dev.test\"", "\"x@dev.test\"");
+    let text =
+        chain(server, closed_port().await, "").replace("\"server@dev.test\"", "\"x@dev.test\"");
     let proxy = world.proxy(&text).await;
     let mut client = connect(address(&proxy, "outer").await).await;
     let _ = client.write_all(b"secret").await;
@@ -84,7 +85,8 @@ async fn a_handshaker_that_hangs_delays_nobody_else() {
     for _ in 0..20 {
         assert_eq!(name_of(outer).await, "echo");
     }
-    let open = |name: &str| metric(&proxy, &format!("alts_proxy_connections{{listener=\"{name}\"}}"));
+    let open =
+        |name: &str| metric(&proxy, &format!("alts_proxy_connections{{listener=\"{name}\"}}"));
     assert!((open("hanging") - 50.0).abs() < 0.5, "they were all still waiting");
     assert!((open("towards") - 50.0).abs() < 0.5, "they were all still waiting");
 }
