@@ -275,9 +275,9 @@ fn the_example_has_every_setting() {
     let source = include_str!("../../src/proxy/config/file.rs").to_owned()
         + include_str!("../../src/proxy/config.rs");
     for name in ["RawListen", "RawRoute", "RawUpstream", "RawMetrics", "RawShutdown", "Limits"] {
-        let start = source.find(&format!("struct {name} {{")).unwrap();
-        let end = start + source[start..].find("\n}").unwrap();
-        for line in source[start..end].lines().skip(1) {
+        let (_, fields) = source.split_once(&format!("struct {name} {{\n")).unwrap();
+        let (fields, _) = fields.split_once("\n}").unwrap();
+        for line in fields.lines() {
             let line = line.trim().trim_start_matches("pub ");
             if line.starts_with(['#', '/']) {
                 continue;
