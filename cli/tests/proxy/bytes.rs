@@ -63,8 +63,7 @@ async fn megabytes_arrive_as_they_were_in_both_directions_at_once() {
 async fn one_direction_may_end_before_the_other() {
     let world = World::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let proxy =
-        world.proxy(&chain(listener.local_addr().unwrap(), closed_port().await, "")).await;
+    let proxy = world.proxy(&chain(listener.local_addr().unwrap(), closed_port().await, "")).await;
     let outer = address(&proxy, "outer").await;
 
     // The client ends first: the server reads the end, and answers only then.

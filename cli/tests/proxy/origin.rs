@@ -2,6 +2,7 @@
 
 use std::{
     convert::Infallible,
+    fmt::Write as _,
     net::SocketAddr,
     sync::{
         Arc,
@@ -100,7 +101,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
             let mut text =
                 format!("{} {} {:?}\n", request.method(), request.uri(), request.version());
             for (name, value) in request.headers() {
-                text.push_str(&format!("{name}: {}\n", value.to_str().unwrap()));
+                writeln!(text, "{name}: {}", value.to_str().unwrap()).unwrap();
             }
             let mut response = Response::new(body(text));
             let hop = HeaderValue::from_static("keep-alive, x-hop");

@@ -60,7 +60,7 @@ pub struct Lease {
 
 enum Sender {
     Http1(http1::SendRequest<RequestBody>),
-    Http2 { sender: http2::SendRequest<RequestBody>, _counted: Counted },
+    Http2 { sender: http2::SendRequest<RequestBody>, _request: Counted },
 }
 
 /// A request that counts among those of a connection.
@@ -87,8 +87,8 @@ impl Lease {
     /// A connection of HTTP/2: one that has room for a request, or a new one.
     pub(super) async fn http2(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
         let pool = upstream.pool();
-        let lease = |(sender, _counted), is_used| Self {
-            sender: Sender::Http2 { sender, _counted },
+        let lease = |(sender, counted), is_used| Self {
+            sender: Sender::Http2 { sender, _request: counted },
             upstream: Arc::clone(upstream),
             is_used,
         };
