@@ -22,7 +22,9 @@ use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio_alts::{AltsAcceptor, ServerConfig};
+use tokio_stream::StreamExt as _;
 
 const LONG: &str = "--deadline=60s";
 
@@ -100,6 +102,23 @@ async fn a_server_of_something_else_is_measured_by_its_handshakes() {
     let not_measured = document["not_measured"].to_string();
     assert!(not_measured.contains("--echo measures"), "{not_measured}");
     assert!(not_measured.contains("throughput"), "{not_measured}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_sends_something_else_back_is_no_echo() {
+    let (service, server) = pair().await;
+    let (mut incoming, target) = incoming(server).await;
+    tokio::spawn(async move {
+        let mut stream = incoming.next().await.unwrap().unwrap();
+        let mut read = [0; 64];
+        stream.read_exact(&mut read).await.unwrap();
+        stream.write_all(&[0; 64]).await.unwrap();
+        stream.flush().await.unwrap();
+        // Until the other end closes.
+        let _ = stream.read(&mut read).await;
+    });
+    let ran = ping(&service, &target, &["--any-peer", "--echo", "--size=64"]).await;
+    ran.assert(5, &["other bytes came back", "the target is no echo"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
