@@ -14,14 +14,17 @@ use tokio_alts::{AltsStream, HandshakerService};
 
 use self::{
     echo::Echo,
-    latency::Latencies,
     progress::Progress,
     report::{Mode, Report},
 };
 use crate::{
     diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN},
     handshaker::Handshaker,
-    reach::{Place, Resolved, Watched, expect, http2::Http2, span},
+    reach::{
+        Place, Resolved, Watched, expect,
+        http2::{Answer, Http2},
+        span,
+    },
 };
 
 /// What can be said on the command line.
@@ -75,6 +78,7 @@ const FIGURES: &str = "What the figures mean:
   HTTP/2 ping a PING frame and its acknowledgement: the network and the server's transport.
   gRPC call   a call of grpc.health.v1.Health/Check, whatever its status is: the server's dispatch, too.
               Each round is a call and then a ping: servers close connections that send pings alone.
+              It is an HTTP call where the answer is none of gRPC.
   echo        a message of --size bytes, until its last byte is back.
   throughput  with --echo: payload bytes that came back, divided by the time.
               Without: bytes on the wire (TCP payload) of requests to a method that is not there, which
@@ -87,7 +91,7 @@ With --json, the output is one object:
   {\"target\": TEXT, \"ok\": BOOL, \"exit_status\": N, \"problem\": null | {\"fault\", \"tried\", \"got\", \"remedy\"},
    \"peer_account\": TEXT, \"local_account\": TEXT, \"connect_ms\": N, \"handshake_ms\": N,
    \"mode\": \"http2\" | \"echo\" | \"handshake\",
-   \"latencies\": [{\"what\": \"http2_ping\" | \"grpc_call\" | \"echo\" | \"connect\" | \"handshake\", \"count\": N,
+   \"latencies\": [{\"what\": \"http2_ping\" | \"grpc_call\" | \"http_call\" | \"echo\" | \"connect\" | \"handshake\", \"count\": N,
                   \"min_ms\": N, \"p50_ms\": N, \"p90_ms\": N, \"p99_ms\": N, \"max_ms\": N}],
    \"throughput\": null | {\"what\": \"echo\" | \"upload\", \"bytes\": N, \"seconds\": N, \"bytes_per_second\": N},
    \"not_measured\": [TEXT]}";
@@ -108,7 +112,14 @@ pub fn main(arguments: Arguments) -> ExitCode {
     };
     let json = arguments.json;
     let mut report = Report::new(arguments.target.to_string());
-    let outcome = runtime.block_on(ping(arguments, &mut report));
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = ping(arguments, &mut report) => Some(outcome),
+            // What was measured until then is told.
+            _ = ctrl_c() => None,
+        }
+    });
+    let outcome = outcome.unwrap_or_else(|| report.interrupted());
     // A name service that does not answer must not keep the process alive.
     runtime.shutdown_background();
     let status = report.end(outcome);
@@ -182,23 +193,9 @@ async fn ping(arguments: Arguments, report: &mut Report) -> Result<(), Problem> 
     report.connected(stream.context(), taken.connect, taken.handshake);
     if arguments.echo {
         report.mode = Some(Mode::Echo);
-        let mut echo = Echo::new(stream, deadline);
-        let mut latencies = Latencies::new("echo");
+        let echo = Echo::new(stream, deadline);
         let size = arguments.size as usize;
-        let outcome = rounds(plan, async || {
-            latencies.add(echo.message(size).await?);
-            Ok(())
-        })
-        .await;
-        report.add(&latencies);
-        outcome.map_err(|error| course.broken("messages that come back", &error))?;
-        if let Some(time) = arguments.throughput {
-            let measured = echo.throughput(time).await;
-            let measured =
-                measured.map_err(|error| course.broken("a stream that comes back", &error))?;
-            report.throughput = Some(measured);
-        }
-        return Ok(());
+        return echoes(&course, plan, echo, size, arguments.throughput, report).await;
     }
     let sent = stream.get_ref().sent();
     match Http2::start(stream, deadline).await {
@@ -220,6 +217,29 @@ async fn ping(arguments: Arguments, report: &mut Report) -> Result<(), Problem> 
     }
 }
 
+/// Rounds of a message that comes back, and the throughput if it is asked for.
+async fn echoes(
+    course: &Course,
+    plan: Plan,
+    mut echo: Echo,
+    size: usize,
+    throughput: Option<Duration>,
+    report: &mut Report,
+) -> Result<(), Problem> {
+    let outcome = rounds(plan, async || {
+        let took = echo.message(size).await?;
+        report.add("echo", took);
+        Ok(())
+    });
+    outcome.await.map_err(|error| course.broken("messages that come back", &error))?;
+    if let Some(time) = throughput {
+        let measured = echo.throughput(time).await;
+        let measured = measured.map_err(|error| course.broken("a stream that comes back", &error));
+        report.throughput = Some(measured?);
+    }
+    Ok(())
+}
+
 /// Rounds of a call and a ping, and the throughput if it is asked for.
 async fn calls(
     course: &Course,
@@ -229,25 +249,15 @@ async fn calls(
     sent: &upload::Counter,
     report: &mut Report,
 ) -> Result<(), Problem> {
-    let (mut calls, mut pings) = (Latencies::new("grpc_call"), Latencies::new("http2_ping"));
-    let mut grpc = true;
     let authority = course.target.authority();
     let outcome = rounds(plan, async || {
         // Before the ping: what a server sends for a call makes it forgive the ping.
-        let answer = http2.call(authority).await?;
-        grpc &= answer.grpc_status.is_some();
-        calls.add(answer.took);
-        pings.add(http2.ping().await?);
+        let Answer { grpc_status, took, .. } = http2.call(authority).await?;
+        report.add(if grpc_status.is_some() { "grpc_call" } else { "http_call" }, took);
+        report.add("http2_ping", http2.ping().await?);
         Ok(())
-    })
-    .await;
-    report.add(&pings);
-    if grpc {
-        report.add(&calls);
-    } else {
-        report.not_measured.push("gRPC calls: the target speaks HTTP/2, and not gRPC".to_owned());
-    }
-    outcome.map_err(|error| course.broken("calls and pings", &error))?;
+    });
+    outcome.await.map_err(|error| course.broken("calls and pings", &error))?;
     if let Some(time) = throughput {
         let measured = upload::measure(&mut http2, authority, time, sent).await;
         report.throughput = Some(measured.map_err(|error| course.broken("an upload", &error))?);
@@ -257,30 +267,22 @@ async fn calls(
 
 /// Rounds of a connection and a handshake.
 async fn handshakes(course: &Course, plan: Plan, report: &mut Report) -> Result<(), Problem> {
-    let (mut connects, mut handshakes) = (Latencies::new("connect"), Latencies::new("handshake"));
     let outcome = rounds(plan, async || {
         let (_, taken) = course.connection().await?;
-        connects.add(taken.connect);
-        handshakes.add(taken.handshake);
+        report.add("connect", taken.connect);
+        report.add("handshake", taken.handshake);
         Ok(())
-    })
-    .await;
-    report.add(&connects);
-    report.add(&handshakes);
-    outcome
+    });
+    outcome.await
 }
 
-/// Goes through the rounds, until the last or Ctrl-C.
 async fn rounds<E>(plan: Plan, mut round: impl AsyncFnMut() -> Result<(), E>) -> Result<(), E> {
     let mut progress = Progress::new(plan.count);
     for done in 1..=plan.count {
         round().await?;
         progress.show(done);
         if done < plan.count {
-            tokio::select! {
-                () = tokio::time::sleep(plan.interval) => {}
-                _ = ctrl_c() => break,
-            }
+            tokio::time::sleep(plan.interval).await;
         }
     }
     Ok(())

@@ -114,11 +114,10 @@ fn unknown<R: Read>(window: &mut Window<R>, direction: &'static str) -> io::Resu
     Ok(Found::Told(Event::Unknown { direction, offset, bytes: skipped, text }))
 }
 
-/// Consumes at least one byte and then all up to what can be a frame's header; says how many. 44 of
-/// a header's 64 bits are known, so chance makes none.
+/// Consumes all up to what can be a frame's header; says how many bytes. 43 of a header's 64 bits
+/// are known, so chance makes none.
 pub(super) fn to_frame<R: Read>(window: &mut Window<R>) -> io::Result<u64> {
     let from = window.offset();
-    window.consume(1);
     loop {
         let front = window.fill(HEADER_SIZE)?;
         let found = front

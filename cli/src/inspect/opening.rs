@@ -170,3 +170,25 @@ fn fits(key: &RecordKey, writer: Side, frame: &[u8], place: u64) -> bool {
     let mut out = vec![0; frame.len()];
     opener.open(frame, &mut out).is_ok_and(|opened| opened.consumed == frame.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{super::tests, *};
+
+    #[test]
+    fn a_stream_in_which_nothing_opens_is_not_searched_for_ever() {
+        let key = tests::key();
+        let mut opening = Opening::new(&key, Side::Client).unwrap();
+        // Frames that look right, and are tried at a thousand places and more each.
+        let mut wire = tests::sealed(core::iter::repeat_n(0, 40));
+        for frame in wire.chunks_exact_mut(24) {
+            frame[23] ^= 1;
+            assert_eq!(opening.open(frame), Fate::Closed);
+        }
+        assert_eq!(opening.attempts, 0);
+        // What is in its place opens all the same.
+        let wire = tests::sealed(core::iter::repeat_n(0, 41));
+        let last = wire.chunks_exact(24).next_back().unwrap();
+        assert_eq!(opening.open(last), Fate::Opened(0));
+    }
+}

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_alts::AltsContext;
 
 use super::latency::{Latencies, Summary, milliseconds};
-use crate::diagnosis::Problem;
+use crate::diagnosis::{Culprit, Problem};
 
 /// What a round is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -47,6 +47,8 @@ pub(super) struct Report {
     connect_ms: f64,
     handshake_ms: f64,
     pub(super) mode: Option<Mode>,
+    #[serde(skip)]
+    measured: Vec<Latencies>,
     latencies: Vec<Summary>,
     pub(super) throughput: Option<Throughput>,
     pub(super) not_measured: Vec<String>,
@@ -64,6 +66,7 @@ impl Report {
             connect_ms: 0.0,
             handshake_ms: 0.0,
             mode: None,
+            measured: Vec::new(),
             latencies: Vec::new(),
             throughput: None,
             not_measured: Vec::new(),
@@ -81,12 +84,28 @@ impl Report {
         (self.connect_ms, self.handshake_ms) = (milliseconds(connect), milliseconds(handshake));
     }
 
-    pub(super) fn add(&mut self, latencies: &Latencies) {
-        self.latencies.extend(latencies.summary());
+    /// How long `what` took, once.
+    pub(super) fn add(&mut self, what: &'static str, took: Duration) {
+        match self.measured.iter_mut().find(|latencies| latencies.what() == what) {
+            Some(latencies) => latencies.add(took),
+            None => self.measured.push(Latencies::new(what, took)),
+        }
+    }
+
+    /// The user has ended it.
+    pub(super) fn interrupted(&mut self) -> Result<(), Problem> {
+        if self.measured.is_empty() {
+            let tried = format!("to measure the connection to {}", self.target);
+            let got = "it was interrupted before there was anything to tell";
+            return Err(Problem::new(Culprit::Local, tried, got, "wait longer"));
+        }
+        self.not_measured.push("the rest: it was interrupted".to_owned());
+        Ok(())
     }
 
     /// Takes note of the end; returns the exit status.
     pub(super) fn end(&mut self, outcome: Result<(), Problem>) -> u8 {
+        self.latencies = self.measured.iter().filter_map(Latencies::summary).collect();
         self.problem = outcome.err();
         self.ok = self.problem.is_none();
         self.exit_status = self.problem.as_ref().map_or(0, |problem| problem.culprit.exit_status());

@@ -210,7 +210,7 @@ pub async fn plain_grpc() -> String {
     address
 }
 
-async fn incoming(handshaker: Handshaker) -> (AltsIncoming, String) {
+pub async fn incoming(handshaker: Handshaker) -> (AltsIncoming, String) {
     let acceptor = AltsAcceptor::new(ServerConfig::default(), handshaker);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await.unwrap();
     let address = incoming.local_addr().unwrap().to_string();

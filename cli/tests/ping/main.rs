@@ -10,9 +10,21 @@
 #[path = "../check/support.rs"]
 mod support;
 
-use altsd::dev::Authority;
+use core::{
+    convert::Infallible,
+    sync::atomic::{AtomicU32, Ordering},
+    time::Duration,
+};
+use std::{sync::Arc, time::Instant};
+
+use altsd::{Handshaker, dev::Authority};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use support::*;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_alts::{AltsAcceptor, ServerConfig};
+use tokio_stream::StreamExt as _;
 
 const LONG: &str = "--deadline=60s";
 
@@ -93,6 +105,23 @@ async fn a_server_of_something_else_is_measured_by_its_handshakes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_sends_something_else_back_is_no_echo() {
+    let (service, server) = pair().await;
+    let (mut incoming, target) = incoming(server).await;
+    tokio::spawn(async move {
+        let mut stream = incoming.next().await.unwrap().unwrap();
+        let mut read = [0; 64];
+        stream.read_exact(&mut read).await.unwrap();
+        stream.write_all(&[0; 64]).await.unwrap();
+        stream.flush().await.unwrap();
+        // Until the other end closes.
+        let _ = stream.read(&mut read).await;
+    });
+    let ran = ping(&service, &target, &["--any-peer", "--echo", "--size=64"]).await;
+    ran.assert(5, &["other bytes came back", "the target is no echo"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn failures_are_explained_as_by_check() {
     let (service, server) = pair().await;
     let target = alts_grpc(server).await;
@@ -110,6 +139,51 @@ async fn failures_are_explained_as_by_check() {
     ping(&service, &target, &["--any-peer", "--echo"])
         .await
         .assert(5, &["messages that come back", "at fault  the peer"]);
+}
+
+/// A server of HTTP/2 over ALTS that is none of gRPC, and counts its requests.
+async fn http2(server: Handshaker) -> (String, Arc<AtomicU32>) {
+    let (listener, address) = listener().await;
+    let acceptor = AltsAcceptor::new(ServerConfig::default(), server);
+    let count = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&count);
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let stream = acceptor.accept(stream).await.unwrap();
+        let service = service_fn(move |_: http::Request<Incoming>| {
+            counter.fetch_add(1, Ordering::Relaxed);
+            async { Ok::<_, Infallible>(http::Response::new(String::new())) }
+        });
+        let server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+        server.serve_connection(TokioIo::new(stream), service).await
+    });
+    (address, count)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_measured_before_an_interruption_is_told() {
+    let (service, server) = pair().await;
+    let (target, requests) = http2(server).await;
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_alts"));
+    command
+        .args(["ping", "--handshaker", &service, &target, "--any-peer", "--json", LONG])
+        .args(["--count=1000000", "--interval=1ms"])
+        .stdout(std::process::Stdio::piped());
+    let child = command.spawn().unwrap();
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().unwrap());
+    let begun = Instant::now();
+    while requests.load(Ordering::Relaxed) < 5 {
+        assert!(begun.elapsed() < Duration::from_secs(60), "no requests");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let waited = tokio::task::spawn_blocking(move || child.wait_with_output().unwrap());
+    let output = waited.await.unwrap();
+    let document: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0), "{document}");
+    assert!(document["not_measured"].to_string().contains("interrupted"), "{document}");
+    assert!(summary(&document, "http2_ping")["count"].as_u64() >= Some(4));
+    summary(&document, "http_call");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -312,5 +312,6 @@ async fn frame_sizes_and_protocols_are_negotiated() {
     let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
     let (mut client, mut server) = (client.unwrap(), server.unwrap());
     assert_eq!(client.context().application_protocol(), "y");
+    assert_eq!((client.frame_size(), server.frame_size()), (16 * 1024, 16 * 1024));
     talk(&mut client, &mut server).await;
 }

@@ -116,7 +116,8 @@ async fn a_service_that_is_down_is_named_and_one_that_comes_back_is_used() {
     drop(listener);
     let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
     let error = handshake(&connector, &theirs).await.unwrap_err();
-    assert!(matches!(error.kind(), ErrorKind::Service(_)));
+    let ErrorKind::Service(cause) = error.kind() else { panic!("{error}") };
+    assert_eq!(cause.code(), Some(14));
     assert_eq!(error.fault(), Fault::HandshakerService);
     let text = error.to_string();
     assert!(text.contains(&address.to_string()) && text.contains("Unavailable"), "{text}");
@@ -194,6 +195,9 @@ async fn what_is_no_handshaker_service_is_named_with_its_status() {
     let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
     let (_, theirs) = services();
     let error = handshake(&connector, &theirs).await.unwrap_err();
+    let ErrorKind::Service(cause) = error.kind() else { panic!("{error}") };
+    assert_eq!(cause.code(), Some(12));
+    assert!(cause.message().starts_with("status Unimplemented"), "{}", cause.message());
     let text = error.to_string();
     assert!(text.contains("Unimplemented") && text.contains(&address.to_string()), "{text}");
 }
