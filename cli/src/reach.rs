@@ -217,11 +217,14 @@ impl Place {
             Ok(stream) => return Ok(stream),
             Err(failure) => failure.into_parts(),
         };
-        let heard = Heard { first: io.first().to_vec(), bytes: io.received() };
+        let heard = Heard { last: io.last(), bytes: io.received() };
+        let foreign = Foreign::recognise(io.first());
         // Some servers serve one connection at a time.
         drop(io);
-        let foreign = match Foreign::recognise(&heard.first) {
-            None if heard.bytes == 0 && error.fault() == Fault::Peer => self.probe(resolved).await,
+        let foreign = match foreign {
+            None if heard.bytes == 0 && error.fault() == Fault::Peer => {
+                self.probe(resolved, deadline).await
+            }
             foreign => foreign,
         };
         Err(match foreign {
@@ -233,8 +236,8 @@ impl Place {
 
 /// What was heard of a peer in a handshake that has failed.
 struct Heard {
-    /// The first bytes.
-    first: Vec<u8>,
+    /// The last bytes.
+    last: Vec<u8>,
     /// How many in all.
     bytes: u64,
 }

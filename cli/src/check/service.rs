@@ -154,5 +154,5 @@ async fn not_answered(
 async fn foreign(handshaker: &Handshaker, deadline: Duration) -> Option<Foreign> {
     let place = place(handshaker)?;
     let resolved = place.resolve(deadline).await.ok()?;
-    place.probe(&resolved).await
+    place.probe(&resolved, deadline).await
 }

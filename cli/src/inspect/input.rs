@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    io::{self, BufReader, Cursor, Read, Seek as _},
+    io::{self, BufReader, Cursor, Read},
     path::{Path, PathBuf},
 };
 
@@ -28,8 +28,14 @@ pub(super) fn open(
     to_client: Option<&Path>,
     port: Option<u16>,
 ) -> Result<Streams, Stop> {
-    let first = open_one(file)?;
-    if is_capture(&first).map_err(|error| Stop::file(file, &error))? {
+    let failed = |error: io::Error| Stop::file(file, &error);
+    let mut first = File::open(file).map_err(failed)?;
+    // It may be a pipe: what was read cannot be read again.
+    let mut magic = Vec::with_capacity(4);
+    (&mut first).take(4).read_to_end(&mut magic).map_err(failed)?;
+    let capture = pcap::is_magic(&magic);
+    let first = Cursor::new(magic).chain(first);
+    if capture {
         if let Some(other) = to_client {
             return Err(Problem::new(
                 Culprit::Local,
@@ -41,28 +47,19 @@ pub(super) fn open(
         }
         return captured(file, first, port);
     }
-    let source = |path: &Path, file: File| Source { path: path.to_owned(), read: Box::new(file) };
     let to_client = match to_client {
         None => None,
-        Some(path) => Some(source(path, open_one(path)?)),
+        Some(path) => {
+            let read = File::open(path).map_err(|error| Stop::file(path, &error))?;
+            Some(Source { path: path.to_owned(), read: Box::new(read) })
+        }
     };
-    Ok(Streams { to_server: source(file, first), to_client, notes: Vec::new() })
-}
-
-fn open_one(path: &Path) -> Result<File, Stop> {
-    File::open(path).map_err(|error| Stop::file(path, &error))
-}
-
-/// Whether the file begins as a capture does.
-fn is_capture(mut file: &File) -> io::Result<bool> {
-    let mut magic = Vec::with_capacity(4);
-    file.take(4).read_to_end(&mut magic)?;
-    file.rewind()?;
-    Ok(pcap::is_magic(&magic))
+    let to_server = Source { path: file.to_owned(), read: Box::new(first) };
+    Ok(Streams { to_server, to_client, notes: Vec::new() })
 }
 
 /// The one connection of a capture.
-fn captured(path: &Path, file: File, port: Option<u16>) -> Result<Streams, Stop> {
+fn captured(path: &Path, file: impl Read, port: Option<u16>) -> Result<Streams, Stop> {
     let failed = |error: io::Error| Stop::file(path, &error);
     let mut connections = tcp::Connections::new(port);
     let mut packets = pcap::Packets::new(BufReader::new(file)).map_err(failed)?;

@@ -110,7 +110,7 @@ pub(super) fn foreign(target: &str, foreign: &Foreign) -> Problem {
 pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
     let tried = format!("an ALTS handshake with {target}");
     let service = error.service_address();
-    if let Some(reason) = alert(&heard.first) {
+    if let Some(reason) = alert(&heard.last) {
         let got = match error.service_details() {
             "" => format!("the peer's handshaker service sent alert {}", reason.number()),
             details => details.to_owned(),
@@ -248,9 +248,9 @@ fn refusal(tried: String, number: u32, error: &Error) -> Problem {
     Problem::new(culprit, tried, got, remedy)
 }
 
-/// The reason of altsd's alert, if the peer's first message is one.
-fn alert(first: &[u8]) -> Option<Reason> {
-    let message = Reassembly::new().push(first).ok()?.message?;
+/// The reason of altsd's alert, if the peer's last message is one.
+fn alert(last: &[u8]) -> Option<Reason> {
+    let message = Reassembly::new().push(last).ok()?.message?;
     (message.kind == MessageType::Alert).then(|| Reason::from_number(message.alert_reason()))?
 }
 

@@ -9,8 +9,8 @@ use tokio::{
 
 use super::{Foreign, Place, Resolved};
 
-/// How long to wait for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long to wait for each answer at most.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A `ClientHello` of TLS 1.2 that offers what servers have had for long: they answer with a
 /// handshake message or an alert.
@@ -25,16 +25,17 @@ const HTTP1: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
 
 impl Place {
     /// What listens there, if it answers to the first words of TLS or HTTP.
-    pub async fn probe(&self, resolved: &Resolved) -> Option<Foreign> {
+    pub async fn probe(&self, resolved: &Resolved, deadline: Duration) -> Option<Foreign> {
+        let deadline = deadline.min(PATIENCE);
         for words in [TLS, HTTP2, HTTP1] {
-            let (mut io, _) = self.connect(resolved, PATIENCE).await.ok()?;
+            let (mut io, _) = self.connect(resolved, deadline).await.ok()?;
             let mut read = [0; 64];
             let talk = async {
                 io.write_all(words).await?;
                 io.read(&mut read).await
             };
             // Whatever has come, and whether or not it has ended well.
-            let _ = timeout(PATIENCE, talk).await;
+            let _ = timeout(deadline, talk).await;
             if let Some(foreign) = Foreign::recognise(io.first()) {
                 return Some(foreign);
             }

@@ -1,6 +1,8 @@
-//! A connection whose first received bytes are remembered: they tell what the other end speaks.
+//! A connection of whose received bytes the first and the last are remembered: they tell what the
+//! other end speaks, and how it ends.
 
 use std::{
+    collections::VecDeque,
     io,
     pin::Pin,
     sync::{
@@ -12,18 +14,21 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-/// How many of the received bytes are remembered.
-const REMEMBERED: usize = 128;
+/// How many of the first received bytes are remembered.
+const FIRST: usize = 128;
+/// How many of the last ones: an alert of altsd.
+const LAST: usize = 12;
 
 /// A socket of any kind.
 pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<IO: AsyncRead + AsyncWrite + Send + Unpin> Socket for IO {}
 
-/// A connection whose first received bytes are remembered.
+/// A connection of whose received bytes the first and the last are remembered.
 pub struct Watched {
     io: Box<dyn Socket>,
     first: Vec<u8>,
+    last: VecDeque<u8>,
     received: u64,
     sent: Arc<AtomicU64>,
 }
@@ -32,13 +37,19 @@ impl Watched {
     /// Watches a new connection.
     #[must_use]
     pub fn new(io: Box<dyn Socket>) -> Self {
-        Self { io, first: Vec::new(), received: 0, sent: Arc::default() }
+        Self { io, first: Vec::new(), last: VecDeque::new(), received: 0, sent: Arc::default() }
     }
 
     /// The first bytes that were received, 128 at most.
     #[must_use]
     pub fn first(&self) -> &[u8] {
         &self.first
+    }
+
+    /// The last bytes that were received, 12 at most.
+    #[must_use]
+    pub fn last(&self) -> Vec<u8> {
+        self.last.iter().copied().collect()
     }
 
     /// How many bytes were received.
@@ -64,8 +75,11 @@ impl AsyncRead for Watched {
         ready!(Pin::new(&mut self.io).poll_read(context, buffer))?;
         let new = buffer.filled().get(before..).unwrap_or_default();
         self.received = self.received.saturating_add(new.len() as u64);
-        let room = REMEMBERED.saturating_sub(self.first.len());
+        let room = FIRST.saturating_sub(self.first.len());
         self.first.extend(new.iter().take(room));
+        self.last.extend(new.iter().skip(new.len().saturating_sub(LAST)));
+        let old = self.last.len().saturating_sub(LAST);
+        self.last.drain(..old);
         Poll::Ready(Ok(()))
     }
 }

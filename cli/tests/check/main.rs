@@ -15,8 +15,8 @@ use altsd::{Call, Handshaker, dev::Authority, grpc::Admission};
 use support::*;
 use tokio::net::UnixListener;
 
-/// Short, for what is meant to run out of time.
-const SHORT: &str = "--deadline=400ms";
+/// For what is meant to run out of time, and long enough for the steps before it.
+const SHORT: &str = "--deadline=3s";
 /// Long enough for what is meant to work, on a machine that has much else to do.
 const LONG: &str = "--deadline=60s";
 
@@ -207,6 +207,23 @@ async fn certificates_of_different_authorities() {
     let (service, _) = pair().await;
     let ran = check(&["--handshaker", &service, &target, LONG]).await;
     ran.assert(5, &["status 16", "compare the trust roots"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_that_does_not_believe_this_side() {
+    let authority = Authority::new().unwrap();
+    let machine = authority.machine_builder("host.test").unwrap().accept_machines(true);
+    let service = serve_handshaker(AsAlice(machine.build().unwrap())).await;
+    let target = alts_grpc(authority.handshaker(SERVER).unwrap()).await;
+    let ran = check(&["--handshaker", &service, &target, LONG]).await;
+    ran.assert(
+        5,
+        &[
+            "we are alice@host.test",
+            "(alert 6)",
+            "a machine's certificate is believed only by who accepts machines",
+        ],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

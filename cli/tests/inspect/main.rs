@@ -11,8 +11,9 @@ mod capture;
 
 use std::{
     fs,
+    io::Write as _,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
 };
 
@@ -220,6 +221,19 @@ fn a_capture_is_taken_apart() {
             assert!(other.err.contains("no TCP connection"), "{}", other.err);
         }
     }
+}
+
+#[test]
+fn a_capture_can_come_from_a_pipe() {
+    let session = sessions().swap_remove(0);
+    let file = capture::write(capture::FORMATS[0], &session.to_server, &session.to_client);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_alts"));
+    command.args(["inspect", "/dev/stdin", "--json", "--key-data", &session.key_data]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // Less than a pipe holds.
+    child.stdin.take().unwrap().write_all(&file).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
 }
 
 #[test]
