@@ -243,6 +243,9 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The labels in metrics.
+    pub const NAMES: [&str; 3] = ["timeout", "refused", "handshake"];
+
     /// The label in metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {

@@ -15,7 +15,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
-use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, WINDOWS, body::RequestBody, root};
+use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, body::RequestBody, root};
 use crate::proxy::{
     socket::FOREVER,
     upstream::{ConnectError, Upstream},
@@ -75,7 +75,7 @@ impl Drop for Counted {
 impl Lease {
     /// A connection of HTTP/1.1: one that waits, or a new one.
     pub(super) async fn http1(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
-        let waiting = upstream.pool().take_http1();
+        let waiting = upstream.pool().take_http1(upstream.settings().idle);
         let is_used = waiting.is_some();
         let sender = match waiting {
             Some(sender) => sender,
@@ -139,16 +139,16 @@ impl Lease {
 }
 
 impl Pool {
-    fn take_http1(&self) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_http1(&self, longest: Duration) -> Option<http1::SendRequest<RequestBody>> {
         let mut idle = lock(&self.http1);
         // The last one is the least likely to be given up by the server.
         let mut index = idle.len();
         while let Some(previous) = index.checked_sub(1) {
             index = previous;
-            let sender = &idle.get(index)?.sender;
-            if sender.is_closed() {
-                idle.swap_remove(index);
-            } else if sender.is_ready() {
+            let one = idle.get(index)?;
+            if one.sender.is_closed() || one.since.elapsed() >= longest {
+                idle.remove(index);
+            } else if one.sender.is_ready() {
                 return Some(idle.remove(index).sender);
             }
         }
@@ -203,8 +203,8 @@ async fn connect_http2(
     let (stream, _) = upstream.connect().await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
+        .initial_stream_window_size(upstream.limits().window_bytes / 2)
+        .initial_connection_window_size(upstream.limits().window_bytes)
         .max_frame_size(FRAME)
         .max_header_list_size(upstream.limits().header_bytes)
         .max_send_buf_size(upstream.limits().buffer_bytes)
