@@ -239,8 +239,9 @@ impl Config {
     pub const IDLE: Duration = Duration::from_secs(60 * 60);
     /// How long a request's headers may take.
     pub const HEADER_DEADLINE: Duration = Duration::from_secs(60);
-    /// How long a handshake may take.
-    pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+    /// How long a handshake may take: less than it may take to get a connection, so that an error
+    /// says who was waited for.
+    pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
     /// How long it may take to get a connection to an upstream.
     pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
     /// How long a response's headers may take.
