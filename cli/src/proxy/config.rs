@@ -184,6 +184,9 @@ pub struct Limits {
     pub header_bytes: u32,
     /// Requests at once on one connection of HTTP/2.
     pub streams: u32,
+    /// What one connection of HTTP/2 may have received that was not passed on yet, in bytes; half
+    /// of that for each request.
+    pub window_bytes: u32,
 }
 
 impl Default for Limits {
@@ -195,6 +198,7 @@ impl Default for Limits {
             buffer_bytes: 256 * 1024,
             header_bytes: 64 * 1024,
             streams: 256,
+            window_bytes: 2 * 1024 * 1024,
         }
     }
 }
@@ -211,17 +215,20 @@ impl Limits {
                 return Err(format!("{name} = 0 would let nobody in: give at least 1"));
             }
         }
-        if self.buffer_bytes < Self::SMALLEST || (self.header_bytes as usize) < Self::SMALLEST {
-            return Err(format!(
-                "buffer_bytes and header_bytes have to be at least {}",
-                Self::SMALLEST
-            ));
+        for (name, value, least) in [
+            ("buffer_bytes", self.buffer_bytes, 8 * 1024),
+            ("header_bytes", self.header_bytes as usize, 8 * 1024),
+            ("window_bytes", self.window_bytes as usize, 128 * 1024),
+        ] {
+            if value < least {
+                return Err(format!("{name} = {value}: it has to be at least {least}"));
+            }
+        }
+        if self.window_bytes > i32::MAX.unsigned_abs() {
+            return Err("window_bytes has to be less than 2 GiB".to_owned());
         }
         Ok(())
     }
-
-    /// The smallest buffer, in bytes: hyper's.
-    const SMALLEST: usize = 8 * 1024;
 }
 
 /// What is set unless told otherwise.
@@ -232,14 +239,16 @@ impl Config {
     pub const IDLE: Duration = Duration::from_secs(60 * 60);
     /// How long a request's headers may take.
     pub const HEADER_DEADLINE: Duration = Duration::from_secs(60);
-    /// How long a handshake may take.
-    pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(10);
+    /// How long a handshake may take: less than it may take to get a connection, so that an error
+    /// says who was waited for.
+    pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
     /// How long it may take to get a connection to an upstream.
     pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
     /// How long a response's headers may take.
     pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(5 * 60);
-    /// How long connections to an upstream are kept for the next request.
-    pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+    /// How long connections to an upstream are kept for the next request: less than most servers
+    /// keep theirs.
+    pub const UPSTREAM_IDLE: Duration = Duration::from_secs(30);
 
     /// Defaults for all but listeners and upstreams.
     #[must_use]

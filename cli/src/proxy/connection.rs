@@ -96,6 +96,18 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// All the words that there are for what became of a connection.
+    pub const NAMES: [&str; 9] = [
+        "finished",
+        "handshake",
+        "refused",
+        "upstream",
+        "client_error",
+        "upstream_error",
+        "idle",
+        "cut",
+        "limit",
+    ];
     /// All was said.
     pub const FINISHED: Self = Self { name: "finished", error: None };
     /// Nothing happened for too long.
@@ -113,6 +125,8 @@ impl Outcome {
 pub async fn serve(listener: Arc<Listener>, socket: Socket, places: [Place; 2], mut alive: Alive) {
     let connection = Arc::new(Connection::new(listener, &socket, places));
     let outcome = tokio::select! {
+        // Who carries bytes ends them in its own way.
+        biased;
         outcome = carry(&connection, socket, alive.clone()) => outcome,
         () = alive.over() => Outcome::CUT,
     };
@@ -126,7 +140,10 @@ async fn carry(connection: &Arc<Connection>, socket: Socket, alive: Alive) -> Ou
         Some(acceptor) => match acceptor.accept(socket).await {
             Ok(stream) => Stream::Alts(Box::new(stream)),
             Err(failure) => {
-                let _ = connection.account.set(failure.error().peer_service_account().to_owned());
+                let account = failure.error().peer_service_account();
+                if !account.is_empty() {
+                    let _ = connection.account.set(account.to_owned());
+                }
                 return Outcome::failed("handshake", failure.error());
             }
         },
@@ -140,13 +157,13 @@ async fn carry(connection: &Arc<Connection>, socket: Socket, alive: Alive) -> Ou
         }
     }
     match listener.settings.level {
-        Level::Bytes => bytes(connection, stream).await,
+        Level::Bytes => bytes(connection, stream, alive).await,
         Level::Http => http::serve(connection, stream, alive).await,
     }
 }
 
 /// Carries a connection as it is.
-async fn bytes(connection: &Connection, mut client: Stream) -> Outcome {
+async fn bytes(connection: &Connection, mut client: Stream, mut alive: Alive) -> Outcome {
     let Listener { upstream, settings, .. } = &*connection.listener;
     let (mut server, address) = match upstream.connect().await {
         Ok(connected) => connected,
@@ -163,11 +180,20 @@ async fn bytes(connection: &Connection, mut client: Stream) -> Outcome {
             return Outcome::failed("upstream", &error);
         }
     }
-    match relay(&mut client, &mut server, &connection.traffic, settings.idle).await {
-        End::Finished => Outcome::FINISHED,
-        End::Idle => Outcome::IDLE,
-        End::Client(error) => Outcome::failed("client_error", &error),
-        End::Upstream(error) => Outcome::failed("upstream_error", &error),
+    let end = tokio::select! {
+        end = relay(&mut client, &mut server, &connection.traffic, settings.idle) => Some(end),
+        () = alive.over() => None,
+    };
+    if !matches!(end, Some(End::Finished)) {
+        client.break_off();
+        server.break_off();
+    }
+    match end {
+        None => Outcome::CUT,
+        Some(End::Finished) => Outcome::FINISHED,
+        Some(End::Idle) => Outcome::IDLE,
+        Some(End::Client(error)) => Outcome::failed("client_error", &error),
+        Some(End::Upstream(error)) => Outcome::failed("upstream_error", &error),
     }
 }
 

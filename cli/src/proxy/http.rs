@@ -53,9 +53,6 @@ use super::{
     socket::{FOREVER, Stream},
 };
 
-/// What may be on its way to this side in HTTP/2 before it is read: of one request, and of all on
-/// one connection, in bytes.
-pub(super) const WINDOWS: (u32, u32) = (1024 * 1024, 4 * 1024 * 1024);
 /// The largest frame of HTTP/2 that the other side may send, in bytes: fewer of them cost less.
 pub(super) const FRAME: u32 = 128 * 1024;
 /// Connections of HTTP/2 that are silent for so long are asked whether somebody is there.
@@ -115,8 +112,9 @@ fn server(limits: &Limits, header_deadline: Duration) -> auto::Builder<TokioExec
     server
         .http2()
         .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
+        // One request that nobody reads leaves room for the others.
+        .initial_stream_window_size(limits.window_bytes / 2)
+        .initial_connection_window_size(limits.window_bytes)
         .max_frame_size(FRAME)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)

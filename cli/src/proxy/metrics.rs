@@ -11,6 +11,13 @@ use prometheus::{
     IntGaugeVec, Opts, Registry, TextEncoder,
 };
 
+use super::{connection::Outcome, upstream::ConnectError};
+
+const RECEIVED: &str = "received";
+const SENT: &str = "sent";
+/// The classes of statuses.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
 /// The metrics of one proxy; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -125,11 +132,10 @@ impl Metrics {
     pub fn listener(&self, name: &str) -> ListenerMetrics {
         ListenerMetrics {
             connections: self.connections.with_label_values(&[name]),
-            received: self.bytes.with_label_values(&[name, "received"]),
-            sent: self.bytes.with_label_values(&[name, "sent"]),
+            received: self.bytes.with_label_values(&[name, RECEIVED]),
+            sent: self.bytes.with_label_values(&[name, SENT]),
             duration: self.durations.with_label_values(&[name]),
-            requests: ["1xx", "2xx", "3xx", "4xx", "5xx"]
-                .map(|class| self.requests.with_label_values(&[name, class])),
+            requests: CLASSES.map(|class| self.requests.with_label_values(&[name, class])),
             ended: self.ended.clone(),
             name: name.into(),
         }
@@ -143,6 +149,30 @@ impl Metrics {
             connected: self.connects.with_label_values(&[name, "success"]),
             aside: self.aside.with_label_values(&[name]),
             name: name.into(),
+        }
+    }
+
+    /// Forgets a listener that is not there any more.
+    pub fn forget_listener(&self, name: &str) {
+        // What was never counted is not there to be removed.
+        let _ = self.connections.remove_label_values(&[name]);
+        let _ = self.durations.remove_label_values(&[name]);
+        for direction in [RECEIVED, SENT] {
+            let _ = self.bytes.remove_label_values(&[name, direction]);
+        }
+        for class in CLASSES {
+            let _ = self.requests.remove_label_values(&[name, class]);
+        }
+        for outcome in Outcome::NAMES {
+            let _ = self.ended.remove_label_values(&[name, outcome]);
+        }
+    }
+
+    /// Forgets an upstream that is not there any more.
+    pub fn forget_upstream(&self, name: &str) {
+        let _ = self.aside.remove_label_values(&[name]);
+        for outcome in ConnectError::NAMES.into_iter().chain(["success"]) {
+            let _ = self.connects.remove_label_values(&[name, outcome]);
         }
     }
 

@@ -1,9 +1,10 @@
 //! Bytes in both directions between two connections, each direction with an end of its own.
 //!
 //! The end of one direction is passed on as such (a half-closed connection stays one) and the other
-//! direction goes on. An error is passed on as a connection that was broken off, so that a stream
-//! which somebody has cut does not look like one that has ended. ALTS has no closing message: a
-//! connection that was cut between two of its records cannot be told from one that has ended.
+//! direction goes on. Whoever calls [`relay`] passes an error on by breaking the connections off, so
+//! that a stream which somebody has cut does not look like one that has ended. ALTS has no closing
+//! message: a connection that was cut between two of its records cannot be told from one that has
+//! ended.
 
 use core::{
     future::poll_fn,
@@ -63,7 +64,7 @@ pub async fn relay(
     let idle = idle.min(FOREVER);
     let mut last = Instant::now();
     let mut alarm = Box::pin(sleep_until(last + idle));
-    let end = poll_fn(|cx| {
+    poll_fn(|cx| {
         let before = moved();
         let from_client = inwards.poll(client, upstream, cx);
         let from_upstream = outwards.poll(upstream, client, cx);
@@ -89,12 +90,7 @@ pub async fn relay(
         };
         Poll::Ready(end)
     })
-    .await;
-    if !matches!(end, End::Finished) {
-        client.break_off();
-        upstream.break_off();
-    }
-    end
+    .await
 }
 
 /// Which end of a direction has failed.

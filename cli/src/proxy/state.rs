@@ -218,6 +218,16 @@ impl State {
             }
         }
         self.upstreams.send_replace(prepared.upstreams.clone());
+        for old in &self.config.listeners {
+            if !config.listeners.iter().any(|new| new.name == old.name) {
+                self.metrics.forget_listener(&old.name);
+            }
+        }
+        for old in &self.config.upstreams {
+            if config.upstream(&old.name).is_none() {
+                self.metrics.forget_upstream(&old.name);
+            }
+        }
         self.prepared = prepared;
         self.config = config;
         Ok(())

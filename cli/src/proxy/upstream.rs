@@ -86,10 +86,12 @@ impl Upstream {
         &self.pool
     }
 
-    /// Whether some address is not known to be out of order.
+    /// Whether some address is in order: as the checks have found it, or, where there are none, as
+    /// the last connections have, after which one never knows for long.
     #[must_use]
     pub fn is_usable(&self) -> bool {
-        self.health.iter().any(Health::is_good)
+        let checked = self.settings.health_interval.is_some();
+        self.health.iter().any(|one| one.is_good() || (!checked && one.may_be_good()))
     }
 
     /// A connection, within the deadline, to the first address that gives one: those that are in
@@ -201,15 +203,17 @@ impl Upstream {
     }
 
     fn bad(&self, address: &Address, health: &Health, error: &ConnectError) {
-        let pause = health.bad();
-        tracing::warn!(
-            upstream = self.name(),
-            %address,
-            %error,
-            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
-            "cannot connect: others are tried first for a while"
-        );
-        self.show_health();
+        let (is_news, pause) = health.bad();
+        if is_news {
+            tracing::warn!(
+                upstream = self.name(),
+                %address,
+                %error,
+                pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                "cannot connect: others are tried first for a while"
+            );
+            self.show_health();
+        }
     }
 
     fn show_health(&self) {
@@ -243,6 +247,9 @@ pub enum ConnectError {
 }
 
 impl ConnectError {
+    /// The labels in metrics.
+    pub const NAMES: [&str; 3] = ["timeout", "refused", "handshake"];
+
     /// The label in metrics.
     #[must_use]
     pub fn name(&self) -> &'static str {

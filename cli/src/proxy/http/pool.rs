@@ -2,7 +2,7 @@
 //! the same time (HTTP/2).
 
 use core::{
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     time::Duration,
 };
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,7 +15,7 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 
-use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, WINDOWS, body::RequestBody, root};
+use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, body::RequestBody, root};
 use crate::proxy::{
     socket::FOREVER,
     upstream::{ConnectError, Upstream},
@@ -46,8 +46,21 @@ struct Idle {
 /// One of HTTP/2.
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
-    requests: Arc<AtomicUsize>,
+    load: Arc<Load>,
     used: Instant,
+}
+
+/// What is known of one of HTTP/2 wherever it is used.
+struct Load {
+    requests: AtomicUsize,
+    /// The server takes no more requests.
+    is_retired: AtomicBool,
+}
+
+impl Shared {
+    fn takes_requests(&self) -> bool {
+        !self.sender.is_closed() && !self.load.is_retired.load(Ordering::Relaxed)
+    }
 }
 
 /// The right to use a connection for one request.
@@ -60,22 +73,22 @@ pub struct Lease {
 
 enum Sender {
     Http1(http1::SendRequest<RequestBody>),
-    Http2 { sender: http2::SendRequest<RequestBody>, _request: Counted },
+    Http2 { sender: http2::SendRequest<RequestBody>, request: Counted },
 }
 
 /// A request that counts among those of a connection.
-struct Counted(Arc<AtomicUsize>);
+struct Counted(Arc<Load>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.requests.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Lease {
     /// A connection of HTTP/1.1: one that waits, or a new one.
     pub(super) async fn http1(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
-        let waiting = upstream.pool().take_http1();
+        let waiting = upstream.pool().take_http1(upstream.settings().idle);
         let is_used = waiting.is_some();
         let sender = match waiting {
             Some(sender) => sender,
@@ -87,8 +100,8 @@ impl Lease {
     /// A connection of HTTP/2: one that has room for a request, or a new one.
     pub(super) async fn http2(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
         let pool = upstream.pool();
-        let lease = |(sender, counted), is_used| Self {
-            sender: Sender::Http2 { sender, _request: counted },
+        let lease = |(sender, request), is_used| Self {
+            sender: Sender::Http2 { sender, request },
             upstream: Arc::clone(upstream),
             is_used,
         };
@@ -102,9 +115,10 @@ impl Lease {
                 return Ok(lease(shared, true));
             }
             let sender = connect_http2(upstream).await?;
-            let requests = Arc::new(AtomicUsize::new(1));
-            let shared = (sender.clone(), Counted(Arc::clone(&requests)));
-            lock(&pool.http2).push(Shared { sender, requests, used: Instant::now() });
+            let (requests, is_retired) = (AtomicUsize::new(1), AtomicBool::new(false));
+            let load = Arc::new(Load { requests, is_retired });
+            let shared = (sender.clone(), Counted(Arc::clone(&load)));
+            lock(&pool.http2).push(Shared { sender, load, used: Instant::now() });
             Ok(lease(shared, false))
         });
         connected.await.unwrap_or(Err(ConnectError::NoTime))
@@ -117,7 +131,13 @@ impl Lease {
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)> {
         let sent = match &mut self.sender {
             Sender::Http1(sender) => sender.try_send_request(request).await,
-            Sender::Http2 { sender, .. } => sender.try_send_request(request).await,
+            Sender::Http2 { sender, request: counted } => {
+                let sent = sender.try_send_request(request).await;
+                if sent.as_ref().is_err_and(|error| error.message().is_some()) {
+                    counted.0.is_retired.store(true, Ordering::Relaxed);
+                }
+                sent
+            }
         };
         sent.map_err(|mut error| {
             let request = error.take_message();
@@ -139,16 +159,16 @@ impl Lease {
 }
 
 impl Pool {
-    fn take_http1(&self) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_http1(&self, longest: Duration) -> Option<http1::SendRequest<RequestBody>> {
         let mut idle = lock(&self.http1);
         // The last one is the least likely to be given up by the server.
         let mut index = idle.len();
         while let Some(previous) = index.checked_sub(1) {
             index = previous;
-            let sender = &idle.get(index)?.sender;
-            if sender.is_closed() {
-                idle.swap_remove(index);
-            } else if sender.is_ready() {
+            let one = idle.get(index)?;
+            if one.sender.is_closed() || one.since.elapsed() >= longest {
+                idle.remove(index);
+            } else if one.sender.is_ready() {
                 return Some(idle.remove(index).sender);
             }
         }
@@ -157,20 +177,21 @@ impl Pool {
 
     fn share_http2(&self) -> Option<(http2::SendRequest<RequestBody>, Counted)> {
         let mut connections = lock(&self.http2);
-        connections.retain(|one| !one.sender.is_closed());
-        let free =
-            connections.iter_mut().find(|one| one.requests.load(Ordering::Relaxed) < STREAMS)?;
+        connections.retain(Shared::takes_requests);
+        let free = connections
+            .iter_mut()
+            .find(|one| one.load.requests.load(Ordering::Relaxed) < STREAMS)?;
         free.used = Instant::now();
-        free.requests.fetch_add(1, Ordering::Relaxed);
-        Some((free.sender.clone(), Counted(Arc::clone(&free.requests))))
+        free.load.requests.fetch_add(1, Ordering::Relaxed);
+        Some((free.sender.clone(), Counted(Arc::clone(&free.load))))
     }
 
     /// Closes connections that nobody has used for so long.
     pub(in crate::proxy) fn prune(&self, idle: Duration) {
         lock(&self.http1).retain(|one| !one.sender.is_closed() && one.since.elapsed() < idle);
         lock(&self.http2).retain(|one| {
-            let is_used = one.requests.load(Ordering::Relaxed) > 0 || one.used.elapsed() < idle;
-            !one.sender.is_closed() && is_used
+            let requests = one.load.requests.load(Ordering::Relaxed);
+            one.takes_requests() && (requests > 0 || one.used.elapsed() < idle)
         });
     }
 }
@@ -203,8 +224,8 @@ async fn connect_http2(
     let (stream, _) = upstream.connect().await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOWS.0)
-        .initial_connection_window_size(WINDOWS.1)
+        .initial_stream_window_size(upstream.limits().window_bytes / 2)
+        .initial_connection_window_size(upstream.limits().window_bytes)
         .max_frame_size(FRAME)
         .max_header_list_size(upstream.limits().header_bytes)
         .max_send_buf_size(upstream.limits().buffer_bytes)
