@@ -11,6 +11,7 @@ mod rpc;
 mod socket;
 
 pub use self::idle::child;
+pub use self::memory::in_turn;
 use crate::Outcome;
 use crate::measure::{Effort, Row};
 
@@ -65,6 +66,9 @@ impl Run<'_> {
 }
 
 /// A runtime of one thread.
-pub(crate) fn runtime() -> Outcome<tokio::runtime::Runtime> {
+///
+/// # Errors
+/// When the system refuses.
+pub fn runtime() -> Outcome<tokio::runtime::Runtime> {
     Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }

@@ -95,8 +95,9 @@ impl ExchangeConfig {
 fn provider() -> CryptoProvider {
     CryptoProvider {
         cipher_suites: vec![
-            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
+            // As strong as the records that follow; SHA-384 would be a sixth of a handshake.
             aws_lc_rs::cipher_suite::TLS13_AES_128_GCM_SHA256,
+            aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
             aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ],
         kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],

@@ -6,15 +6,19 @@
 #![expect(clippy::cast_precision_loss, reason = "figures of a few digits are printed")]
 #![expect(clippy::print_stdout, reason = "what the program is there for")]
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::process::ExitCode;
 
 use alts_benches::Outcome;
 use alts_benches::aead::{Batch, Raw, Records, batch_len};
 use alts_benches::measure::{Effort, timed};
+use alts_benches::peer::{Peer, serve_handshaker};
+use alts_benches::pipe::pipe;
 use alts_benches::plot::{Line, svg};
 use alts_benches::rows::{self, Run};
+use alts_benches::security::{Alts, Security};
 use alts_core::aead::RustCrypto;
+use tokio_alts::StreamOptions;
 use tokio_alts::aead::AwsLc;
 
 const USAGE: &str = "usage: compare [--quick] [--only NAME] [--plot FILE]";
@@ -60,7 +64,8 @@ fn run() -> Outcome<()> {
     if rows.get() == 0 { Err(format!("no row begins with {only:?}").into()) } else { Ok(()) }
 }
 
-/// Throughput of sealing and opening, for each provider and the AEAD below it.
+/// Throughput over frame size: of sealing and opening, for each provider and the AEAD below it, and of
+/// messages through whole connections in memory, ours and grpc-go's.
 fn lines(effort: Effort) -> Outcome<Vec<Line>> {
     type Make = fn(usize) -> Outcome<Box<dyn Batch>>;
     let kinds: [(&str, Make); 4] = [
@@ -69,22 +74,62 @@ fn lines(effort: Effort) -> Outcome<Vec<Line>> {
         ("RustCrypto alone", |size| Ok(Box::new(Raw::rustcrypto(size)))),
         ("ALTS over RustCrypto", |size| Ok(Box::new(Records::<RustCrypto>::new(size)?))),
     ];
-    let mut lines: Vec<_> = kinds
-        .iter()
-        .map(|(name, _)| Line { name: format!("{name}, seal + open"), points: Vec::new() })
-        .collect();
-    for power in 6..=17 {
-        let size = 1 << power;
-        for ((_, make), line) in kinds.iter().zip(&mut lines) {
+    let mut lines = Vec::new();
+    for (name, make) in kinds {
+        lines.push(line(effort, &format!("{name}, seal + open"), |size| {
             let mut batch = make(size)?;
-            let (mut best, mut spent) = (f64::MAX, 0.0);
-            while spent < 2.0 * effort.slice.as_secs_f64() {
-                let time = timed(|| batch.seal().and_then(|()| batch.open()))?;
-                (best, spent) = (best.min(time), spent + time);
-            }
-            let rate = (size * batch_len(size)) as f64 / best / 1e6;
-            line.points.push((size as f64, rate));
+            let mut work = move || timed(|| batch.seal().and_then(|()| batch.open()));
+            work()?;
+            Ok((size * batch_len(size), Box::new(work)))
+        })?);
+    }
+    let runtime = rows::runtime()?;
+    let alts = Security::Alts(Box::new(Alts::in_process(StreamOptions::new())?));
+    let runtime = &runtime;
+    lines.push(line(effort, "tokio-alts, a connection in memory", |size| {
+        let mut ends = runtime.block_on(alts.both(pipe()))?;
+        let count = messages(size);
+        Ok((size * count, Box::new(move || rows::in_turn(runtime, &mut ends, size, count))))
+    })?);
+    match serve_handshaker().and_then(|()| Peer::start("grpc-go")) {
+        Ok(peer) => {
+            let peer = RefCell::new(peer);
+            let peer = &peer;
+            lines.push(line(effort, "grpc-go, a connection in memory", |size| {
+                let count = messages(size);
+                let work = move || peer.borrow_mut().ask("record", size, count);
+                Ok((size * count, Box::new(work)))
+            })?);
         }
+        Err(why) => eprintln!("skipped: grpc-go: {why}"),
     }
     Ok(lines)
+}
+
+/// Messages of `size` bytes that take long enough to be measured.
+const fn messages(size: usize) -> usize {
+    (4 << 20) / (size + 1024) + 1
+}
+
+/// Bytes, and work that carries so many and says in what CPU time, in seconds.
+type Work<'a> = (usize, Box<dyn FnMut() -> Outcome<f64> + 'a>);
+
+/// The best throughput at each size.
+fn line<'a>(
+    effort: Effort,
+    name: &str,
+    mut make: impl FnMut(usize) -> Outcome<Work<'a>>,
+) -> Outcome<Line> {
+    let mut points = Vec::new();
+    for power in 6..=17 {
+        let size = 1 << power;
+        let (bytes, mut work) = make(size)?;
+        let (mut best, mut spent) = (f64::MAX, 0.0);
+        while spent < 2.0 * effort.slice.as_secs_f64() {
+            let time = work()?;
+            (best, spent) = (best.min(time), spent + time);
+        }
+        points.push((size as f64, bytes as f64 / best / 1e6));
+    }
+    Ok(Line { name: name.to_owned(), points })
 }

@@ -45,8 +45,11 @@ fn best(time: f64, fastest: &mut f64) -> Outcome<f64> {
     Ok(time)
 }
 
-/// CPU time of `count` messages from one end to the other, one after the other.
-pub(super) fn in_turn(
+/// CPU time of `count` messages from one end to the other, one after the other, in seconds.
+///
+/// # Errors
+/// Those of the connection.
+pub fn in_turn(
     runtime: &tokio::runtime::Runtime,
     (writer, reader): &mut (Stream, Stream),
     size: usize,

@@ -7,6 +7,7 @@
 )]
 
 mod driver;
+mod economy;
 mod incoming;
 mod limits;
 mod secrets;
