@@ -8,7 +8,10 @@
 )]
 
 use alts_core::aead::{Aead, AeadError, RustCrypto};
-use alts_core::frame::{FrameError, FrameSize, HEADER_SIZE, OVERHEAD};
+use alts_core::frame::{
+    FrameError, FrameHeader, FrameSize, HEADER_SIZE, MAX_FRAME, MAX_LENGTH, MAX_PAYLOAD,
+    MIN_LENGTH, OVERHEAD, TAG_SIZE,
+};
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::record::{InPlace, Next, Opener, RecordError, Sealer};
 use alts_core::{Fault, Side};
@@ -43,6 +46,16 @@ fn open(opener: &mut Opens, wire: &[u8]) -> Result<Vec<u8>, RecordError> {
     assert_eq!(opened.consumed, wire.len());
     plaintext.truncate(opened.written);
     Ok(plaintext)
+}
+
+#[test]
+fn sizes_are_those_of_the_protocol() {
+    assert_eq!((HEADER_SIZE, TAG_SIZE, OVERHEAD), (8, 16, 24));
+    assert_eq!((MIN_LENGTH, MAX_LENGTH), (20, 1024 * 1024));
+    assert_eq!((MAX_FRAME, MAX_PAYLOAD), (1_048_580, 1_048_556));
+    let largest = FrameHeader::for_payload(1_048_556).unwrap();
+    assert_eq!((largest.length(), largest.frame_len()), (MAX_LENGTH, MAX_FRAME));
+    assert_eq!(FrameHeader::for_payload(1_048_557), None);
 }
 
 #[test]
