@@ -20,6 +20,10 @@ impl Secrets {
         self.0.insert((name.to_owned(), secret.to_vec()));
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// `key_data` of a handshake, all of it that is used, and the first AES key that follows from it.
     pub fn add_key_data(&mut self, key_data: &[u8]) {
         self.add("key_data", key_data);
