@@ -7,10 +7,10 @@ use rustls::KeyLog;
 
 use super::{Arc, CONFIRMATION, Context, Exchange, ExchangeConfig, Export, KEY_DATA, fmt};
 use crate::dev::Authority;
-use secrets::Secrets;
+use leaks::Secrets;
 
-#[path = "../../tests/common/secrets.rs"]
-mod secrets;
+#[path = "../../tests/common/leaks.rs"]
+mod leaks;
 
 /// The secrets of TLS, as it gives them to who debugs it with `SSLKEYLOGFILE`.
 #[derive(Default)]

@@ -11,10 +11,10 @@ use crate::{
         Authority, Caller, Directory, PATIENCE, Running, altsd, channel, own_uid, with_itself,
     },
 };
-use secrets::Secrets;
+use leaks::Secrets;
 
-#[path = "../common/secrets.rs"]
-mod secrets;
+#[path = "../common/leaks.rs"]
+mod leaks;
 
 const TOKEN: &str = "ya29.never-to-be-seen";
 

@@ -19,10 +19,10 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::support::*;
-use secrets::Secrets;
+use leaks::Secrets;
 
-#[path = "../../../altsd/tests/common/secrets.rs"]
-mod secrets;
+#[path = "../../../altsd/tests/common/leaks.rs"]
+mod leaks;
 
 const TOKEN: &str = "ya29.never-to-be-seen";
 
