@@ -346,8 +346,11 @@ mod hazmat {
             (RecordProtocol::Gmac128, (1 << 40) - 1),
         ] {
             let (mut sealer, mut opener) = pair(protocol);
+            assert_eq!((sealer.protocol(), opener.protocol()), (protocol, protocol));
+            assert_eq!((sealer.position(), opener.position()), (Some(0), Some(0)));
             sealer.set_position(Some(last));
             opener.set_position(Some(last));
+            assert_eq!((sealer.position(), opener.position()), (Some(last), Some(last)));
             let wire = seal(&mut sealer, b"last");
             assert_eq!(open(&mut opener, &wire).unwrap(), b"last");
             assert_eq!((sealer.position(), opener.position()), (None, None));
@@ -358,6 +361,18 @@ mod hazmat {
                 assert_eq!(sealer.seal_in_place(&mut out, 1), Err(error));
                 assert_eq!(open(&mut opener, &wire), Err(error));
             }
+        }
+    }
+
+    #[test]
+    fn no_position_is_behind_the_last_counter() {
+        for protocol in [RecordProtocol::AesGcm128, RecordProtocol::Gmac128] {
+            let (mut sealer, mut opener) = pair(protocol);
+            sealer.set_position(Some(1 << 40));
+            opener.set_position(Some(u64::MAX));
+            assert_eq!((sealer.position(), opener.position()), (None, None));
+            let error = sealer.seal(b"more", &mut [0; 64]).unwrap_err();
+            assert_eq!(error, alts_core::Exhausted.into());
         }
     }
 }
