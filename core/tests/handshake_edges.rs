@@ -6,14 +6,14 @@ use std::time::Duration;
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
     ClientConfig, ConfigError, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES, Offer, Phase,
-    Response, ServerConfig, Want,
+    REQUEST_OVERHEAD, Response, ServerConfig, Want,
 };
 use alts_core::key::RecordProtocol;
 use alts_core::msg::{
     HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus, Identity,
     NegotiatedTransportProtocol, Request, RpcProtocolVersions, RpcVersion,
 };
-use alts_core::wire::{Message, Secret};
+use alts_core::wire::{Message, Secret, SecretText};
 use alts_core::{ClientHandshake, Fault, ServerHandshake, Side};
 
 const T0: Duration = Duration::from_secs(1000);
@@ -153,14 +153,32 @@ fn as_many_handshake_bytes_as_allowed_and_not_one_more() {
     let mut client = waiting(&config);
     let mut out = vec![0; MAX_HANDSHAKE_BYTES + 100];
     let all = vec![7; MAX_HANDSHAKE_BYTES + 1];
-    let len = client.request(&all, &mut out, T0).unwrap();
-    let Some(Request::Next(next)) = HandshakerReq::decode(&out[..len]).unwrap().request else {
-        panic!("no next");
-    };
-    assert_eq!(next.in_bytes.len(), MAX_HANDSHAKE_BYTES);
-    let _ = client.response(&mut consumed(MAX_HANDSHAKE_BYTES as u32), T0).unwrap();
+    // All but one, then one of two, and then none.
+    for (from_peer, taken) in
+        [(&all[..MAX_HANDSHAKE_BYTES - 1], MAX_HANDSHAKE_BYTES - 1), (&all[..2], 1)]
+    {
+        let len = client.request(from_peer, &mut out, T0).unwrap();
+        let Some(Request::Next(next)) = HandshakerReq::decode(&out[..len]).unwrap().request else {
+            panic!("no next");
+        };
+        assert_eq!(next.in_bytes.len(), taken);
+        let _ = client.response(&mut consumed(taken as u32), T0).unwrap();
+    }
     let error = client.request(b"x", &mut out, T0).unwrap_err();
     assert_eq!((error.kind(), error.fault()), (Kind::TooManyPeerBytes, Fault::Peer));
+}
+
+#[test]
+fn a_start_message_of_ordinary_size_has_room() {
+    let account = "a-service-account-of-some-length@example.com";
+    let token = "t".repeat(1500);
+    let config = ClientConfig {
+        expected_service_accounts: &[account; 32],
+        access_token: SecretText::new(&token),
+        ..ClientConfig::default()
+    };
+    let len = client(&config).request(&[], &mut [0; REQUEST_OVERHEAD], T0).unwrap();
+    assert!((2048..REQUEST_OVERHEAD).contains(&len), "{len} bytes");
 }
 
 #[test]
