@@ -215,7 +215,7 @@ fn an_error_after_the_result_takes_it_back() {
     let _ = client.response(&mut message, T0).unwrap();
     assert_eq!((client.want(T0), client.phase()), (Ok(Want::Send), Phase::Result));
     let error = client.peer_closed();
-    assert_eq!(error.phase(), Phase::Result);
+    assert_eq!((error.phase(), client.phase()), (Phase::Result, Phase::Result));
     assert_eq!(client.established().unwrap_err(), error);
 }
 
