@@ -146,7 +146,11 @@ fn as_many_handshake_bytes_as_allowed_and_not_one_more() {
         client.request(&[], &mut [0; 4096], T0).unwrap();
         let made = client.response(&mut out_frames(&vec![7; len]), T0);
         match made {
-            Ok(response) => assert!(fits && response.to_peer.len() == len),
+            Ok(response) => {
+                assert!(fits && response.to_peer.len() == len);
+                client.sent(T0);
+                assert_eq!(client.want(T0), Ok(Want::PeerBytes));
+            }
             Err(error) => assert!(!fits && error.kind() == Kind::TooManyOutFrames),
         }
     }
