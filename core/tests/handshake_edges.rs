@@ -206,6 +206,22 @@ fn a_result_may_use_up_bytes_that_came_earlier() {
 }
 
 #[test]
+fn a_server_takes_whoever_the_service_vouches_for() {
+    let config = ServerConfig::default();
+    let mut server = ServerHandshake::server(&config, T0).unwrap();
+    server.request(b"ClientInit", &mut [0; 4096], T0).unwrap();
+    let mut message = bytes(HandshakerResp {
+        bytes_consumed: 10,
+        result: Some(result()),
+        ..HandshakerResp::default()
+    });
+    let _ = server.response(&mut message, T0).unwrap();
+    let established = server.established().unwrap();
+    assert_eq!(established.side(), Side::Server);
+    assert_eq!(established.context().peer_service_account(), "peer@example.com");
+}
+
+#[test]
 fn an_error_after_the_result_takes_it_back() {
     let config = ClientConfig::default();
     let mut client = waiting(&config);
