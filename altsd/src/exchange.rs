@@ -56,6 +56,8 @@
 //! so that each knows, before it reports success, that the other has the same context and keys.
 
 mod config;
+#[cfg(all(test, feature = "dev"))]
+mod secrets;
 
 use core::fmt;
 use std::{

@@ -506,6 +506,19 @@ fn secrets_are_compared_and_not_printed() {
 }
 
 #[test]
+fn an_identity_is_a_service_account_or_something_else() {
+    let account = msg::Identity::from_service_account("a@example.com");
+    assert_eq!(account.service_account(), Some("a@example.com"));
+    let hostname = Some(msg::IdentityKind::Hostname("example.com"));
+    let host = msg::Identity { identity: hostname, ..msg::Identity::default() };
+    assert_eq!((host.service_account(), msg::Identity::default().service_account()), (None, None));
+    assert_eq!(
+        proto::Identity::from(&account).identity_oneof,
+        Some(proto::IdentityOneof::ServiceAccount("a@example.com".into()))
+    );
+}
+
+#[test]
 fn versions_have_one_newest_in_common() {
     let version = |(major, minor)| RpcVersion::new(major, minor);
     let range = |min, max| RpcProtocolVersions::new(version(min), version(max));

@@ -8,7 +8,10 @@
 )]
 
 use alts_core::aead::{Aead, AeadError, RustCrypto};
-use alts_core::frame::{FrameError, FrameSize, HEADER_SIZE, OVERHEAD};
+use alts_core::frame::{
+    FrameError, FrameHeader, FrameSize, HEADER_SIZE, MAX_FRAME, MAX_LENGTH, MAX_PAYLOAD,
+    MIN_LENGTH, OVERHEAD, TAG_SIZE,
+};
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::record::{InPlace, Next, Opener, RecordError, Sealer};
 use alts_core::{Fault, Side};
@@ -43,6 +46,16 @@ fn open(opener: &mut Opens, wire: &[u8]) -> Result<Vec<u8>, RecordError> {
     assert_eq!(opened.consumed, wire.len());
     plaintext.truncate(opened.written);
     Ok(plaintext)
+}
+
+#[test]
+fn sizes_are_those_of_the_protocol() {
+    assert_eq!((HEADER_SIZE, TAG_SIZE, OVERHEAD), (8, 16, 24));
+    assert_eq!((MIN_LENGTH, MAX_LENGTH), (20, 1024 * 1024));
+    assert_eq!((MAX_FRAME, MAX_PAYLOAD), (1_048_580, 1_048_556));
+    let largest = FrameHeader::for_payload(1_048_556).unwrap();
+    assert_eq!((largest.length(), largest.frame_len()), (MAX_LENGTH, MAX_FRAME));
+    assert_eq!(FrameHeader::for_payload(1_048_557), None);
 }
 
 #[test]
@@ -346,8 +359,11 @@ mod hazmat {
             (RecordProtocol::Gmac128, (1 << 40) - 1),
         ] {
             let (mut sealer, mut opener) = pair(protocol);
+            assert_eq!((sealer.protocol(), opener.protocol()), (protocol, protocol));
+            assert_eq!((sealer.position(), opener.position()), (Some(0), Some(0)));
             sealer.set_position(Some(last));
             opener.set_position(Some(last));
+            assert_eq!((sealer.position(), opener.position()), (Some(last), Some(last)));
             let wire = seal(&mut sealer, b"last");
             assert_eq!(open(&mut opener, &wire).unwrap(), b"last");
             assert_eq!((sealer.position(), opener.position()), (None, None));
@@ -358,6 +374,18 @@ mod hazmat {
                 assert_eq!(sealer.seal_in_place(&mut out, 1), Err(error));
                 assert_eq!(open(&mut opener, &wire), Err(error));
             }
+        }
+    }
+
+    #[test]
+    fn no_position_is_behind_the_last_counter() {
+        for protocol in [RecordProtocol::AesGcm128, RecordProtocol::Gmac128] {
+            let (mut sealer, mut opener) = pair(protocol);
+            sealer.set_position(Some(1 << 40));
+            opener.set_position(Some(u64::MAX));
+            assert_eq!((sealer.position(), opener.position()), (None, None));
+            let error = sealer.seal(b"more", &mut [0; 64]).unwrap_err();
+            assert_eq!(error, alts_core::Exhausted.into());
         }
     }
 }

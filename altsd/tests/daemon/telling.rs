@@ -1,8 +1,9 @@
 //! What the daemon tells: audit lines, metrics, the service manager; and what it never tells.
 
-use std::{fmt::Write as _, os::unix::net::UnixDatagram, time::Duration};
+use std::{collections::BTreeSet, os::unix::net::UnixDatagram, time::Duration};
 
 use nix::sys::signal::Signal;
+use serde_json::Value;
 
 use crate::{
     common::Start,
@@ -10,6 +11,12 @@ use crate::{
         Authority, Caller, Directory, PATIENCE, Running, altsd, channel, own_uid, with_itself,
     },
 };
+use leaks::Secrets;
+
+#[path = "../common/leaks.rs"]
+mod leaks;
+
+const TOKEN: &str = "ya29.never-to-be-seen";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_handshake_has_an_audit_line_and_no_line_has_a_key() {
@@ -40,19 +47,29 @@ async fn every_handshake_has_an_audit_line_and_no_line_has_a_key() {
             let line = running.wait_for("success");
             assert!(line.contains("peer=\"web@dev.test\""), "{line}");
         }
+        let refused = Start { token: TOKEN, ..Start::default() };
+        let (_, said) = Caller::call(&channel, refused.client()).await.unwrap();
+        assert_ne!(said.code, 0, "tokens are not taken");
+        running.wait_for("access_token");
         let log = running.log().join("\n");
-        let key = client.key_data;
-        let mut hex = String::new();
-        for byte in &key[..8] {
-            write!(hex, "{byte:02x}").unwrap();
-        }
-        let list = format!("{:?}", &key[..4]);
-        for secret in [hex.as_str(), &hex.to_uppercase(), list.trim_matches(['[', ']'])] {
-            assert!(!log.contains(secret), "a key is in the log: {log}");
-        }
+        let mut secrets = Secrets::default();
+        secrets.add_key_data(&client.key_data);
+        secrets.add("the token", TOKEN.as_bytes());
+        secrets.assert_not_in(&log, "the log at its finest level");
         let pem = std::fs::read_to_string(directory.path("web.key")).unwrap();
         assert!(!log.contains(pem.lines().nth(1).unwrap()));
         assert!(!log.contains("PRIVATE KEY"));
+        // Nothing but altsd itself tells more than what happens.
+        if format == "json" {
+            let lines = running.log();
+            let lines: Vec<Value> =
+                lines.iter().flat_map(|line| serde_json::from_str(line)).collect();
+            let fine = |line: &&Value| line["level"] == "DEBUG" || line["level"] == "TRACE";
+            let targets: BTreeSet<_> =
+                lines.iter().filter(fine).map(|line| line["target"].to_string()).collect();
+            assert!(!targets.is_empty(), "the level is not what was asked for: {lines:?}");
+            assert!(targets.iter().all(|target| target.starts_with("\"altsd")), "{targets:?}");
+        }
     }
 }
 

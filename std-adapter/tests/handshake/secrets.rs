@@ -3,14 +3,26 @@
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
-use alts_core::msg::{HandshakerReq, Request};
-use tokio::io::duplex;
-use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, ServerConfig};
+use alts_core::msg::{HandshakerReq, HandshakerResp, Request};
+use alts_core::wire::Message as _;
+use altsd::grpc::HandshakerServer;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+use tokio_alts::service::{BoxFuture, ServiceMessage};
+use tokio_alts::{
+    AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, HandshakerCall, HandshakerService,
+    ServerConfig, ServiceError,
+};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::Server;
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::support::*;
+use leaks::Secrets;
+
+#[path = "../../../altsd/tests/common/leaks.rs"]
+mod leaks;
 
 const TOKEN: &str = "ya29.never-to-be-seen";
 
@@ -117,6 +129,109 @@ async fn handshakes_are_told_of_and_tokens_are_not() {
     let shown = format!("{connector:?} {acceptor:?} {client:?} {server:?} {failure:?} {failure}");
     assert!(shown.contains("[redacted]"), "{shown}");
     assert!(!text.contains(TOKEN) && !shown.contains(TOKEN));
+}
+
+/// A service whose answers are listened to: the keys in them are remembered.
+#[derive(Clone)]
+struct Overheard<S> {
+    of: S,
+    secrets: Arc<Mutex<Secrets>>,
+}
+
+struct OverheardCall {
+    of: Box<dyn HandshakerCall>,
+    secrets: Arc<Mutex<Secrets>>,
+}
+
+impl<S: HandshakerService> HandshakerService for Overheard<S> {
+    fn open(&self) -> Box<dyn HandshakerCall> {
+        Box::new(OverheardCall { of: self.of.open(), secrets: Arc::clone(&self.secrets) })
+    }
+
+    fn address(&self) -> &str {
+        self.of.address()
+    }
+}
+
+impl HandshakerCall for OverheardCall {
+    fn exchange<'a>(
+        &'a mut self,
+        request: &'a [u8],
+    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
+        Box::pin(async move {
+            let answer = self.of.exchange(request).await?;
+            if let Some(answer) = &answer
+                && let Some(result) = HandshakerResp::decode(answer).unwrap().result
+            {
+                self.secrets.lock().unwrap().add_key_data(result.key_data.expose());
+            }
+            Ok(answer)
+        })
+    }
+}
+
+/// An address at which a service answers over gRPC.
+async fn over_grpc(handshaker: altsd::Handshaker) -> GrpcHandshaker {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let router = Server::builder().add_service(HandshakerServer::new(handshaker));
+    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    GrpcHandshaker::at(&address).unwrap()
+}
+
+/// Both sides shake hands and talk; then a client with a token is refused.
+async fn handshakes(
+    ours: impl HandshakerService + Clone,
+    theirs: impl HandshakerService + Clone,
+) -> Secrets {
+    let secrets = Arc::new(Mutex::new(Secrets::default()));
+    let ours = Overheard { of: ours, secrets: Arc::clone(&secrets) };
+    let theirs = Overheard { of: theirs, secrets: Arc::clone(&secrets) };
+    let (connector, acceptor) = (connector(ours.clone()), acceptor(theirs));
+    for payload in ["w0Zq.payload.Xk2", "payload-of-Vb7uPn"] {
+        let (near, far) = duplex(64 * 1024);
+        let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
+        let (mut client, mut server) = (client.unwrap(), server.unwrap());
+        client.write_all(payload.as_bytes()).await.unwrap();
+        client.shutdown().await.unwrap();
+        let mut heard = String::new();
+        server.read_to_string(&mut heard).await.unwrap();
+        assert_eq!(heard, payload);
+        secrets.lock().unwrap().add("a payload", payload.as_bytes());
+    }
+    let config = ClientConfig::builder().any_peer().access_token(TOKEN).build().unwrap();
+    let (near, _far) = duplex(64 * 1024);
+    assert!(AltsConnector::new(config, ours).connect(near).await.is_err());
+    let mut secrets = std::mem::take(&mut *secrets.lock().unwrap());
+    secrets.add("the token", TOKEN.as_bytes());
+    secrets
+}
+
+#[tokio::test]
+async fn no_crate_tells_a_key_a_token_or_a_payload_at_any_level() {
+    let _second = tracing::Dispatch::new(Told::default());
+    let (ours, theirs) = services();
+
+    let told = Told::default();
+    let guard = tracing::subscriber::set_default(told.clone());
+    let secrets = handshakes(ours.clone(), theirs.clone()).await;
+    secrets.assert_not_in(&told.0.lock().unwrap(), "the log of services in process");
+    drop(guard);
+
+    let told = Told::default();
+    let _guard = tracing::subscriber::set_default(told.clone());
+    let (ours, theirs) = (over_grpc(ours).await, over_grpc(theirs).await);
+    let secrets = handshakes(Arc::new(ours), Arc::new(theirs)).await;
+    let text = told.0.lock().unwrap().clone();
+    // At the ends of the path between program and service, and all that is between them.
+    for crate_name in ["tokio_alts", "altsd", "tonic", "tower", "hyper_util", "h2"] {
+        assert!(text.contains(&format!(" {crate_name}::")), "{crate_name} told nothing: {text}");
+    }
+    secrets.assert_not_in(&text, "the log of services over gRPC");
+    // The control: what anybody tells at the finest level would have been seen.
+    tracing::trace!(token = ?TOKEN.as_bytes(), "a leak");
+    let found = secrets.found_in(&told.0.lock().unwrap());
+    assert_eq!(found.into_iter().collect::<Vec<_>>(), ["the token as a list"]);
 }
 
 #[cfg(feature = "metrics")]
