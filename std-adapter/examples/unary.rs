@@ -41,7 +41,8 @@ async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
         (Some(client), Some(server)) => {
             (Arc::new(GrpcHandshaker::at(&client)?), Arc::new(GrpcHandshaker::at(&server)?))
         }
-        _ => {
+        (Some(_), None) => return Err("give both services' addresses, or none".into()),
+        (None, _) => {
             let authority = Authority::new()?;
             let client = authority.handshaker("client@dev.test")?;
             (Arc::new(client), Arc::new(authority.handshaker(SERVER)?))

@@ -147,6 +147,9 @@ mod pages {
     struct Tonic;
     #[doc = include_str!("../../docs/authorization.md")]
     struct Authorization;
+    #[cfg(feature = "axum")]
+    #[doc = include_str!("../../docs/http.md")]
+    struct Http;
     #[doc = include_str!("../../docs/performance.md")]
     struct Performance;
     #[doc = include_str!("../../docs/vectors.md")]
