@@ -49,6 +49,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let connection = tokio::spawn(connection);
     for path in ["/first", "/second"] {
         let request = Request::get(path).body(Empty::<Bytes>::new())?;
+        // One request after the other: HTTP/1.1 has no second one under way.
+        sender.ready().await?;
         let body = sender.send_request(request).await?.into_body().collect().await?.to_bytes();
         println!("client: {}", String::from_utf8_lossy(&body));
         if body != format!("{path} for client@dev.test") {
