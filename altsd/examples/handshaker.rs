@@ -1,63 +1,80 @@
-//! A handshaker service for trying things out: throw-away identities of one authority, each on an
-//! address of its own.
+//! The handshaker service behind gRPC, in a program of one's own: on a UNIX socket, with a policy.
 //!
-//! ```text
-//! cargo run -p altsd --features grpc --example handshaker -- \
-//!     --listen 127.0.0.61:8080=client@dev.test --listen 127.0.0.62:8080=server@dev.test
-//! ```
-//!
-//! Prints one line for each address once it can be used. Port 0 takes any free one.
-#![expect(clippy::print_stdout, reason = "what a program says")]
+//! The daemon `altsd` is this with files, limits and audit lines.
+#![expect(clippy::print_stdout, reason = "a program that is there to be looked at")]
 
-use std::{error::Error, net::SocketAddr, process::ExitCode};
+use std::error::Error;
+use std::path::Path;
+use std::time::Duration;
 
-use altsd::{dev::Authority, grpc::HandshakerServer};
-use tokio::{net::TcpListener, task::JoinSet};
-use tonic::transport::{Server, server::TcpIncoming};
+use altsd::dev::Authority;
+use altsd::grpc::{Admission, HandshakerServer};
+use altsd::{Call, Handshaker};
+use http::Extensions;
+use tokio::net::UnixListener;
+use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, ServerConfig};
+use tokio_stream::wrappers::UnixListenerStream;
+use tonic::Status;
+use tonic::transport::Server;
+use tonic::transport::server::UdsConnectInfo;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    match serve(std::env::args().skip(1)).await {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("handshaker: {error}");
-            ExitCode::FAILURE
+/// Gives its identity to one user, whom the kernel knows.
+struct OneUser {
+    uid: u32,
+    handshaker: Handshaker,
+}
+
+impl Admission for OneUser {
+    type Caller = ();
+
+    fn admit(&self, extensions: &Extensions, now: Duration) -> Result<(Call, ()), Status> {
+        let caller = extensions.get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+        match caller {
+            Some(caller) if caller.uid() == self.uid => Ok((self.handshaker.begin(now), ())),
+            _ => Err(Status::permission_denied("this service is for somebody else")),
         }
     }
 }
 
-async fn serve(arguments: impl Iterator<Item = String>) -> Result<(), Box<dyn Error>> {
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let authority = Authority::new()?;
-    let mut services = JoinSet::new();
-    for (address, account) in listeners(arguments)? {
-        let handshaker = authority.handshaker(&account)?;
-        let listener =
-            TcpListener::bind(address).await.map_err(|why| format!("{address}: {why}"))?;
-        println!("listening on {} as {account}", listener.local_addr()?);
-        let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-        let service = HandshakerServer::new(handshaker);
-        services.spawn(Server::builder().serve_with_incoming(service, incoming));
+    let own = nix::unistd::geteuid().as_raw();
+    let directory = std::env::temp_dir().join(format!("alts-handshaker-{}", std::process::id()));
+    std::fs::create_dir(&directory)?;
+    let outcome = async {
+        let open = serve(&directory.join("open.sock"), own, authority.handshaker("a@dev.test")?)?;
+        let shut = serve(
+            &directory.join("shut.sock"),
+            own.wrapping_add(1),
+            authority.handshaker("b@dev.test")?,
+        )?;
+        println!("for this user: {}", with_itself(&open).await?);
+        match with_itself(&shut).await {
+            Err(error) => println!("for another user: {error}"),
+            Ok(account) => return Err(format!("another user's identity is {account}").into()),
+        }
+        Ok(())
     }
-    // None of them ends unless it fails.
-    while let Some(ended) = services.join_next().await {
-        ended??;
-    }
-    Ok(())
+    .await;
+    std::fs::remove_dir_all(&directory)?;
+    outcome
 }
 
-const USAGE: &str = "usage: handshaker --listen ADDRESS:PORT=USER@DOMAIN.test [--listen …]";
+/// Serves on a socket; returns its address.
+fn serve(path: &Path, uid: u32, handshaker: Handshaker) -> Result<String, std::io::Error> {
+    let connections = UnixListenerStream::new(UnixListener::bind(path)?);
+    let service = HandshakerServer::new(OneUser { uid, handshaker });
+    tokio::spawn(Server::builder().serve_with_incoming(service, connections));
+    Ok(format!("unix:{}", path.display()))
+}
 
-fn listeners(
-    mut arguments: impl Iterator<Item = String>,
-) -> Result<Vec<(SocketAddr, String)>, Box<dyn Error>> {
-    let mut listeners = Vec::new();
-    while let Some(argument) = arguments.next() {
-        let value = match argument.as_str() {
-            "--listen" => arguments.next().ok_or(USAGE)?,
-            _ => argument.strip_prefix("--listen=").ok_or(USAGE)?.to_owned(),
-        };
-        let (address, account) = value.split_once('=').ok_or(USAGE)?;
-        listeners.push((address.parse()?, account.to_owned()));
-    }
-    if listeners.is_empty() { Err(USAGE.into()) } else { Ok(listeners) }
+/// A handshake through a service, with itself; returns whom it vouches for.
+async fn with_itself(address: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
+    let client = ClientConfig::builder().any_peer().build()?;
+    let connector = AltsConnector::new(client, GrpcHandshaker::at(address)?);
+    let acceptor = AltsAcceptor::new(ServerConfig::default(), GrpcHandshaker::at(address)?);
+    let (near, far) = tokio::io::duplex(4096);
+    let (client, _) = tokio::try_join!(connector.connect(near), acceptor.accept(far))?;
+    Ok(client.context().peer_service_account().to_owned())
 }

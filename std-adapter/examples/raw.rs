@@ -28,7 +28,8 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
             stream.context().peer_service_account(),
             String::from_utf8_lossy(&bytes)
         );
-        stream.shutdown().await
+        stream.shutdown().await?;
+        Ok::<_, std::io::Error>(bytes)
     });
 
     let config = ClientConfig::builder().expect_peer("server@dev.test").build()?;
@@ -39,6 +40,5 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     stream.write_u16(u16::try_from(message.len())?).await?;
     stream.write_all(message).await?;
     stream.flush().await?;
-    server.await??;
-    Ok(())
+    if server.await?? == message { Ok(()) } else { Err("something else arrived".into()) }
 }

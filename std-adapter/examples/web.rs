@@ -7,6 +7,7 @@ use altsd::dev::Authority;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::extract::ConnectInfo;
+use axum::http::StatusCode;
 use axum::routing::get;
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
@@ -34,11 +35,14 @@ async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let connector = AltsConnector::new(config, authority.handshaker("client@dev.test")?);
     let client: Client<_, Body> =
         Client::builder(TokioExecutor::new()).build(AltsHttpConnector::new(connector));
-    for path in ["/", "/closed"] {
+    for (path, expected) in [("/", StatusCode::OK), ("/closed", StatusCode::FORBIDDEN)] {
         let response = client.get(format!("http://{address}{path}").parse()?).await?;
         let status = response.status();
         let body = to_bytes(Body::new(response.into_body()), 1024).await?;
         println!("{path}: {status} {}", String::from_utf8_lossy(&body));
+        if status != expected {
+            return Err(format!("{expected} was expected").into());
+        }
     }
     Ok(())
 }

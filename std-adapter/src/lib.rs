@@ -138,7 +138,20 @@ pub use service::GrpcHandshaker;
 pub use service::{HandshakerCall, HandshakerService, ServiceError};
 pub use stream::{AltsStream, StreamOptions};
 
-/// The README's blocks of Rust are tests.
+/// The blocks of Rust in the README and in the book are tests.
 #[cfg(all(doctest, feature = "tonic"))]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/tonic.md")]
+    struct Tonic;
+    #[doc = include_str!("../../docs/authorization.md")]
+    struct Authorization;
+    #[cfg(feature = "axum")]
+    #[doc = include_str!("../../docs/http.md")]
+    struct Http;
+    #[doc = include_str!("../../docs/performance.md")]
+    struct Performance;
+    #[doc = include_str!("../../docs/vectors.md")]
+    struct Vectors;
+}

@@ -17,6 +17,7 @@ mod configuration;
 mod dev;
 mod life;
 mod limits;
+mod pages;
 mod policy;
 mod reload;
 mod support;
