@@ -84,7 +84,7 @@ impl Http1 {
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
-        if !request.body().is_end_stream() || headers::upgrade(request.headers()).is_some() {
+        if !request.body().is_end_stream() || headers::is_websocket(request.headers()) {
             self.set_free();
         }
         let mut sending = pin!(self.sender.try_send_request(request));
