@@ -232,6 +232,17 @@ async fn websockets_pass_and_tunnels_do_not() {
         assert_eq!(&back, b"olleh");
     }
 
+    // What would let requests pass that nobody has looked at is not asked for.
+    let mut client = http1(connect(outer).await).await;
+    let mut request = get("/head");
+    request.headers_mut().insert(header::CONNECTION, "Upgrade, HTTP2-Settings".parse().unwrap());
+    request.headers_mut().insert(header::UPGRADE, "h2c".parse().unwrap());
+    request.headers_mut().insert("http2-settings", "AAMAAABkAAQAAP__".parse().unwrap());
+    let response = soon(client.send_request(request)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let said = text(response).await;
+    assert!(!said.contains("h2c") && !said.contains("settings"), "{said}");
+
     let mut client = http1(connect(outer).await).await;
     let request = Request::connect("example.test:443").body(empty()).unwrap();
     let response = soon(client.send_request(request)).await.unwrap();

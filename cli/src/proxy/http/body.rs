@@ -96,7 +96,15 @@ impl Body for ResponseBody {
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = &mut *self;
         let frame = match &mut this.inner {
-            Inner::Upstream(incoming) => ready!(Pin::new(incoming).poll_frame(cx)),
+            Inner::Upstream(incoming) => match Pin::new(&mut *incoming).poll_frame(cx) {
+                Poll::Ready(frame) => frame,
+                Poll::Pending => {
+                    // What is to come may have to be fetched here.
+                    let Some(lease) = &mut this.lease else { return Poll::Pending };
+                    lease.drive(cx);
+                    ready!(Pin::new(incoming).poll_frame(cx))
+                }
+            },
             Inner::Own(bytes) if bytes.is_empty() => None,
             Inner::Own(bytes) => Some(Ok(Frame::data(core::mem::take(bytes)))),
         };

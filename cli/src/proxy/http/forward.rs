@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::{CONNECTION, HOST, UPGRADE},
+    header::HOST,
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
@@ -37,12 +37,9 @@ pub(super) async fn forward(
     let connection = exchange.connection();
     let upstream = &connection.listener.upstream;
     let settings = upstream.settings();
-    let wanted = if request.version() == Version::HTTP_2 {
-        None
-    } else {
-        headers::upgrade(request.headers())
-    };
-    let upgrade = wanted.map(|protocol| (protocol, hyper::upgrade::on(&mut request)));
+    let wants_websocket =
+        request.version() != Version::HTTP_2 && headers::is_websocket(request.headers());
+    let upgrade = wants_websocket.then(|| hyper::upgrade::on(&mut request));
     let by_http2 = match settings.protocol {
         Protocol::Http2 if upgrade.is_some() => return Err(Refusal::NO_UPGRADE),
         Protocol::Http2 => true,
@@ -56,9 +53,8 @@ pub(super) async fn forward(
     } else {
         for_http1(&mut head)?;
     }
-    if let Some((protocol, _)) = &upgrade {
-        head.headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        head.headers.insert(UPGRADE, protocol.clone());
+    if wants_websocket {
+        headers::become_websocket(&mut head.headers);
     }
     let request = Request::from_parts(head, RequestBody::new(body, Arc::clone(exchange)));
     let (mut response, lease) = {
@@ -67,15 +63,13 @@ pub(super) async fn forward(
         if is_grpc { sending.await? } else { within(settings.response_deadline, sending).await? }
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let Some((_, client)) = upgrade else { return Err(Refusal::BROKEN) };
+        let Some(client) = upgrade.filter(|_| headers::is_websocket(response.headers())) else {
+            return Err(Refusal::BROKEN);
+        };
         let server = hyper::upgrade::on(&mut response);
         tokio::spawn(tunnel(client, server, Arc::clone(exchange), alive));
-        let protocol = response.headers().get(UPGRADE).cloned();
         headers::strip_hop_by_hop(response.headers_mut());
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("upgrade"));
-        if let Some(protocol) = protocol {
-            response.headers_mut().insert(UPGRADE, protocol);
-        }
+        headers::become_websocket(response.headers_mut());
         return Ok(response.map(|_| ResponseBody::own(Bytes::new(), Arc::clone(exchange))));
     }
     headers::strip_hop_by_hop(response.headers_mut());

@@ -68,13 +68,20 @@ pub fn strip_account(headers: &mut HeaderMap) {
     }
 }
 
-/// What the client wants the connection to become, if it wants that.
+/// Whether the connection is to become a WebSocket, or has become one. Nothing else passes: behind
+/// an upgrade to `h2c`, requests would go to the upstream that nobody has judged.
 #[must_use]
-pub fn upgrade(headers: &HeaderMap) -> Option<HeaderValue> {
-    let wanted = headers.get(UPGRADE)?;
-    tokens(headers, &CONNECTION)
-        .any(|token| token.eq_ignore_ascii_case("upgrade"))
-        .then(|| wanted.clone())
+pub fn is_websocket(headers: &HeaderMap) -> bool {
+    let mut tokens = tokens(headers, &CONNECTION);
+    tokens.any(|token| token.eq_ignore_ascii_case("upgrade"))
+        && headers.get_all(UPGRADE).iter().count() == 1
+        && headers.get(UPGRADE).is_some_and(|to| to.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Says that the connection is to become a WebSocket, or has become one.
+pub fn become_websocket(headers: &mut HeaderMap) {
+    headers.insert(CONNECTION, HeaderValue::from_static("upgrade"));
+    headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
 }
 
 /// Joins what HTTP/2 may have split (RFC 9113, section 8.2.3).
@@ -162,7 +169,7 @@ mod tests {
             ("proxy-connection", "close"),
             ("accept", "*/*"),
         ]);
-        assert_eq!(upgrade(&request).unwrap(), "websocket");
+        assert!(is_websocket(&request));
         for_upstream(&mut request, Some("me@x.test"));
         let wanted = headers(&[
             ("accept", "*/*"),
@@ -170,7 +177,14 @@ mod tests {
             ("x-alts-peer-service-account", "me@x.test"),
         ]);
         assert_eq!(request, wanted);
-        assert!(upgrade(&headers(&[("upgrade", "h2c")])).is_none(), "not without connection");
+        assert!(!is_websocket(&headers(&[("upgrade", "websocket")])), "not without connection");
+        for other in [&["h2c"][..], &["websocket, h2c"], &["websocket", "h2c"]] {
+            let mut upgrade = headers(&[("connection", "upgrade")]);
+            for one in other {
+                upgrade.append(UPGRADE, HeaderValue::from_static(one));
+            }
+            assert!(!is_websocket(&upgrade), "{other:?}");
+        }
     }
 
     #[test]

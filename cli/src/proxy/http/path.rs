@@ -127,14 +127,8 @@ impl Prefix {
 
     /// Its length, in bytes: the longer one decides.
     #[must_use]
-    pub const fn len(&self) -> usize {
+    pub const fn length(&self) -> usize {
         self.text.len()
-    }
-
-    /// Whether it is the prefix of all paths.
-    #[must_use]
-    pub const fn is_empty(&self) -> bool {
-        self.text.is_empty()
     }
 }
 

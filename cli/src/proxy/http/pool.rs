@@ -2,20 +2,24 @@
 //! the same time (HTTP/2).
 
 use core::{
+    future::poll_fn,
+    pin::pin,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::{Request, Response};
 use hyper::{
-    body::Incoming,
-    client::conn::{http1, http2},
+    body::{Body as _, Incoming},
+    client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout_at};
+use tokio_alts::service::BoxFuture;
 
-use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, body::RequestBody, root};
+use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, body::RequestBody, headers, root};
 use crate::proxy::{
     socket::FOREVER,
     upstream::{ConnectError, Upstream},
@@ -39,8 +43,67 @@ pub struct Pool {
 
 /// One of HTTP/1.1 that nobody uses.
 struct Idle {
-    sender: http1::SendRequest<RequestBody>,
+    connection: Http1,
     since: Instant,
+}
+
+/// One of HTTP/1.1. It is driven by whoever waits for a response on it, in one task with the
+/// client's connection, which is much less work than to wake another task for each piece. A task of
+/// its own is for requests with a body: that has to go on while nobody takes the response.
+struct Http1 {
+    sender: http1::SendRequest<RequestBody>,
+    /// None once it has ended, or a task of its own drives it.
+    driver: Option<BoxFuture<'static, ()>>,
+}
+
+impl Http1 {
+    /// Does what there is to do; returns whether the connection is still there.
+    fn drive(&mut self, cx: &mut Context<'_>) -> bool {
+        if let Some(driver) = &mut self.driver
+            && driver.as_mut().poll(cx).is_ready()
+        {
+            self.driver = None;
+        }
+        !self.sender.is_closed()
+    }
+
+    /// Whether the server has not given it up.
+    fn is_open(&mut self) -> bool {
+        // Whoever uses it next waits in another task, and tells it so then.
+        self.drive(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Gives it a task of its own.
+    fn set_free(&mut self) {
+        if let Some(driver) = self.driver.take() {
+            tokio::spawn(driver);
+        }
+    }
+
+    async fn send(
+        &mut self,
+        request: Request<RequestBody>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
+        if !request.body().is_end_stream() || headers::is_websocket(request.headers()) {
+            self.set_free();
+        }
+        let mut sending = pin!(self.sender.try_send_request(request));
+        let driver = &mut self.driver;
+        poll_fn(|cx| {
+            if let Poll::Ready(sent) = sending.as_mut().poll(cx) {
+                return Poll::Ready(sent);
+            }
+            if let Some(driving) = driver {
+                if driving.as_mut().poll(cx).is_ready() {
+                    // It has ended, and has told what is to be sent so.
+                    *driver = None;
+                }
+                return sending.as_mut().poll(cx);
+            }
+            Poll::Pending
+        })
+        .await
+    }
 }
 
 /// One of HTTP/2.
@@ -72,7 +135,7 @@ pub struct Lease {
 }
 
 enum Sender {
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Http1),
     Http2 { sender: http2::SendRequest<RequestBody>, request: Counted },
 }
 
@@ -90,11 +153,11 @@ impl Lease {
     pub(super) async fn http1(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
         let waiting = upstream.pool().take_http1(upstream.settings().idle);
         let is_used = waiting.is_some();
-        let sender = match waiting {
-            Some(sender) => sender,
+        let connection = match waiting {
+            Some(connection) => connection,
             None => connect_http1(upstream).await?,
         };
-        Ok(Self { sender: Sender::Http1(sender), upstream: Arc::clone(upstream), is_used })
+        Ok(Self { sender: Sender::Http1(connection), upstream: Arc::clone(upstream), is_used })
     }
 
     /// A connection of HTTP/2: one that has room for a request, or a new one.
@@ -130,7 +193,7 @@ impl Lease {
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)> {
         let sent = match &mut self.sender {
-            Sender::Http1(sender) => sender.try_send_request(request).await,
+            Sender::Http1(connection) => connection.send(request).await,
             Sender::Http2 { sender, request: counted } => {
                 let sent = sender.try_send_request(request).await;
                 if sent.as_ref().is_err_and(|error| error.message().is_some()) {
@@ -145,31 +208,38 @@ impl Lease {
         })
     }
 
+    /// Does what there is to do on a connection that nobody else drives.
+    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Sender::Http1(connection) = &mut self.sender {
+            connection.drive(cx);
+        }
+    }
+
     /// The response is over: the connection is for others.
     pub(super) fn give_back(self) {
-        if let Sender::Http1(sender) = self.sender
-            && !sender.is_closed()
+        if let Sender::Http1(mut connection) = self.sender
+            && connection.is_open()
         {
             let mut idle = lock(&self.upstream.pool().http1);
             if idle.len() < IDLE {
-                idle.push(Idle { sender, since: Instant::now() });
+                idle.push(Idle { connection, since: Instant::now() });
             }
         }
     }
 }
 
 impl Pool {
-    fn take_http1(&self, longest: Duration) -> Option<http1::SendRequest<RequestBody>> {
+    fn take_http1(&self, longest: Duration) -> Option<Http1> {
         let mut idle = lock(&self.http1);
         // The last one is the least likely to be given up by the server.
         let mut index = idle.len();
         while let Some(previous) = index.checked_sub(1) {
             index = previous;
-            let one = idle.get(index)?;
-            if one.sender.is_closed() || one.since.elapsed() >= longest {
+            let one = idle.get_mut(index)?;
+            if !one.connection.is_open() || one.since.elapsed() >= longest {
                 idle.remove(index);
-            } else if one.sender.is_ready() {
-                return Some(idle.remove(index).sender);
+            } else if one.connection.sender.is_ready() {
+                return Some(idle.remove(index).connection);
             }
         }
         None
@@ -188,7 +258,7 @@ impl Pool {
 
     /// Closes connections that nobody has used for so long.
     pub(in crate::proxy) fn prune(&self, idle: Duration) {
-        lock(&self.http1).retain(|one| !one.sender.is_closed() && one.since.elapsed() < idle);
+        lock(&self.http1).retain_mut(|one| one.connection.is_open() && one.since.elapsed() < idle);
         lock(&self.http2).retain(|one| {
             let requests = one.load.requests.load(Ordering::Relaxed);
             one.takes_requests() && (requests > 0 || one.used.elapsed() < idle)
@@ -200,9 +270,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn connect_http1(
-    upstream: &Upstream,
-) -> Result<http1::SendRequest<RequestBody>, ConnectError> {
+async fn connect_http1(upstream: &Upstream) -> Result<Http1, ConnectError> {
     let (stream, _) = upstream.connect().await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(upstream.limits().buffer_bytes)
@@ -210,12 +278,12 @@ async fn connect_http1(
         .await
         .map_err(ConnectError::Http)?;
     let name = upstream.name().to_owned();
-    tokio::spawn(async move {
+    let driver = async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(upstream = name, error = root(&error), "connection ended");
         }
-    });
-    Ok(sender)
+    };
+    Ok(Http1 { sender, driver: Some(Box::pin(driver)) })
 }
 
 async fn connect_http2(

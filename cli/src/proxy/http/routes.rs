@@ -40,7 +40,7 @@ pub(super) fn judge(routes: &[Route], account: Option<&str>, uri: &mut Uri) -> R
 fn is_allowed(routes: &[Route], account: Option<&str>, path: &str) -> bool {
     let covering = routes.iter().filter(|route| route.prefix.covers(path));
     covering
-        .max_by_key(|route| route.prefix.len())
+        .max_by_key(|route| route.prefix.length())
         .is_some_and(|route| route.allow.contains(account.unwrap_or_default()))
 }
 
