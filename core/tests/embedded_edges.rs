@@ -20,6 +20,8 @@ struct Memory {
     incoming: Vec<u8>,
     written: Vec<u8>,
     flushed: usize,
+    /// How many bytes it gives at a time; 0: all that there are.
+    chunk: usize,
     /// How many bytes it still takes.
     room: usize,
     broken: bool,
@@ -34,7 +36,8 @@ impl Read for Memory {
         if self.broken {
             return Err(ErrorKind::ConnectionReset);
         }
-        let count = buf.len().min(self.incoming.len());
+        let most = if self.chunk == 0 { usize::MAX } else { self.chunk };
+        let count = buf.len().min(self.incoming.len()).min(most);
         buf[..count].copy_from_slice(&self.incoming[..count]);
         self.incoming.drain(..count);
         Ok(count)
@@ -104,15 +107,18 @@ fn reading_hands_out_frames_in_order_and_as_much_as_there_is_room_for() {
 #[test]
 fn a_frame_that_fills_the_read_buffer_is_read_and_a_larger_one_is_not() {
     for (payload, fits) in [(40, true), (41, false)] {
-        let incoming = frames(&[&vec![7; payload]]);
-        with_stream(Memory { incoming, ..Memory::default() }, (64, 64), |stream| {
-            let mut buf = [0; 64];
-            let expected = match fits {
-                true => Ok(payload),
-                false => Err(StreamError::Record(RecordError::BufferTooSmall { needed: 65 })),
-            };
-            assert_eq!(stream.read(&mut buf), expected);
-        });
+        // At once, and the header before the rest, for which there is just room.
+        for chunk in [0, 8, 63] {
+            let incoming = frames(&[&vec![7; payload]]);
+            with_stream(Memory { incoming, chunk, ..Memory::default() }, (64, 64), |stream| {
+                let needed = payload + OVERHEAD;
+                let expected = match fits {
+                    true => Ok(payload),
+                    false => Err(StreamError::Record(RecordError::BufferTooSmall { needed })),
+                };
+                assert_eq!(stream.read(&mut [0; 64]), expected);
+            });
+        }
     }
 }
 
