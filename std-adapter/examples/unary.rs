@@ -78,10 +78,13 @@ fn tell_who_calls(request: Request<()>) -> Result<Request<()>, Status> {
     Ok(request)
 }
 
-/// An error and what led to it: tonic's own says "transport error", and what matters is behind it.
+/// An error and what led to it, once each: tonic's own says "transport error", and what matters is
+/// behind it.
 fn with_causes(error: &dyn Error) -> String {
-    match error.source() {
-        Some(cause) => format!("{error}: {}", with_causes(cause)),
-        None => error.to_string(),
+    let text = error.to_string();
+    match error.source().map(with_causes) {
+        Some(causes) if causes.starts_with(&text) => causes,
+        Some(causes) if !text.ends_with(&causes) => format!("{text}: {causes}"),
+        _ => text,
     }
 }
