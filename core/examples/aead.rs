@@ -25,12 +25,13 @@ impl Aead for Chip {
         aad: &[u8],
         plaintext: &[u8],
         ciphertext: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], AeadError> {
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
         if plaintext.len() != ciphertext.len() {
             return Err(AeadError);
         }
         ciphertext.copy_from_slice(plaintext);
-        self.seal_in_place(nonce, aad, ciphertext)
+        self.seal_in_place(nonce, aad, ciphertext, tag)
     }
 
     fn seal_in_place(
@@ -38,8 +39,9 @@ impl Aead for Chip {
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
         buffer: &mut [u8],
-    ) -> Result<[u8; TAG_SIZE], AeadError> {
-        self.0.seal_in_place(nonce, aad, buffer)
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
+        self.0.seal_in_place(nonce, aad, buffer, tag)
     }
 
     fn open(

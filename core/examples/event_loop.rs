@@ -148,7 +148,7 @@ impl<R: Role> Connection<R> {
                     self.inbox.copy_within(done.consumed..self.filled, 0);
                     self.filled -= done.consumed;
                 }
-                Want::Send => {
+                Want::Send | Want::Alert => {
                     flush(&mut self.socket, &mut self.outbox)?;
                     if !self.outbox.is_empty() {
                         return Ok(());
