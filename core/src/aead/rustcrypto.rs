@@ -22,6 +22,7 @@ impl Aead for RustCrypto {
         Ok(Self(Aes128Gcm::new(key.into())))
     }
 
+    #[inline]
     fn seal(
         &self,
         nonce: &[u8; NONCE_SIZE],
@@ -34,6 +35,7 @@ impl Aead for RustCrypto {
         self.seal_buffer(nonce, aad, buffer, tag)
     }
 
+    #[inline]
     fn seal_in_place(
         &self,
         nonce: &[u8; NONCE_SIZE],
@@ -44,6 +46,7 @@ impl Aead for RustCrypto {
         self.seal_buffer(nonce, aad, buffer.into(), tag)
     }
 
+    #[inline]
     fn open(
         &self,
         nonce: &[u8; NONCE_SIZE],
@@ -56,6 +59,7 @@ impl Aead for RustCrypto {
         self.open_buffer(nonce, aad, buffer, tag)
     }
 
+    #[inline]
     fn open_in_place(
         &self,
         nonce: &[u8; NONCE_SIZE],
@@ -68,6 +72,7 @@ impl Aead for RustCrypto {
 }
 
 impl RustCrypto {
+    #[inline]
     fn seal_buffer(
         &self,
         nonce: &[u8; NONCE_SIZE],
@@ -83,6 +88,7 @@ impl RustCrypto {
         })
     }
 
+    #[inline]
     fn open_buffer(
         &self,
         nonce: &[u8; NONCE_SIZE],
