@@ -15,8 +15,8 @@ const SERVICE_ACCOUNT: usize = 256;
 /// The names and values of all attributes together, in bytes.
 const ATTRIBUTES: usize = 1024;
 
-/// What the handshake has proved: the message of `altscontext.proto`, in memory of its own (about
-/// 1.6 KiB).
+/// What the handshake has proved: the message of `altscontext.proto`, in memory of its own (less
+/// than 1.7 KB).
 ///
 /// It has room for an application protocol of 64 bytes, two service accounts of 256 bytes each, and
 /// up to 8 attributes of the peer whose names and values are no longer than 1 KiB together.

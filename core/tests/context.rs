@@ -247,3 +247,10 @@ fn a_peer_without_an_account_is_never_admitted() {
         assert_eq!(context.authorize(&["", "host"]), Err(Unauthorized));
     }
 }
+
+#[test]
+fn a_context_is_small() {
+    // What its documentation says; servers have one for each connection.
+    let size = size_of::<AltsContext>();
+    assert!(size <= 1700, "{size} bytes");
+}
