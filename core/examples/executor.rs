@@ -1,7 +1,6 @@
 //! ALTS in the manner of embassy: two tasks on one thread, a pipe between them, the traits of
 //! `embedded-io-async`, and an executor that is nothing but a loop.
 #![expect(clippy::print_stdout, reason = "a program that is there to be looked at")]
-#![expect(clippy::large_futures, reason = "embassy's tasks are statics, and never moved")]
 
 mod in_process;
 
