@@ -142,15 +142,28 @@ pub fn interleaved(
     ours()?;
     theirs()?;
     let mut ratios = Vec::with_capacity(effort.rounds);
-    for _ in 0..effort.rounds {
+    for round in 0..effort.rounds {
         let (mut our_sum, mut their_sum) = (0.0f64, 0.0f64);
-        while our_sum.min(their_sum) < effort.slice.as_secs_f64() {
-            our_sum += ours()?;
-            their_sum += theirs()?;
-        }
+        // What a small call costs depends on where the stack stands: each round has another place.
+        deeper(round, &mut || {
+            while our_sum.min(their_sum) < effort.slice.as_secs_f64() {
+                our_sum += ours()?;
+                their_sum += theirs()?;
+            }
+            Ok(())
+        })?;
         ratios.push(our_sum / their_sum);
     }
     Ok(ratios)
+}
+
+/// Does `work` so many times 272 bytes, or a little more, deeper in the stack.
+#[inline(never)]
+fn deeper(steps: usize, work: &mut dyn FnMut() -> Outcome<()>) -> Outcome<()> {
+    let space = black_box([0u8; 256]);
+    let done = if steps == 0 { work() } else { deeper(steps.saturating_sub(1), work) };
+    black_box(&space);
+    done
 }
 
 /// The reciprocals: throughputs of costs.

@@ -1,6 +1,9 @@
 //! The connections that are compared: none, ALTS and TLS, over any I/O object.
 
+use std::io::{self, IoSlice};
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use altsd::dev::Authority;
 use rustls::crypto::aws_lc_rs;
@@ -8,9 +11,10 @@ use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{ClientConfig, RootCertStore, ServerConfig};
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_alts::{AltsAcceptor, AltsConnector, HandshakerService, StreamOptions};
-use tokio_rustls::{TlsAcceptor, TlsConnector};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_alts::{AltsAcceptor, AltsConnector, AltsStream, HandshakerService, StreamOptions};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::Outcome;
 
@@ -19,11 +23,28 @@ const SERVER: &str = "server@bench.test";
 const HOST: &str = "bench.test";
 
 /// What tokio reads from and writes to.
-pub trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Unpin> Duplex for T {}
 
 /// An established connection of any kind. All kinds pay the same for the indirection.
-pub type Stream = Box<dyn Duplex>;
+pub enum Stream<IO = TcpStream> {
+    /// Not secured.
+    Plain(Box<IO>),
+    /// By tokio-alts.
+    Alts(Box<AltsStream<IO>>),
+    /// By tokio-rustls.
+    Tls(Box<TlsStream<IO>>),
+}
+
+impl<IO: Duplex> Stream<IO> {
+    fn inner(&mut self) -> Pin<&mut dyn Duplex> {
+        match self {
+            Self::Plain(io) => Pin::new(io),
+            Self::Alts(stream) => Pin::new(stream),
+            Self::Tls(stream) => Pin::new(stream),
+        }
+    }
+}
 
 /// How a connection is secured.
 #[derive(Clone)]
@@ -147,13 +168,18 @@ impl Security {
     ///
     /// # Errors
     /// Those of the handshake.
-    pub async fn connect<IO: Duplex + 'static>(&self, io: IO) -> Outcome<Stream> {
+    pub async fn connect<IO: Duplex>(&self, io: IO) -> Outcome<Stream<IO>> {
         Ok(match self {
-            Self::Plain => Box::new(io),
+            Self::Plain => Stream::Plain(Box::new(io)),
             Self::Alts(alts) => {
-                Box::new(alts.connector.connect(io).await.map_err(|failed| failed.to_string())?)
+                let stream =
+                    alts.connector.connect(io).await.map_err(|failed| failed.to_string())?;
+                Stream::Alts(Box::new(stream))
             }
-            Self::Tls(tls) => Box::new(tls.connector.connect(tls.host.clone(), io).await?),
+            Self::Tls(tls) => {
+                let stream = tls.connector.connect(tls.host.clone(), io).await?;
+                Stream::Tls(Box::new(stream.into()))
+            }
         })
     }
 
@@ -161,13 +187,14 @@ impl Security {
     ///
     /// # Errors
     /// Those of the handshake.
-    pub async fn accept<IO: Duplex + 'static>(&self, io: IO) -> Outcome<Stream> {
+    pub async fn accept<IO: Duplex>(&self, io: IO) -> Outcome<Stream<IO>> {
         Ok(match self {
-            Self::Plain => Box::new(io),
+            Self::Plain => Stream::Plain(Box::new(io)),
             Self::Alts(alts) => {
-                Box::new(alts.acceptor.accept(io).await.map_err(|failed| failed.to_string())?)
+                let stream = alts.acceptor.accept(io).await.map_err(|failed| failed.to_string())?;
+                Stream::Alts(Box::new(stream))
             }
-            Self::Tls(tls) => Box::new(tls.acceptor.accept(io).await?),
+            Self::Tls(tls) => Stream::Tls(Box::new(tls.acceptor.accept(io).await?.into())),
         })
     }
 
@@ -175,7 +202,51 @@ impl Security {
     ///
     /// # Errors
     /// Those of the handshake.
-    pub async fn both<IO: Duplex + 'static>(&self, ends: (IO, IO)) -> Outcome<(Stream, Stream)> {
+    pub async fn both<IO: Duplex>(&self, ends: (IO, IO)) -> Outcome<(Stream<IO>, Stream<IO>)> {
         tokio::try_join!(self.connect(ends.0), self.accept(ends.1))
+    }
+}
+
+impl<IO: Duplex> AsyncRead for Stream<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        self.inner().poll_read(cx, buf)
+    }
+}
+
+impl<IO: Duplex> AsyncWrite for Stream<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.inner().poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.inner().poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Plain(io) => io.is_write_vectored(),
+            Self::Alts(stream) => stream.is_write_vectored(),
+            Self::Tls(stream) => stream.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner().poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.inner().poll_shutdown(cx)
     }
 }

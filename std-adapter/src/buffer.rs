@@ -1,24 +1,24 @@
 //! A buffer of bytes on their way: filled at the back, emptied at the front, and free when empty.
 
+mod spare;
+
 use std::io;
-use std::pin::{Pin, pin};
+use std::mem;
+use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
-use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::io::{AsyncRead, ReadBuf};
 
 /// What is moved to the front of the buffer without a thought, in bytes: cheaper than the short
 /// read that a small room would give.
 const CHEAP_MOVE: usize = 4 * 1024;
-/// The steps in which room for sealing grows, in bytes.
-const STEP: usize = 4 * 1024;
 
 /// Bytes on their way through `bytes[start..end]`.
 ///
-/// It owns no memory until it is used, and none once [`release`](Self::release)d. Room for frames
-/// is zeroed once, when it is first used; room for reading is not zeroed at all.
+/// It has memory while something is in it: what becomes empty goes back to the thread's spares.
 #[derive(Default)]
 pub(crate) struct Buffer {
-    /// Everything in it has been written at least once; `start <= end <= bytes.len()`.
+    /// All of it is initialized; `start <= end <= bytes.len()`.
     bytes: Vec<u8>,
     start: usize,
     end: usize,
@@ -47,11 +47,36 @@ impl Buffer {
     }
 
     /// Takes `count` bytes from the front.
+    #[inline]
     pub(crate) fn consume(&mut self, count: usize) {
         self.start = self.start.saturating_add(count).min(self.end);
         if self.is_empty() {
-            (self.start, self.end) = (0, 0);
+            self.clear();
         }
+    }
+
+    /// At least `len` bytes of room behind what is there, to be [`commit`](Self::commit)ted, with
+    /// anything in them.
+    pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
+        let short = self.bytes.len().saturating_sub(self.end) < len;
+        let needed = self.len().saturating_add(len);
+        if short && needed <= self.bytes.len() {
+            self.move_to_front();
+        } else if short {
+            let mut larger = spare::take(needed);
+            if let Some(front) = larger.get_mut(..self.len()) {
+                front.copy_from_slice(self.filled());
+            }
+            let moved = Self { bytes: larger, start: 0, end: self.len() };
+            spare::give_back(mem::replace(self, moved).bytes);
+        }
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    /// Adds the first `count` bytes of the room to what is there.
+    pub(crate) fn commit(&mut self, count: usize) {
+        self.end = self.end.saturating_add(count).min(self.bytes.len());
+        self.consume(0);
     }
 
     /// Adds a copy of `bytes` at the back.
@@ -61,60 +86,33 @@ impl Buffer {
         if bytes.is_empty() {
             return;
         }
-        self.bytes.truncate(self.end);
-        self.bytes.extend_from_slice(bytes);
-        self.end = self.bytes.len();
-    }
-
-    /// At least `len` bytes of room behind what is there, to be [`commit`](Self::commit)ted.
-    pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
-        if self.bytes.len().saturating_sub(self.end) < len {
-            self.move_to_front();
-            let needed = self.end.saturating_add(len).next_multiple_of(STEP);
-            if self.bytes.is_empty() {
-                // Zeroed by the allocator, which may know that it is already.
-                self.bytes = vec![0; needed];
-            } else if self.bytes.len() < needed {
-                self.bytes.resize(needed, 0);
-            }
+        if let Some(front) = self.room(bytes.len()).get_mut(..bytes.len()) {
+            front.copy_from_slice(bytes);
         }
-        self.bytes.get_mut(self.end..).unwrap_or_default()
-    }
-
-    /// Adds the first `count` bytes of the room to what is there.
-    pub(crate) fn commit(&mut self, count: usize) {
-        self.end = self.end.saturating_add(count).min(self.bytes.len());
+        self.commit(bytes.len());
     }
 
     /// Reads once from `io`, with room for at least `room` bytes; returns how many came.
     pub(crate) fn poll_fill<IO: AsyncRead>(
         &mut self,
-        mut io: Pin<&mut IO>,
+        io: Pin<&mut IO>,
         cx: &mut Context<'_>,
         room: usize,
     ) -> Poll<io::Result<usize>> {
-        let short = self.bytes.capacity().saturating_sub(self.end) < room;
-        if short || self.len() <= CHEAP_MOVE {
+        if self.len() <= CHEAP_MOVE {
             self.move_to_front();
         }
-        // What stands behind the end is room again, and a vector reads into room as it is.
-        self.bytes.truncate(self.end);
-        self.bytes.reserve_exact(room);
-        let read = ready!(pin!(io.read_buf(&mut self.bytes)).poll(cx));
-        self.end = self.bytes.len();
-        Poll::Ready(read)
+        let mut space = ReadBuf::new(self.room(room));
+        let read = io.poll_read(cx, &mut space);
+        let count = space.filled().len();
+        self.commit(count);
+        ready!(read)?;
+        Poll::Ready(Ok(count))
     }
 
-    /// Gives the memory back if nothing is in it.
-    pub(crate) fn release(&mut self) {
-        if self.is_empty() {
-            self.clear();
-        }
-    }
-
-    /// Drops what is in it, and the memory.
+    /// Drops what is in it, and gives the memory back.
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        spare::give_back(mem::take(self).bytes);
     }
 
     fn move_to_front(&mut self) {
@@ -127,6 +125,8 @@ impl Buffer {
 
 impl From<&[u8]> for Buffer {
     fn from(bytes: &[u8]) -> Self {
-        Self { bytes: bytes.to_vec(), start: 0, end: bytes.len() }
+        let mut buffer = Self::default();
+        buffer.extend(bytes);
+        buffer
     }
 }

@@ -36,8 +36,7 @@ impl StreamOptions {
 
     /// Whether sealed frames are held back until a flush, a shutdown, or until 256 KiB of them
     /// wait. Many small writes then cost one write to the I/O object, but whoever waits for an
-    /// answer without having flushed waits for ever. The buffer stays after a flush, until a read
-    /// finds nothing. Off by default.
+    /// answer without having flushed waits for ever. Off by default.
     #[must_use]
     pub const fn hold_until_flush(mut self, hold: bool) -> Self {
         self.hold_until_flush = hold;
@@ -72,9 +71,10 @@ impl StreamOptions {
 /// ([`io::ErrorKind::InvalidData`]; the [`RecordError`](alts_core::record::RecordError) inside
 /// tells what it was). An error of the I/O object ends its direction.
 ///
-/// **Memory.** Buffers grow with use and are given back when they are empty and a read finds
-/// nothing or a flush is done. An idle connection holds this value, two expanded keys and the
-/// context, and no buffer; messages of up to 1000 bytes to write or 8 KiB to read never need one.
+/// **Memory.** A stream has buffers only while something waits in them: frames that the I/O object
+/// did not take, or bytes that arrived and nobody has read. Empty ones go to the next stream of the
+/// thread, which keeps up to 640 KiB for that. An idle connection holds this value, two expanded keys
+/// and the context; messages of up to 1000 bytes to write or 8 KiB to read never need a buffer.
 /// At most 256 KiB of sealed frames wait to be written. What is read is bounded by the larger of
 /// 260 KiB and one frame (1 MiB), and grows only with bytes that have arrived.
 pub struct AltsStream<IO, A = DefaultAead> {
@@ -176,13 +176,8 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.health.check(Direction::Read)?;
-        match this.reader.poll_read(Pin::new(&mut this.io), cx, buf) {
-            Poll::Ready(result) => this.conclude(Direction::Read, result),
-            Poll::Pending => {
-                this.writer.release();
-                Poll::Pending
-            }
-        }
+        let result = ready!(this.reader.poll_read(Pin::new(&mut this.io), cx, buf));
+        this.conclude(Direction::Read, result)
     }
 }
 
@@ -190,16 +185,9 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncBufRead for AltsStream<IO, A> 
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         this.health.check(Direction::Read)?;
-        match this.reader.poll_payload(Pin::new(&mut this.io), cx) {
-            Poll::Ready(result) => {
-                ready!(this.conclude(Direction::Read, result))?;
-                Poll::Ready(Ok(this.reader.payload()))
-            }
-            Poll::Pending => {
-                this.writer.release();
-                Poll::Pending
-            }
-        }
+        let result = ready!(this.reader.poll_payload(Pin::new(&mut this.io), cx));
+        ready!(this.conclude(Direction::Read, result))?;
+        Poll::Ready(Ok(this.reader.payload()))
     }
 
     fn consume(mut self: Pin<&mut Self>, amt: usize) {

@@ -7,7 +7,7 @@ use super::{Run, runtime};
 use crate::Outcome;
 use crate::measure::{Goal, Row, interleaved, inverted, thread_time};
 use crate::pipe::pipe;
-use crate::security::{Alts, Security, Stream, Tls};
+use crate::security::{Alts, Duplex, Security, Stream, Tls};
 
 pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     let runtime = runtime()?;
@@ -50,9 +50,9 @@ fn noted(time: f64, fastest: &mut f64) -> f64 {
 ///
 /// # Errors
 /// Those of the connection.
-pub fn in_turn(
+pub fn in_turn<IO: Duplex>(
     runtime: &tokio::runtime::Runtime,
-    (writer, reader): &mut (Stream, Stream),
+    (writer, reader): &mut (Stream<IO>, Stream<IO>),
     size: usize,
     count: usize,
 ) -> Outcome<f64> {

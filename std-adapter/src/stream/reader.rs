@@ -55,17 +55,20 @@ impl<A: Aead> Reader<A> {
                 self.consume(now.len());
                 return Poll::Ready(Ok(()));
             }
-            let opened = if self.received.is_empty() && self.read_size <= SMALL_READ {
-                ready!(self.poll_small(io.as_mut(), cx, out))?
-            } else {
-                let opened = open(&mut self.opener, self.received.filled(), out)?;
-                self.received.consume(opened.consumed);
-                opened
-            };
-            match opened {
-                Opened { written: 1.., .. } => return Poll::Ready(Ok(())),
-                Opened { next: Next::Room { .. }, .. } => _ = self.open_in_place()?,
-                Opened { consumed: 0, next: Next::Input { at_least }, .. } => {
+            let Opened { consumed, written, next } =
+                if self.received.is_empty() && self.read_size <= SMALL_READ {
+                    ready!(self.poll_small(io.as_mut(), cx, out))?
+                } else {
+                    let opened = open(&mut self.opener, self.received.filled(), out)?;
+                    self.received.consume(opened.consumed);
+                    opened
+                };
+            if written > 0 {
+                return Poll::Ready(Ok(()));
+            }
+            match next {
+                Next::Room { .. } => _ = self.open_in_place()?,
+                Next::Input { at_least } if consumed == 0 => {
                     ready!(self.poll_fill(io.as_mut(), cx, at_least))?;
                 }
                 // Only empty records, and perhaps a flood of them.
@@ -130,6 +133,7 @@ impl<A: Aead> Reader<A> {
 
     /// Reads once through the stack, while nothing is buffered. Only what cannot be handed out at
     /// once is kept.
+    #[inline]
     fn poll_small<IO: AsyncRead>(
         &mut self,
         io: Pin<&mut IO>,
@@ -138,7 +142,6 @@ impl<A: Aead> Reader<A> {
     ) -> Poll<Result<Opened, Failure>> {
         let mut space = [MaybeUninit::uninit(); SMALL_READ];
         let mut arrived = ReadBuf::uninit(&mut space);
-        self.received.release();
         ready!(io.poll_read(cx, &mut arrived))?;
         let arrived = arrived.filled();
         self.arrived(arrived.len(), arrived.len())?;
@@ -161,20 +164,14 @@ impl<A: Aead> Reader<A> {
         }
         let have = self.received.len();
         let room = at_least.min(have.max(SMALL_READ)).max(self.read_size.saturating_sub(have));
-        match self.received.poll_fill(io, cx, room) {
-            Poll::Ready(count) => Poll::Ready(Ok(self.arrived(count?, self.received.len())?)),
-            Poll::Pending => {
-                self.received.release();
-                Poll::Pending
-            }
-        }
+        let count = ready!(self.received.poll_fill(io, cx, room))?;
+        Poll::Ready(Ok(self.arrived(count, self.received.len())?))
     }
 
     /// Takes note that a read has brought `count` bytes, with which `have` are there.
     fn arrived(&mut self, count: usize, have: usize) -> Result<(), RecordError> {
         if count == 0 {
             self.opener.finish(self.received.filled())?;
-            self.received.release();
             self.ended = true;
         } else if have >= self.read_size {
             self.read_size = self.read_size.saturating_mul(2).min(LARGE_READ);
@@ -202,6 +199,7 @@ impl<A: Aead> Reader<A> {
 }
 
 /// Opens whole frames at the front of `input`, as many as `out` has room for.
+#[inline]
 fn open<A: Aead>(
     opener: &mut Opener<A>,
     input: &[u8],
@@ -209,7 +207,8 @@ fn open<A: Aead>(
 ) -> Result<Opened, RecordError> {
     // Room that no payload could use would be zeroed for nothing.
     let room = out.remaining().min(input.len());
-    let done = opener.open(input, out.initialize_unfilled_to(room))?;
-    out.advance(done.written);
-    Ok(done)
+    let Opened { consumed, written, next } =
+        opener.open(input, out.initialize_unfilled_to(room))?;
+    out.advance(written);
+    Ok(Opened { consumed, written, next })
 }

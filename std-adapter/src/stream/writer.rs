@@ -36,6 +36,7 @@ impl<A: Aead> Writer<A> {
 
     /// Seals as much of `slices` as one write takes, starts writing it, and says how much it was.
     /// While older frames wait, nothing new is sealed.
+    #[inline]
     pub(super) fn poll_write<IO: AsyncWrite>(
         &mut self,
         mut io: Pin<&mut IO>,
@@ -47,10 +48,10 @@ impl<A: Aead> Writer<A> {
             return Poll::Ready(Ok(0));
         }
         let small = plaintext <= SMALL_WRITE && !self.hold;
+        let overheads = slices.len().saturating_mul(OVERHEAD);
         let room = if small {
             plaintext.saturating_add(2 * OVERHEAD)
         } else {
-            let overheads = slices.len().saturating_mul(OVERHEAD);
             self.sealer.sealed_len(plaintext).saturating_add(overheads).min(LARGE_WRITE)
         };
         let fits = self.hold && self.sealed.len().saturating_add(room) <= LARGE_WRITE;
@@ -71,9 +72,9 @@ impl<A: Aead> Writer<A> {
             self.sealed.extend(frames.get(written..).unwrap_or_default());
             done
         } else {
-            let done = seal(&mut self.sealer, slices, self.sealed.room(room))?;
-            self.sealed.commit(done.written);
-            done
+            let sealed = seal(&mut self.sealer, slices, self.sealed.room(room));
+            self.sealed.commit(sealed.as_ref().map_or(0, |done| done.written));
+            sealed?
         };
         if !self.hold
             && let Poll::Ready(drained) = self.poll_drain(io, cx)
@@ -90,9 +91,6 @@ impl<A: Aead> Writer<A> {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), Failure>> {
         ready!(self.poll_drain(io.as_mut(), cx))?;
-        if !self.hold {
-            self.sealed.release();
-        }
         Poll::Ready(Ok(ready!(io.poll_flush(cx))?))
     }
 
@@ -119,11 +117,6 @@ impl<A: Aead> Writer<A> {
         self.sealed.capacity()
     }
 
-    /// Gives the buffer's memory back if no frame waits.
-    pub(super) fn release(&mut self) {
-        self.sealed.release();
-    }
-
     /// Forgets the frames that wait: nothing more is written.
     pub(super) fn clear(&mut self) {
         self.sealed.clear();
@@ -132,6 +125,7 @@ impl<A: Aead> Writer<A> {
 
 /// Seals as much of `slices` as fits into `out`: large slices straight from where they stand,
 /// neighbouring small ones as one frame.
+#[inline]
 fn seal<A: Aead>(
     sealer: &mut Sealer<A>,
     mut slices: &[IoSlice<'_>],

@@ -1,4 +1,4 @@
-//! Buffers come with use, are bounded, and go when they are empty.
+//! Buffers come with bytes that have to wait, are bounded, and go when they are empty.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -26,28 +26,36 @@ async fn small_messages_never_need_a_buffer() {
 }
 
 #[tokio::test]
-async fn an_idle_connection_has_no_buffers() {
+async fn a_stream_has_buffers_only_while_something_waits_in_them() {
     let (_, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
-    let wire = Wire::default();
-    let mut client = stream(Side::Client, wire.clone());
-    client.write_all(&bytes(1_000_000, 0)).await.unwrap();
-    assert!(client.buffer_capacity() >= 128 * 1024);
-    client.flush().await.unwrap();
-    assert_eq!(client.buffer_capacity(), 0);
+    for hold in [false, true] {
+        let wire = Wire::default();
+        let options = StreamOptions::new().hold_until_flush(hold);
+        let mut client = stream_with(Side::Client, wire.clone(), FrameSize::DEFAULT, options);
+        if !hold {
+            wire.state().writes.extend([Step::Move(10), Step::Stuck]);
+        }
+        client.write_all(&bytes(150_000, 0)).await.unwrap();
+        assert!(client.buffer_capacity() >= 128 * 1024);
+        client.flush().await.unwrap();
+        assert_eq!(client.buffer_capacity(), 0);
+        if !hold {
+            // What is sent at once waits nowhere.
+            client.write_all(&bytes(1_000_000, 0)).await.unwrap();
+            assert_eq!(client.buffer_capacity(), 0);
+        }
 
-    // A writer that does not flush: the next read that finds nothing gives its buffer back.
-    client.write_all(&bytes(1_000_000, 0)).await.unwrap();
-    assert!(client.buffer_capacity() >= 128 * 1024);
-    assert!(poll_read(&mut client, &mut cx, 100).is_pending());
-    assert_eq!(client.buffer_capacity(), 0);
-
-    wire.receive(&frames(Side::Server, &[&bytes(100_000, 0)[..]; 20]).concat());
-    let mut received = vec![0; 2_000_000];
-    client.read_exact(&mut received).await.unwrap();
-    assert!(client.buffer_capacity() >= 128 * 1024);
-    assert!(poll_read(&mut client, &mut cx, 100).is_pending());
-    assert_eq!(client.buffer_capacity(), 0);
+        wire.receive(&frames(Side::Server, &[&bytes(100_000, 0)[..]; 20]).concat());
+        let mut received = vec![0; 1_999_990];
+        client.read_exact(&mut received).await.unwrap();
+        assert!(client.buffer_capacity() > 0);
+        assert!(received == bytes(100_000, 0).repeat(20)[..1_999_990]);
+        client.read_exact(&mut [0; 10]).await.unwrap();
+        assert_eq!(client.buffer_capacity(), 0);
+        assert!(poll_read(&mut client, &mut cx, 100).is_pending());
+        assert_eq!(client.buffer_capacity(), 0);
+    }
 }
 
 #[test]
