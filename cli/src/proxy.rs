@@ -152,7 +152,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
 }
 
 fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
-    let check_alone = arguments.check;
+    let (check_alone, threads) = (arguments.check, arguments.threads);
     let (config, path) = arguments.configuration()?;
     if check_alone {
         let report = check(&config)?;
@@ -166,7 +166,11 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         config.log.level,
         io::stderr,
     ))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if let Some(count) = threads {
+        runtime.worker_threads(count.get());
+    }
+    let runtime = runtime.enable_all().build()?;
     runtime.block_on(run(config, path))?;
     // A look-up of a name that does not answer must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));

@@ -55,22 +55,11 @@ impl Buffer {
         }
     }
 
-    /// At least `len` bytes of room behind what is there, to be [`commit`](Self::commit)ted, with
-    /// anything in them.
+    /// `len` bytes of room behind what is there, to be [`commit`](Self::commit)ted, with anything in
+    /// them.
     pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
-        let short = self.bytes.len().saturating_sub(self.end) < len;
-        let needed = self.len().saturating_add(len);
-        if short && needed <= self.bytes.len() {
-            self.move_to_front();
-        } else if short {
-            let mut larger = spare::take(needed);
-            if let Some(front) = larger.get_mut(..self.len()) {
-                front.copy_from_slice(self.filled());
-            }
-            let moved = Self { bytes: larger, start: 0, end: self.len() };
-            spare::give_back(mem::replace(self, moved).bytes);
-        }
-        self.bytes.get_mut(self.end..).unwrap_or_default()
+        self.make_room(len);
+        self.free().get_mut(..len).unwrap_or_default()
     }
 
     /// Adds the first `count` bytes of the room to what is there.
@@ -86,8 +75,9 @@ impl Buffer {
         if bytes.is_empty() {
             return;
         }
-        if let Some(front) = self.room(bytes.len()).get_mut(..bytes.len()) {
-            front.copy_from_slice(bytes);
+        let room = self.room(bytes.len());
+        if room.len() == bytes.len() {
+            room.copy_from_slice(bytes);
         }
         self.commit(bytes.len());
     }
@@ -102,7 +92,8 @@ impl Buffer {
         if self.len() <= CHEAP_MOVE {
             self.move_to_front();
         }
-        let mut space = ReadBuf::new(self.room(room));
+        self.make_room(room);
+        let mut space = ReadBuf::new(self.free());
         let read = io.poll_read(cx, &mut space);
         let count = space.filled().len();
         self.commit(count);
@@ -113,6 +104,25 @@ impl Buffer {
     /// Drops what is in it, and gives the memory back.
     pub(crate) fn clear(&mut self) {
         spare::give_back(mem::take(self).bytes);
+    }
+
+    fn free(&mut self) -> &mut [u8] {
+        self.bytes.get_mut(self.end..).unwrap_or_default()
+    }
+
+    fn make_room(&mut self, len: usize) {
+        let short = self.bytes.len().saturating_sub(self.end) < len;
+        let needed = self.len().saturating_add(len);
+        if short && needed <= self.bytes.len() {
+            self.move_to_front();
+        } else if short {
+            let mut larger = spare::take(needed);
+            if let Some(front) = larger.get_mut(..self.len()) {
+                front.copy_from_slice(self.filled());
+            }
+            let moved = Self { bytes: larger, start: 0, end: self.len() };
+            spare::give_back(mem::replace(self, moved).bytes);
+        }
     }
 
     fn move_to_front(&mut self) {

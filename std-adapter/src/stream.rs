@@ -75,7 +75,7 @@ impl StreamOptions {
 /// did not take, or bytes that arrived and nobody has read. Empty ones go to the next stream of the
 /// thread, which keeps up to 640 KiB for that. An idle connection holds this value, two expanded keys
 /// and the context; messages of up to 1000 bytes to write or 8 KiB to read never need a buffer.
-/// At most 256 KiB of sealed frames wait to be written. What is read is bounded by the larger of
+/// At most 260 KiB of sealed frames wait to be written. What is read is bounded by the larger of
 /// 260 KiB and one frame (1 MiB), and grows only with bytes that have arrived.
 pub struct AltsStream<IO, A = DefaultAead> {
     io: IO,

@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use altsd::daemon::{
     config::Span,
@@ -78,6 +78,10 @@ pub struct Arguments {
     /// A TOML file instead, for many listeners and upstreams.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Threads that carry connections; one moves the most for its CPU time. Default: as many as the
+    /// machine has CPUs.
+    #[arg(long, value_name = "COUNT")]
+    pub threads: Option<NonZeroUsize>,
     /// Only say what is wrong, or what would be done.
     #[arg(long)]
     pub check: bool,

@@ -101,6 +101,24 @@ impl Drop for Running {
     }
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn as_many_threads_as_it_is_told() {
+    let (server, _echo) = echo_server("echo").await;
+    let to = server.to_string();
+    for count in ["1", "5"] {
+        let arguments = ["--listen", "127.0.0.1:0", "--to", &to, "--threads", count];
+        let running = Running::start(&arguments);
+        let at = running.address("127.0.0.1:0").await;
+        echo(&mut connect(at).await, "hello").await;
+        let threads = fs::read_dir(format!("/proc/{}/task", running.child.id())).unwrap().count();
+        // The first one waits for signals.
+        assert_eq!(threads, 1 + count.parse::<usize>().unwrap());
+    }
+    let (output, text) = outcome(&["--listen", "127.0.0.1:0", "--to", &to, "--threads", "0"]);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn with_flags_alone() {
     let (server, _echo) = echo_server("echo").await;

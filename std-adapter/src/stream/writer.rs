@@ -15,8 +15,11 @@ use crate::buffer::Buffer;
 
 /// Plaintext of up to this size, in bytes, is sealed on the stack: small messages need no buffer.
 const SMALL_WRITE: usize = 1000;
-/// The most sealed bytes that wait: one write to the I/O object.
+/// The sealed bytes of one write to the I/O object, while there is more to write: full frames.
 const LARGE_WRITE: usize = 256 * 1024;
+/// The most sealed bytes that wait. What others write at once, 256 KiB of plaintext, is a little
+/// larger when sealed: the odd bytes are not worth a write of their own.
+const LARGEST_WRITE: usize = LARGE_WRITE + 4 * 1024;
 /// From this size, in bytes, a slice of a vectored write has a frame of its own: to copy it to its
 /// neighbours' would cost more than that.
 const LARGE_SLICE: usize = 8 * 1024;
@@ -52,9 +55,12 @@ impl<A: Aead> Writer<A> {
         let room = if small {
             plaintext.saturating_add(2 * OVERHEAD)
         } else {
-            self.sealer.sealed_len(plaintext).saturating_add(overheads).min(LARGE_WRITE)
+            match self.sealer.sealed_len(plaintext).saturating_add(overheads) {
+                whole if whole <= LARGEST_WRITE => whole,
+                _ => LARGE_WRITE,
+            }
         };
-        let fits = self.hold && self.sealed.len().saturating_add(room) <= LARGE_WRITE;
+        let fits = self.hold && self.sealed.len().saturating_add(room) <= LARGEST_WRITE;
         if !fits {
             ready!(self.poll_drain(io.as_mut(), cx))?;
         }

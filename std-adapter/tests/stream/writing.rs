@@ -30,6 +30,19 @@ async fn frames_are_as_large_as_was_negotiated_and_no_larger() {
 }
 
 #[tokio::test]
+async fn what_programs_write_at_once_leaves_nothing_small_behind() {
+    for kib in [64, 128, 256, 512, 1024] {
+        let wire = Wire::default();
+        let mut stream = stream(Side::Client, wire.clone());
+        let plaintext = bytes(kib * 1024, 0);
+        stream.write_all(&plaintext).await.unwrap();
+        assert_eq!(wire.state().write_calls, kib.div_ceil(256), "{kib} KiB");
+        let sent = frame_lengths(&wire.state().outbound);
+        assert!(sent.iter().rev().skip(1).all(|len| *len == 128 * 1024), "{sent:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_write_is_sent_at_once_and_a_write_of_nothing_sends_nothing() {
     let wire = Wire::default();
     let mut stream = stream(Side::Client, wire.clone());
