@@ -157,10 +157,11 @@ pub fn interleaved(
     Ok(ratios)
 }
 
-/// Does `work` so many times 272 bytes, or a little more, deeper in the stack.
+/// Does `work` so many steps deeper in the stack. A step is some 272 bytes: all places within a line
+/// of the cache have their turn, and many within a page.
 #[inline(never)]
 fn deeper(steps: usize, work: &mut dyn FnMut() -> Outcome<()>) -> Outcome<()> {
-    let space = black_box([0u8; 256]);
+    let space = black_box([0u8; 240]);
     let done = if steps == 0 { work() } else { deeper(steps.saturating_sub(1), work) };
     black_box(&space);
     done
