@@ -55,10 +55,25 @@ impl Buffer {
         }
     }
 
+    /// Makes room for `len` bytes; if that takes other memory, for `wished` bytes at once.
+    pub(crate) fn reserve(&mut self, len: usize, wished: usize) {
+        let short = self.bytes.len().saturating_sub(self.end) < len;
+        if short && self.len().saturating_add(len) <= self.bytes.len() {
+            self.move_to_front();
+        } else if short {
+            let mut larger = spare::take(self.len().saturating_add(len.max(wished)));
+            if let Some(front) = larger.get_mut(..self.len()) {
+                front.copy_from_slice(self.filled());
+            }
+            let moved = Self { bytes: larger, start: 0, end: self.len() };
+            spare::give_back(mem::replace(self, moved).bytes);
+        }
+    }
+
     /// `len` bytes of room behind what is there, to be [`commit`](Self::commit)ted, with anything in
     /// them.
     pub(crate) fn room(&mut self, len: usize) -> &mut [u8] {
-        self.make_room(len);
+        self.reserve(len, len);
         self.free().get_mut(..len).unwrap_or_default()
     }
 
@@ -92,7 +107,7 @@ impl Buffer {
         if self.len() <= CHEAP_MOVE {
             self.move_to_front();
         }
-        self.make_room(room);
+        self.reserve(room, room);
         let mut space = ReadBuf::new(self.free());
         let read = io.poll_read(cx, &mut space);
         let count = space.filled().len();
@@ -108,21 +123,6 @@ impl Buffer {
 
     fn free(&mut self) -> &mut [u8] {
         self.bytes.get_mut(self.end..).unwrap_or_default()
-    }
-
-    fn make_room(&mut self, len: usize) {
-        let short = self.bytes.len().saturating_sub(self.end) < len;
-        let needed = self.len().saturating_add(len);
-        if short && needed <= self.bytes.len() {
-            self.move_to_front();
-        } else if short {
-            let mut larger = spare::take(needed);
-            if let Some(front) = larger.get_mut(..self.len()) {
-                front.copy_from_slice(self.filled());
-            }
-            let moved = Self { bytes: larger, start: 0, end: self.len() };
-            spare::give_back(mem::replace(self, moved).bytes);
-        }
     }
 
     fn move_to_front(&mut self) {

@@ -1,7 +1,7 @@
 //! The writing half of a stream: plaintext from the caller, frames to the I/O object.
 
 use std::io::{self, IoSlice};
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -30,11 +30,14 @@ pub(super) struct Writer<A> {
     /// Frames that are sealed, and so counted: they are written as they are, or never.
     sealed: Buffer,
     hold: bool,
+    /// The most sealed bytes that were held at once since there were none: the next ones will
+    /// probably become as many.
+    most_held: usize,
 }
 
 impl<A: Aead> Writer<A> {
     pub(super) fn new(sealer: Sealer<A>, hold: bool) -> Self {
-        Self { sealer, sealed: Buffer::default(), hold }
+        Self { sealer, sealed: Buffer::default(), hold, most_held: 0 }
     }
 
     /// Seals as much of `slices` as one write takes, starts writing it, and says how much it was.
@@ -78,8 +81,15 @@ impl<A: Aead> Writer<A> {
             self.sealed.extend(frames.get(written..).unwrap_or_default());
             done
         } else {
+            if self.hold {
+                // As much as last time, or else twice as much as there is.
+                let held = self.sealed.len();
+                let wished = if held == 0 { mem::take(&mut self.most_held) } else { held };
+                self.sealed.reserve(room, wished.min(LARGEST_WRITE.saturating_sub(held)));
+            }
             let sealed = seal(&mut self.sealer, slices, self.sealed.room(room));
             self.sealed.commit(sealed.as_ref().map_or(0, |done| done.written));
+            self.most_held = self.most_held.max(self.sealed.len());
             sealed?
         };
         if !self.hold
