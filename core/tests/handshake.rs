@@ -2,6 +2,9 @@
 #![allow(unused_must_use)]
 #![allow(clippy::pedantic, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+#[path = "support/answers.rs"]
+mod answers;
+
 use std::time::Duration;
 
 use alts_core::aead::RustCrypto;
@@ -19,35 +22,9 @@ use alts_core::wire::{Message, Secret, SecretText};
 use alts_core::{ClientHandshake, Fault, ServerHandshake, Session};
 use proptest::prelude::*;
 
+use self::answers::{KEY, bytes, ok, out_frames, result};
+
 const T0: Duration = Duration::from_secs(1000);
-const KEY: [u8; 44] = [0x5a; 44];
-
-fn ok() -> Option<HandshakerStatus<'static>> {
-    Some(HandshakerStatus { code: 0, details: "" })
-}
-
-fn result() -> HandshakerResult<'static> {
-    let versions = RpcProtocolVersions::new(RpcVersion::new(2, 1), RpcVersion::new(2, 1));
-    HandshakerResult {
-        application_protocol: "grpc",
-        record_protocol: "ALTSRP_GCM_AES128_REKEY",
-        key_data: Secret::new(&KEY),
-        peer_identity: Some(Identity::from_service_account("peer@example.com")),
-        local_identity: Some(Identity::from_service_account("local@example.com")),
-        peer_rpc_versions: Some(versions),
-        ..HandshakerResult::default()
-    }
-}
-
-fn bytes(response: &HandshakerResp<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; response.encoded_len()];
-    response.encode(&mut bytes).unwrap();
-    bytes
-}
-
-fn out_frames(out_frames: &[u8]) -> Vec<u8> {
-    bytes(&HandshakerResp { out_frames, status: ok(), ..HandshakerResp::default() })
-}
 
 /// A client that has sent its first message and read `from_peer`, of which all was given.
 fn client_in_exchange<'c>(config: &'c ClientConfig<'c>, from_peer: &[u8]) -> ClientHandshake<'c> {

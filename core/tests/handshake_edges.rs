@@ -1,6 +1,9 @@
 //! The handshake machine at its edges: calls out of turn, and bounds to the last byte.
 #![allow(clippy::pedantic, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
+#[path = "support/answers.rs"]
+mod answers;
+
 use std::time::Duration;
 
 use alts_core::frame::FrameSize;
@@ -10,42 +13,21 @@ use alts_core::handshake::{
 };
 use alts_core::key::RecordProtocol;
 use alts_core::msg::{
-    HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus, Identity,
-    NegotiatedTransportProtocol, Request, RpcProtocolVersions, RpcVersion,
+    HandshakerReq, HandshakerResp, HandshakerResult, NegotiatedTransportProtocol, Request,
 };
-use alts_core::wire::{Message, Secret, SecretText};
+use alts_core::wire::{Message, SecretText};
 use alts_core::{ClientHandshake, Fault, ServerHandshake, Side};
 
+use self::answers::{ok, out_frames, result};
+
 const T0: Duration = Duration::from_secs(1000);
-const KEY: [u8; 44] = [0x5a; 44];
 
 fn bytes(response: HandshakerResp<'_>) -> Vec<u8> {
-    let status = Some(HandshakerStatus { code: 0, details: "" });
-    let response = HandshakerResp { status, ..response };
-    let mut bytes = vec![0; response.encoded_len()];
-    response.encode(&mut bytes).unwrap();
-    bytes
-}
-
-fn out_frames(out_frames: &[u8]) -> Vec<u8> {
-    bytes(HandshakerResp { out_frames, ..HandshakerResp::default() })
+    answers::bytes(&HandshakerResp { status: ok(), ..response })
 }
 
 fn consumed(bytes_consumed: u32) -> Vec<u8> {
     bytes(HandshakerResp { bytes_consumed, ..HandshakerResp::default() })
-}
-
-fn result() -> HandshakerResult<'static> {
-    let versions = RpcProtocolVersions::new(RpcVersion::new(2, 1), RpcVersion::new(2, 1));
-    HandshakerResult {
-        application_protocol: "grpc",
-        record_protocol: "ALTSRP_GCM_AES128_REKEY",
-        key_data: Secret::new(&KEY),
-        peer_identity: Some(Identity::from_service_account("peer@example.com")),
-        local_identity: Some(Identity::from_service_account("local@example.com")),
-        peer_rpc_versions: Some(versions),
-        ..HandshakerResult::default()
-    }
 }
 
 fn client<'c>(config: &'c ClientConfig<'c>) -> ClientHandshake<'c> {
