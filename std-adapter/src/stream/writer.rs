@@ -30,8 +30,7 @@ pub(super) struct Writer<A> {
     /// Frames that are sealed, and so counted: they are written as they are, or never.
     sealed: Buffer,
     hold: bool,
-    /// The most sealed bytes that were held at once since there were none: the next ones will
-    /// probably become as many.
+    /// The most sealed bytes that were to be held at once since there were none.
     most_held: usize,
 }
 
@@ -82,14 +81,10 @@ impl<A: Aead> Writer<A> {
             done
         } else {
             if self.hold {
-                // As much as last time, or else twice as much as there is.
-                let held = self.sealed.len();
-                let wished = if held == 0 { mem::take(&mut self.most_held) } else { held };
-                self.sealed.reserve(room, wished.min(LARGEST_WRITE.saturating_sub(held)));
+                self.expect_more(room);
             }
             let sealed = seal(&mut self.sealer, slices, self.sealed.room(room));
             self.sealed.commit(sealed.as_ref().map_or(0, |done| done.written));
-            self.most_held = self.most_held.max(self.sealed.len());
             sealed?
         };
         if !self.hold
@@ -98,6 +93,15 @@ impl<A: Aead> Writer<A> {
             drained?;
         }
         Poll::Ready(Ok(done.consumed))
+    }
+
+    /// Makes room for `room` bytes and those that will probably be held with them: as many as last
+    /// time, or else twice as many as there are.
+    fn expect_more(&mut self, room: usize) {
+        let held = self.sealed.len();
+        let wished = if held == 0 { mem::take(&mut self.most_held) } else { held };
+        self.sealed.reserve(room, wished.min(LARGEST_WRITE.saturating_sub(held)));
+        self.most_held = self.most_held.max(held.saturating_add(room));
     }
 
     /// Writes all frames that wait, then flushes the I/O object.
