@@ -6,9 +6,9 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 use std::thread;
 
-use altsd::Handshaker;
-use altsd::dev::Authority;
-use altsd::grpc::HandshakerServer;
+use alts_handshaker::Handshaker;
+use alts_handshaker::dev::Authority;
+use alts_handshaker::grpc::HandshakerServer;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::Outcome;

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use altsd::dev::Authority;
+use alts_handshaker::dev::Authority;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -106,7 +106,7 @@ impl Alts {
 ///
 /// # Errors
 /// When no identities can be made.
-pub fn identities() -> Outcome<(altsd::Handshaker, altsd::Handshaker)> {
+pub fn identities() -> Outcome<(alts_handshaker::Handshaker, alts_handshaker::Handshaker)> {
     let authority = Authority::new()?;
     Ok((authority.handshaker(CLIENT)?, authority.handshaker(SERVER)?))
 }

@@ -10,8 +10,8 @@ use alts_core::msg::{
     StartServerHandshakeReq,
 };
 use alts_core::wire::Message;
-use altsd::dev::Authority;
-use altsd::{Call, Handshaker};
+use alts_handshaker::dev::Authority;
+use alts_handshaker::{Call, Handshaker};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 

@@ -19,7 +19,7 @@
 //! // Throw-away identities, and their handshaker in this process. On Google Cloud, it is
 //! // `GrpcHandshaker::google_cloud()?`; elsewhere, `GrpcHandshaker::at("unix:/run/altsd.sock")?`
 //! // or another address.
-//! let authority = altsd::dev::Authority::new()?;
+//! let authority = alts_handshaker::dev::Authority::new()?;
 //! let (client, server) =
 //!     (authority.handshaker("client@dev.test")?, authority.handshaker("server@dev.test")?);
 //!

@@ -1,6 +1,6 @@
 //! Handshakes: CPU time of both sides and, where there is one, of the service.
 
-use altsd::grpc::HandshakerServer;
+use alts_handshaker::grpc::HandshakerServer;
 use tokio::net::UnixListener;
 use tokio_alts::{GrpcHandshaker, StreamOptions};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -40,7 +40,7 @@ fn behind_grpc() -> Outcome<Alts> {
     Alts::with(client, server, StreamOptions::new())
 }
 
-fn serve(handshaker: altsd::Handshaker, name: &str) -> Outcome<String> {
+fn serve(handshaker: alts_handshaker::Handshaker, name: &str) -> Outcome<String> {
     let file = format!("alts-benches-{}-{name}.sock", std::process::id());
     let path = std::env::temp_dir().join(file);
     drop(std::fs::remove_file(&path));

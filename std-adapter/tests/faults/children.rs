@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use altsd::dev::Authority;
-use altsd::grpc::HandshakerServer;
+use alts_handshaker::dev::Authority;
+use alts_handshaker::grpc::HandshakerServer;
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;

@@ -11,8 +11,8 @@ use alts_core::frame::FrameSize;
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::msg::HandshakerResult;
 use alts_core::record::{Opener, Sealer};
-use altsd::Handshaker;
-use altsd::dev::Authority;
+use alts_handshaker::Handshaker;
+use alts_handshaker::dev::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, split};
 use tokio::time::{Instant, timeout};
 use tokio_alts::{

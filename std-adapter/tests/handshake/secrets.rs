@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use alts_core::msg::{HandshakerReq, HandshakerResp, Request};
 use alts_core::wire::Message as _;
-use altsd::grpc::HandshakerServer;
+use alts_handshaker::grpc::HandshakerServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_alts::service::{BoxFuture, ServiceMessage};
 use tokio_alts::{
@@ -21,7 +21,7 @@ use tracing::{Event, Metadata, Subscriber};
 use crate::support::*;
 use leaks::Secrets;
 
-#[path = "../../../altsd/tests/common/leaks.rs"]
+#[path = "../../../handshaker/tests/common/leaks.rs"]
 mod leaks;
 
 const TOKEN: &str = "ya29.never-to-be-seen";
@@ -171,7 +171,7 @@ impl HandshakerCall for OverheardCall {
 }
 
 /// An address at which a service answers over gRPC.
-async fn over_grpc(handshaker: altsd::Handshaker) -> GrpcHandshaker {
+async fn over_grpc(handshaker: alts_handshaker::Handshaker) -> GrpcHandshaker {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let router = Server::builder().add_service(HandshakerServer::new(handshaker));
@@ -224,7 +224,7 @@ async fn no_crate_tells_a_key_a_token_or_a_payload_at_any_level() {
     let secrets = handshakes(Arc::new(ours), Arc::new(theirs)).await;
     let text = told.0.lock().unwrap().clone();
     // At the ends of the path between program and service, and all that is between them.
-    for crate_name in ["tokio_alts", "altsd", "tonic", "tower", "hyper_util", "h2"] {
+    for crate_name in ["tokio_alts", "alts_handshaker", "tonic", "tower", "hyper_util", "h2"] {
         assert!(text.contains(&format!(" {crate_name}::")), "{crate_name} told nothing: {text}");
     }
     secrets.assert_not_in(&text, "the log of services over gRPC");

@@ -4,8 +4,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use alts_core::Fault;
-use altsd::Handshaker;
-use altsd::grpc::HandshakerServer;
+use alts_handshaker::Handshaker;
+use alts_handshaker::grpc::HandshakerServer;
 use tokio::io::duplex;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use alts_core::msg::{HandshakerReq, HandshakerResp, HandshakerStatus, Request};
 use alts_core::wire::Message;
-use altsd::Handshaker;
-use altsd::dev::Authority;
+use alts_handshaker::Handshaker;
+use alts_handshaker::dev::Authority;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_alts::service::{BoxFuture, ServiceMessage};
 use tokio_alts::{

@@ -1,8 +1,8 @@
 //! tonic's clients and servers over ALTS.
 
-#[path = "../../examples/greeter/service.rs"]
+#[path = "../../../examples/src/bin/greeter/service.rs"]
 pub(crate) mod greeter;
-#[path = "../../examples/greeter/wire.rs"]
+#[path = "../../../examples/src/bin/greeter/wire.rs"]
 mod wire;
 
 use std::net::SocketAddr;
@@ -21,7 +21,7 @@ use self::greeter::{Client, Greeter, HELLOS, Vault};
 use crate::support::*;
 
 /// The greeter for everybody, and the vault for `admitted`.
-async fn serve(service: altsd::Handshaker, admitted: &str) -> SocketAddr {
+async fn serve(service: alts_handshaker::Handshaker, admitted: &str) -> SocketAddr {
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(service)).await.unwrap();
     let address = incoming.local_addr().unwrap();
     let vault = InterceptedService::new(Vault, RequireServiceAccounts::new([admitted]));
@@ -34,7 +34,7 @@ fn endpoint(address: SocketAddr) -> Endpoint {
     Endpoint::from_shared(format!("http://{address}")).unwrap()
 }
 
-async fn channel(address: SocketAddr, service: altsd::Handshaker) -> Channel {
+async fn channel(address: SocketAddr, service: alts_handshaker::Handshaker) -> Channel {
     let connector = AltsHttpConnector::new(connector(service));
     endpoint(address).connect_with_connector(connector).await.unwrap()
 }

@@ -1,0 +1,285 @@
+//! The handshaker service behind gRPC: `grpc.gcp.HandshakerService/DoHandshake` for any ALTS client.
+//!
+//! ```no_run
+//! # #[cfg(feature = "dev")]
+//! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
+//! use alts_handshaker::{dev::Authority, grpc::HandshakerServer};
+//!
+//! let handshaker = Authority::new()?.handshaker("client@dev.test")?;
+//! let address = "127.0.0.1:8080".parse()?;
+//! tonic::transport::Server::builder().serve(address, HandshakerServer::new(handshaker)).await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Whoever can reach the address can use the identity: listen where only those can who may. Which
+//! caller may use which account is decided by an [`Admission`]; a [`Handshaker`] as such admits
+//! everybody.
+//!
+//! Messages pass through as bytes, so nothing is generated and nothing but this library reads them.
+//! The copies that tonic and hyper make of a response on its way are not wiped.
+
+mod codec;
+
+use core::{
+    convert::Infallible,
+    fmt,
+    future::{Ready, ready},
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Extensions;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_stream::Stream;
+use tonic::{
+    Request, Response, Status, Streaming,
+    body::Body,
+    server::{Grpc, NamedService, StreamingService},
+};
+use tower_service::Service;
+
+pub use self::codec::RawCodec;
+use crate::{
+    handshaker::Handshaker,
+    service::{Call, Limits},
+};
+
+/// The path of the one method.
+pub const METHOD: &str = "/grpc.gcp.HandshakerService/DoHandshake";
+
+/// How many handshakes may be under way at once unless told otherwise.
+pub const CONCURRENCY: usize = 1024;
+
+/// Decides who may call, and begins the calls.
+///
+/// This is where a daemon has its policy: it looks at who is calling (tonic puts what the listener
+/// knows, for example `UdsConnectInfo` with the peer's credentials, into the extensions), takes the
+/// current [`Handshaker`] (certificates may have been reloaded), and begins a call for the accounts
+/// that the caller may use.
+pub trait Admission: Send + Sync + 'static {
+    /// What is kept as long as the call lasts, and given back at its end: who it was for a log, a
+    /// permit for a limit per caller, or nothing.
+    type Caller: Send + Unpin + 'static;
+
+    /// Begins a call, or refuses the caller. `now` is for [`Handshaker::begin`].
+    ///
+    /// # Errors
+    ///
+    /// The status with which the RPC ends.
+    fn admit(&self, extensions: &Extensions, now: Duration)
+    -> Result<(Call, Self::Caller), Status>;
+
+    /// The call is over: [`Call::result`] says how; without a result, the caller went away.
+    fn ended(&self, caller: Self::Caller, call: &Call, duration: Duration) {
+        let (_, _, _) = (caller, call, duration);
+    }
+}
+
+/// Admits everybody, with the certificate's own account.
+impl Admission for Handshaker {
+    type Caller = ();
+
+    fn admit(&self, _extensions: &Extensions, now: Duration) -> Result<(Call, ()), Status> {
+        Ok((self.begin(now), ()))
+    }
+}
+
+/// The gRPC service, for `tonic::transport::Server`.
+pub struct HandshakerServer<A> {
+    shared: Arc<Shared<A>>,
+    request_bytes: usize,
+}
+
+struct Shared<A> {
+    admission: A,
+    slots: Arc<Semaphore>,
+    /// The zero of the clock that calls are given.
+    epoch: Instant,
+}
+
+impl<A> Shared<A> {
+    fn now(&self) -> Duration {
+        self.epoch.elapsed()
+    }
+}
+
+impl<A> fmt::Debug for HandshakerServer<A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HandshakerServer")
+            .field("free", &self.shared.slots.available_permits())
+            .field("request_bytes", &self.request_bytes)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<A> Clone for HandshakerServer<A> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared), request_bytes: self.request_bytes }
+    }
+}
+
+impl<A: Admission> HandshakerServer<A> {
+    /// A service with at most [`CONCURRENCY`] handshakes at once.
+    #[must_use]
+    pub fn new(admission: A) -> Self {
+        Self::with_concurrency(admission, CONCURRENCY)
+    }
+
+    /// A service with a limit on the handshakes that are under way at once.
+    ///
+    /// One more is refused at once (`RESOURCE_EXHAUSTED`) and not kept waiting: with clients and
+    /// servers on the same service, those that wait might wait for each other.
+    #[must_use]
+    pub fn with_concurrency(admission: A, handshakes: usize) -> Self {
+        let slots = Arc::new(Semaphore::new(handshakes.min(Semaphore::MAX_PERMITS)));
+        let shared = Shared { admission, slots, epoch: Instant::now() };
+        Self { shared: Arc::new(shared), request_bytes: Limits::default().request_bytes }
+    }
+
+    /// Sets the largest request, in bytes, that is read at all. The limit of the call
+    /// ([`Limits::request_bytes`]) holds besides.
+    #[must_use]
+    pub const fn request_bytes(mut self, bytes: usize) -> Self {
+        self.request_bytes = bytes;
+        self
+    }
+}
+
+impl<A> NamedService for HandshakerServer<A> {
+    const NAME: &'static str = "grpc.gcp.HandshakerService";
+}
+
+impl<A: Admission> Service<http::Request<Body>> for HandshakerServer<A> {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let method = DoHandshake { shared: Arc::clone(&self.shared) };
+        let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(self.request_bytes);
+        Box::pin(async move {
+            if request.uri().path() == METHOD {
+                Ok(grpc.streaming(method, request).await)
+            } else {
+                Ok(Status::unimplemented("the only method here is DoHandshake").into_http())
+            }
+        })
+    }
+}
+
+/// The method.
+struct DoHandshake<A> {
+    shared: Arc<Shared<A>>,
+}
+
+impl<A: Admission> StreamingService<Bytes> for DoHandshake<A> {
+    type Response = Bytes;
+    type ResponseStream = Responses<A>;
+    type Future = Ready<Result<Response<Responses<A>>, Status>>;
+
+    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
+        ready(Responses::begin(&self.shared, request).map(Response::new))
+    }
+}
+
+/// The responses of one RPC, each made when its request has come in.
+///
+/// The handshake is computed where this is polled: no task and no channel stand between a request
+/// and its response, and dropping the RPC drops the handshake.
+struct Responses<A: Admission> {
+    shared: Arc<Shared<A>>,
+    requests: Streaming<Bytes>,
+    call: Call,
+    caller: Option<A::Caller>,
+    began: Instant,
+    deadline: Pin<Box<Sleep>>,
+    over: bool,
+    _slot: OwnedSemaphorePermit,
+}
+
+impl<A: Admission> Responses<A> {
+    fn begin(shared: &Arc<Shared<A>>, request: Request<Streaming<Bytes>>) -> Result<Self, Status> {
+        let slot = Arc::clone(&shared.slots).try_acquire_owned().map_err(|_| {
+            tracing::warn!("handshake refused: too many are under way");
+            Status::resource_exhausted("the handshaker service has too many handshakes under way")
+        })?;
+        let (_metadata, extensions, requests) = request.into_parts();
+        let now = shared.now();
+        let (call, caller) = shared.admission.admit(&extensions, now)?;
+        let began = Instant::now();
+        let left = call.deadline().saturating_sub(now);
+        let deadline = began.checked_add(left).unwrap_or(began);
+        Ok(Self {
+            shared: Arc::clone(shared),
+            requests,
+            call,
+            caller: Some(caller),
+            began,
+            deadline: Box::pin(sleep_until(deadline)),
+            over: false,
+            _slot: slot,
+        })
+    }
+}
+
+impl<A: Admission> Stream for Responses<A> {
+    type Item = Result<Bytes, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let this = self.get_mut();
+        if this.over {
+            // The RPC ends with OK right behind the result: C core does not hand it out before.
+            return Poll::Ready(None);
+        }
+        let reply = match Pin::new(&mut this.requests).poll_next(context) {
+            Poll::Ready(Some(Ok(request))) => this.call.handle(&request, this.shared.now()),
+            Poll::Ready(Some(Err(status))) => {
+                this.over = true;
+                return Poll::Ready(Some(Err(status)));
+            }
+            Poll::Ready(None) => {
+                this.over = true;
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {
+                ready!(this.deadline.as_mut().poll(context));
+                this.call.expire()
+            }
+        };
+        this.over = this.call.is_finished();
+        // The owner wipes the bytes when the last reference is gone.
+        Poll::Ready(Some(Ok(Bytes::from_owner(reply.encode()))))
+    }
+}
+
+impl<A: Admission> Drop for Responses<A> {
+    fn drop(&mut self) {
+        let duration = self.began.elapsed();
+        match self.call.result() {
+            Some(Ok(outcome)) => tracing::debug!(
+                local = outcome.local_account(),
+                peer = outcome.peer_account(),
+                ?duration,
+                "handshake succeeded"
+            ),
+            Some(Err(failure)) => {
+                tracing::info!(fault = ?failure.fault(), %failure, ?duration, "handshake failed");
+            }
+            None => tracing::info!(?duration, "handshake given up by the caller"),
+        }
+        if let Some(caller) = self.caller.take() {
+            self.shared.admission.ended(caller, &self.call, duration);
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! `alts check`: whether ALTS works here.
+
+mod itself;
+mod report;
+mod service;
+mod target;
+
+use core::time::Duration;
+use std::{io, process::ExitCode, sync::Arc};
+
+use alts_handshaker::locator::Locator;
+use tokio::time::Instant;
+use tokio_alts::{HandshakerService, platform};
+
+use self::report::{Facts, Report, Step, Stop};
+use crate::{
+    diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN},
+    handshaker,
+    reach::{Place, span},
+};
+
+/// What can be said on the command line.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = EXIT_STATUSES,
+    after_long_help = format!("{JSON}\n\n{EXIT_STATUSES}\n\n{EXAMPLES}")
+)]
+pub struct Arguments {
+    /// The target: `host:port`, `unix:/path` or `unix-abstract:name`. Without one, this machine's
+    /// side alone is checked.
+    #[arg(value_name = "TARGET")]
+    pub target: Option<Place>,
+    /// The handshaker service: an address (`host:port`, `unix:/path`, `unix-abstract:name`),
+    /// `google`, or `dev:ACCOUNT` for a throw-away identity in this process. Default: `google` on Google Cloud.
+    #[arg(long, value_name = "HANDSHAKER")]
+    pub handshaker: Option<Locator>,
+    /// A service account that the target may have. Can be given more than once. Without it, any
+    /// will do.
+    #[arg(long = "expect-peer", value_name = "ACCOUNT", requires = "target")]
+    pub expect_peer: Vec<String>,
+    /// How long each step may take.
+    #[arg(long, value_name = "SPAN", value_parser = span, default_value = "10s")]
+    pub deadline: Duration,
+    /// One JSON object on each line instead of text for people.
+    #[arg(long)]
+    pub json: bool,
+}
+
+const JSON: &str = "With --json, each line is an object:
+  {\"step\": NAME, \"ok\": true, \"milliseconds\": N, \"detail\": TEXT, \"facts\": {NAME: VALUE}}
+  {\"step\": NAME, \"ok\": false, \"milliseconds\": N, \"problem\":
+   {\"fault\": \"local\" | \"handshaker\" | \"peer\" | \"network\", \"tried\": TEXT, \"got\": TEXT, \"remedy\": TEXT}}
+  {\"step\": \"end\", \"ok\": BOOL, \"exit_status\": N}
+The steps, in this order: platform, handshaker_address, handshaker_connect, handshaker_answer,
+handshake_with_itself, records, target_name, target_connect, target_handshake, target_account,
+target_http2. A handshaker in this process has no address and no connection. Nothing follows the
+first that fails but the end. Names stay; texts may change.";
+
+const EXAMPLES: &str = "Examples:
+  alts check --handshaker unix:/run/altsd.sock
+  alts check --handshaker 127.0.0.1:8080 backend:9000 --expect-peer backend@prod.example";
+
+/// Runs it, and returns the program's status.
+#[must_use]
+pub fn main(arguments: Arguments) -> ExitCode {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("alts check: cannot start: {error}");
+            return Culprit::Local.exit_status().into();
+        }
+    };
+    let mut report = Report::new(io::stdout(), arguments.json);
+    let outcome = runtime.block_on(check(arguments, &mut report));
+    // A name service that does not answer must not keep the process alive.
+    runtime.shutdown_background();
+    let ended = match outcome {
+        Ok(()) => report.end(None),
+        Err(Stop::Failed(culprit)) => report.end(Some(culprit)),
+        Err(Stop::Unwritten(error)) => Err(error),
+    };
+    ended.unwrap_or_else(|error| {
+        eprintln!("alts check: cannot write the report: {error}");
+        UNWRITTEN.into()
+    })
+}
+
+/// Goes through the steps until one fails.
+async fn check<W: io::Write>(arguments: Arguments, report: &mut Report<W>) -> Result<(), Stop> {
+    let Arguments { target, handshaker, expect_peer, deadline, json: _ } = arguments;
+    let began = Instant::now();
+    let handshaker = report.tell(Step::Platform, began, platform(handshaker))?;
+    if let Some(place) = service::place(&handshaker) {
+        let began = Instant::now();
+        let resolved = place.resolve(deadline).await.map(|resolved| {
+            let detail = format!("{place}: {resolved}");
+            (resolved, (detail, Facts::new()))
+        });
+        let resolved = report.tell(Step::HandshakerAddress, began, resolved)?;
+        let began = Instant::now();
+        let connected = place.connect(&resolved, deadline).await;
+        let connected = connected.map(|(_, at)| ((), (at, Facts::new())));
+        report.tell(Step::HandshakerConnect, began, connected)?;
+    }
+    let began = Instant::now();
+    let answered = service::ask(&handshaker, deadline).await;
+    let service = report.tell(Step::HandshakerAnswer, began, answered)?;
+    let began = Instant::now();
+    let pair = itself::handshake(Arc::clone(&service), deadline).await;
+    let pair = report.tell(Step::HandshakeWithItself, began, pair)?;
+    let began = Instant::now();
+    let exchanged = itself::records(pair, deadline).await;
+    report.tell(Step::Records, began, exchanged)?;
+    match target {
+        None => Ok(()),
+        Some(target) => target::check(&target, service, &expect_peer, deadline, report).await,
+    }
+}
+
+/// What a step that has succeeded hands on, with what is said about it.
+type Said<T> = (T, (String, Facts));
+
+/// The handshaker service to use on this platform.
+fn platform(named: Option<Locator>) -> Result<Said<Locator>, Problem> {
+    let handshaker = handshaker::or_default(named)?;
+    let google = platform::is_google_cloud();
+    let detail = if google { "Google Cloud" } else { "not Google Cloud" };
+    let facts = Facts::from([
+        ("google_cloud", google.into()),
+        ("handshaker", handshaker.to_string().into()),
+    ]);
+    Ok((handshaker, (detail.to_owned(), facts)))
+}
+
+/// A handshaker service that works.
+type Service = Arc<dyn HandshakerService>;

@@ -1,0 +1,159 @@
+//! The handshaker service by itself: where it is, and whether it answers a start message.
+
+use core::{error::Error as _, time::Duration};
+
+use alts_core::{
+    ClientHandshake,
+    handshake::{ClientConfig, HandshakeErrorKind, REQUEST_OVERHEAD},
+};
+use alts_handshaker::locator::Locator;
+use tokio::time::timeout;
+use tokio_alts::ServiceError;
+
+use super::{Said, Service, report::Facts};
+use crate::{
+    diagnosis::{Culprit, Problem},
+    handshaker,
+    reach::{Foreign, Place},
+};
+
+/// The gRPC status codes that tell something about a service.
+const PERMISSION_DENIED: u32 = 7;
+const RESOURCE_EXHAUSTED: u32 = 8;
+const UNIMPLEMENTED: u32 = 12;
+
+/// Where the service is; `None` for one in this process.
+pub(super) fn place(handshaker: &Locator) -> Option<Place> {
+    let address = handshaker.address()?;
+    Some(Place::of_handshaker(address, handshaker.to_string()))
+}
+
+/// Sends a client's start message, and looks whether there is an answer that makes sense.
+pub(super) async fn ask(
+    handshaker: &Locator,
+    deadline: Duration,
+) -> Result<Said<Service>, Problem> {
+    let service = handshaker::service(handshaker)?;
+    let tried = format!("to begin a handshake with the handshaker service {handshaker}");
+    let defect = |got: String| {
+        Problem::new(Culprit::Local, tried.as_str(), got, "report this as a defect of this program")
+    };
+    let config = ClientConfig::default();
+    let mut machine = ClientHandshake::client(&config, Duration::ZERO)
+        .map_err(|error| defect(error.to_string()))?;
+    let mut request = vec![0; REQUEST_OVERHEAD];
+    let length = machine
+        .request(&[], &mut request, Duration::ZERO)
+        .map_err(|error| defect(error.to_string()))?;
+    request.truncate(length);
+
+    let mut call = service.open();
+    let answer = match timeout(deadline, call.exchange(&request)).await {
+        Err(_) => {
+            return Err(Problem::new(
+                Culprit::Handshaker,
+                tried,
+                "it accepts connections, and did not answer before the deadline",
+                "it hangs, or is no handshaker service: look at its log; --deadline waits longer",
+            ));
+        }
+        Ok(Err(error)) => return Err(not_answered(handshaker, tried, &error, deadline).await),
+        Ok(Ok(None)) => {
+            return Err(Problem::new(
+                Culprit::Handshaker,
+                tried,
+                "it ended the call with OK, and without an answer",
+                "this is no handshaker service, or a broken one: name the address of another",
+            ));
+        }
+        Ok(Ok(Some(answer))) => answer,
+    };
+    let mut answer = answer;
+    match machine.response(&mut answer, Duration::ZERO).map_err(|error| error.kind()) {
+        Ok(_) => {
+            let detail = "it begins a handshake".to_owned();
+            Ok((service, (detail, Facts::new())))
+        }
+        Err(HandshakeErrorKind::Refused { code }) => Err(refused(tried, code, machine.details())),
+        Err(kind) => Err(Problem::new(
+            Culprit::Handshaker,
+            tried,
+            kind.to_string(),
+            "its answer breaks the protocol: name the address of another handshaker service, or \
+             report it to those who make this one",
+        )),
+    }
+}
+
+/// The service has answered that it will not.
+fn refused(tried: String, code: u32, details: &str) -> Problem {
+    let said = if details.is_empty() { "without a reason" } else { details };
+    let got = format!("status {code}: {said}");
+    let remedy = match code {
+        PERMISSION_DENIED => {
+            "its policy gives this user no account: add a rule (altsd: [[policy]] with this user \
+             among the callers), or run as a user who has one"
+        }
+        RESOURCE_EXHAUSTED => {
+            "a limit of the service was reached: try again, or raise it (altsd: [limits])"
+        }
+        _ => "the log of the handshaker service says more",
+    };
+    Problem::new(Culprit::Handshaker, tried, got, remedy)
+}
+
+/// The call has failed.
+async fn not_answered(
+    handshaker: &Locator,
+    tried: String,
+    error: &ServiceError,
+    deadline: Duration,
+) -> Problem {
+    let got = match error.source() {
+        Some(source) => format!("{}: {source}", error.message()),
+        None => error.message().to_owned(),
+    };
+    match error.code() {
+        Some(UNIMPLEMENTED) => Problem::new(
+            Culprit::Handshaker,
+            tried,
+            format!("a server of gRPC or HTTP/2 that is no handshaker service ({got})"),
+            "name the address of a handshaker service: this one is of something else",
+        ),
+        Some(code @ (PERMISSION_DENIED | RESOURCE_EXHAUSTED)) => {
+            refused(tried, code, error.message())
+        }
+        _ => match foreign(handshaker, deadline).await {
+            Some(Foreign::Http2) => Problem::new(
+                Culprit::Handshaker,
+                tried,
+                got,
+                "it speaks HTTP/2, and the call fails: its log says why, if it is a handshaker \
+                 service at all",
+            ),
+            Some(foreign) => Problem::new(
+                Culprit::Handshaker,
+                tried,
+                format!("{foreign} ({got})"),
+                format!(
+                    "{}: name the address of a handshaker service, which speaks gRPC without TLS",
+                    foreign.port()
+                ),
+            ),
+            None => Problem::new(
+                Culprit::Handshaker,
+                tried,
+                format!("no gRPC ({got})"),
+                "what listens there is no handshaker service, or has just gone: name another \
+                 address, or look at its log",
+            ),
+        },
+    }
+}
+
+/// What listens there instead of a handshaker service.
+async fn foreign(handshaker: &Locator, deadline: Duration) -> Option<Foreign> {
+    let place = place(handshaker)?;
+    let resolved = place.resolve(deadline).await.ok()?;
+    place.probe(&resolved, deadline).await
+}

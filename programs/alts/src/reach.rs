@@ -1,0 +1,298 @@
+//! Connections, one step at a time: a name, a socket, an ALTS handshake; and why a step failed.
+
+mod explain;
+mod foreign;
+pub mod http2;
+mod probe;
+mod watched;
+
+use core::{fmt, str::FromStr, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc};
+
+use tokio::{
+    net::{TcpStream, UnixStream, lookup_host},
+    time::timeout,
+};
+use tokio_alts::{
+    AltsConnector, AltsContext, AltsStream, ClientConfig, Fault, HandshakerService,
+    service::Address,
+};
+
+pub use self::{
+    foreign::Foreign,
+    watched::{Socket, Watched},
+};
+use crate::diagnosis::{Culprit, Problem};
+
+/// Reads a length of time, as in `500ms` or `10s`.
+///
+/// # Errors
+///
+/// What would be right.
+pub fn span(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if !time.is_zero() => Ok(time),
+        Ok(_) => Err("no time at all: write 500ms, 30s or 5m".to_owned()),
+        Err(why) => Err(format!("{why}: write 500ms, 30s or 5m")),
+    }
+}
+
+/// What is at an address: errors say different things about the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The handshaker service.
+    Handshaker,
+    /// The peer.
+    Target,
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Handshaker => "the handshaker service",
+            Self::Target => "the target",
+        })
+    }
+}
+
+/// A place to connect to, and what is there.
+#[derive(Clone, Debug)]
+pub struct Place {
+    end: End,
+    text: String,
+    address: Address,
+}
+
+/// The target of a command: `host:port`, `unix:/path` or `unix-abstract:name`.
+impl FromStr for Place {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let address = text.parse().map_err(|_| {
+            format!(
+                "{text:?} is no address: write host:port, [IPv6]:port, unix:/path or \
+                 unix-abstract:name"
+            )
+        })?;
+        Ok(Self { end: End::Target, text: text.to_owned(), address })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+/// Where to connect to, after the name was looked up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// The addresses of a name, tried in this order.
+    Tcp(Vec<SocketAddr>),
+    /// A UNIX socket, which needs no look-up.
+    Unix(std::path::PathBuf),
+}
+
+impl fmt::Display for Resolved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(addresses) => {
+                let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+                f.write_str(&texts.join(", "))
+            }
+            Self::Unix(path) => write!(f, "{}", path.to_string_lossy().replace('\0', "@")),
+        }
+    }
+}
+
+impl Place {
+    /// Where a handshaker service is.
+    #[must_use]
+    pub fn of_handshaker(address: Address, text: String) -> Self {
+        Self { end: End::Handshaker, text, address }
+    }
+
+    /// The authority of requests that are sent there.
+    #[must_use]
+    pub fn authority(&self) -> &str {
+        match &self.address {
+            Address::Tcp(authority) => authority,
+            _ => "localhost",
+        }
+    }
+
+    /// Looks the name up.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such name, or nobody who knows it answers in time.
+    pub async fn resolve(&self, deadline: Duration) -> Result<Resolved, Problem> {
+        let name = match &self.address {
+            Address::Tcp(name) => name,
+            Address::Unix(path) => return Ok(Resolved::Unix(path.into())),
+            Address::UnixAbstract(name) => return Ok(Resolved::Unix(format!("\0{name}").into())),
+            _ => return Err(self.unsupported()),
+        };
+        let failed = |got: String| {
+            let culprit = match self.end {
+                End::Handshaker => Culprit::Local,
+                End::Target => Culprit::Network,
+            };
+            Problem::new(
+                culprit,
+                format!("to look up {name}, the address of {}", self.end),
+                got,
+                "check the spelling, and that this machine's name service knows the name (getent \
+                 hosts NAME)",
+            )
+        };
+        match timeout(deadline, lookup_host(name.as_str())).await {
+            Err(_) => Err(failed(format!("no answer of the name service within {deadline:?}"))),
+            Ok(Err(error)) => Err(failed(error.to_string())),
+            Ok(Ok(addresses)) => {
+                let addresses: Vec<_> = addresses.collect();
+                if addresses.is_empty() {
+                    return Err(failed("a name without an address".to_owned()));
+                }
+                Ok(Resolved::Tcp(addresses))
+            }
+        }
+    }
+
+    fn unsupported(&self) -> Problem {
+        Problem::new(
+            Culprit::Local,
+            format!("to connect to {}", self.text),
+            "an address of a kind that this program does not know",
+            "write host:port, unix:/path or unix-abstract:name",
+        )
+    }
+
+    /// Connects. Says to which of the addresses.
+    ///
+    /// # Errors
+    ///
+    /// Why the last of the addresses did not work.
+    pub async fn connect(
+        &self,
+        resolved: &Resolved,
+        deadline: Duration,
+    ) -> Result<(Watched, String), Problem> {
+        let attempt = async {
+            match resolved {
+                Resolved::Unix(path) => {
+                    let socket: Box<dyn Socket> = Box::new(UnixStream::connect(path).await?);
+                    Ok((Watched::new(socket), resolved.to_string()))
+                }
+                Resolved::Tcp(addresses) => connect_tcp(addresses).await,
+            }
+        };
+        let outcome = match timeout(deadline, attempt).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(io::ErrorKind::TimedOut.into()),
+        };
+        outcome.map_err(|error| explain::connecting(self.end, &self.text, resolved, &error))
+    }
+
+    /// Makes an ALTS handshake with whoever is there: who it is, is for the caller to look at.
+    ///
+    /// # Errors
+    ///
+    /// Why it failed, as far as can be told.
+    pub async fn handshake(
+        &self,
+        resolved: &Resolved,
+        io: Watched,
+        service: Arc<dyn HandshakerService>,
+        deadline: Duration,
+    ) -> Result<AltsStream<Watched>, Problem> {
+        let config =
+            ClientConfig::builder().any_peer().deadline(deadline).build().map_err(|error| {
+                Problem::new(
+                    Culprit::Local,
+                    "to configure a handshake",
+                    error.to_string(),
+                    "report this as a defect of this program",
+                )
+            })?;
+        let connector = AltsConnector::new(config, service);
+        let (error, io) = match connector.connect_to(&self.text, io).await {
+            Ok(stream) => return Ok(stream),
+            Err(failure) => failure.into_parts(),
+        };
+        let heard = Heard { last: io.last(), bytes: io.received() };
+        let foreign = Foreign::recognise(io.first());
+        // Some servers serve one connection at a time.
+        drop(io);
+        let foreign = match foreign {
+            None if heard.bytes == 0 && error.fault() == Fault::Peer => {
+                self.probe(resolved, deadline).await
+            }
+            foreign => foreign,
+        };
+        Err(match foreign {
+            Some(foreign) => explain::foreign(&self.text, &foreign),
+            None => explain::handshake(&self.text, &error, &heard),
+        })
+    }
+}
+
+/// What was heard of a peer in a handshake that has failed.
+struct Heard {
+    /// The last bytes.
+    last: Vec<u8>,
+    /// How many in all.
+    bytes: u64,
+}
+
+async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<(Watched, String)> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses {
+        match TcpStream::connect(address).await {
+            Ok(stream) => {
+                stream.set_nodelay(true)?;
+                let socket: Box<dyn Socket> = Box::new(stream);
+                return Ok((Watched::new(socket), address.to_string()));
+            }
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Checks that the peer is one of the accounts that were expected; an empty list expects anybody.
+///
+/// # Errors
+///
+/// When it is none of them.
+pub fn expect(target: &Place, context: &AltsContext, accounts: &[String]) -> Result<(), Problem> {
+    if accounts.is_empty() || context.authorize(accounts).is_ok() {
+        return Ok(());
+    }
+    let peer = context.peer_service_account();
+    Err(Problem::new(
+        Culprit::Peer,
+        format!("to find {} at {target}", accounts.join(" or ")),
+        format!("another peer, which has proved to be {peer}"),
+        format!(
+            "if that is who you mean, expect it (--expect-peer {peer}); if not, the address leads to \
+             somebody else, or the peer's handshaker service gives it another identity than you think"
+        ),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn targets_are_addresses() {
+        for text in ["localhost:80", "[::1]:80", "unix:/run/x.sock", "unix-abstract:x"] {
+            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+        }
+        for text in ["localhost", "https://localhost:1", "", ":1", "unix:"] {
+            let error = text.parse::<Place>().unwrap_err();
+            assert!(error.contains("host:port"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,440 @@
+//! The daemon's configuration: what a TOML file or flags say, checked before anything is opened.
+//!
+//! `programs/altsd/altsd.example.toml` shows every key. Unknown keys are refused, so that a misspelt limit
+//! is not a missing one. Paths are relative to the file's directory.
+
+use core::time::Duration;
+use std::{
+    collections::HashSet,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use alts_handshaker::Limits;
+use alts_serving::{
+    config_error::ConfigError,
+    settings::{LogSettings, Places, Span},
+    socket_file::Mode,
+};
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::{
+    identities::{IdentityFiles, Source},
+    listen::{Endpoint, Listen},
+    policy::{AccountPattern, CallerPattern, Rule},
+};
+
+/// How much at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct LimitSettings {
+    /// Handshakes under way at once, of all callers together.
+    pub handshakes: usize,
+    /// Handshakes under way at once of one caller.
+    pub handshakes_per_caller: usize,
+    /// Connections of all callers together.
+    pub connections: usize,
+    /// Connections of one caller.
+    pub connections_per_caller: usize,
+    /// Time from the beginning of a handshake to its result.
+    pub deadline: Span,
+    /// The largest `HandshakerReq`, in bytes.
+    pub request_bytes: usize,
+    /// Bytes of all handshake messages of a peer.
+    pub handshake_bytes: usize,
+}
+
+impl Default for LimitSettings {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            handshakes: 2048,
+            handshakes_per_caller: 512,
+            connections: 4096,
+            connections_per_caller: 1024,
+            deadline: Span(limits.deadline),
+            request_bytes: limits.request_bytes,
+            handshake_bytes: limits.handshake_bytes,
+        }
+    }
+}
+
+impl LimitSettings {
+    /// The limits of one handshake.
+    #[must_use]
+    pub fn of_one(&self) -> Limits {
+        Limits {
+            deadline: self.deadline.0,
+            request_bytes: self.request_bytes,
+            handshake_bytes: self.handshake_bytes,
+            ..Limits::default()
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        for (name, value) in [
+            ("handshakes", self.handshakes),
+            ("handshakes_per_caller", self.handshakes_per_caller),
+            ("connections", self.connections),
+            ("connections_per_caller", self.connections_per_caller),
+        ] {
+            if value == 0 {
+                return Err(format!("{name} = 0 would let nobody in: give at least 1"));
+            }
+        }
+        if self.request_bytes < 64 * 1024 || self.handshake_bytes < 64 * 1024 {
+            return Err("request_bytes and handshake_bytes have to be at least 65536: a \
+                        handshake message with a chain of certificates has to fit"
+                .to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where to listen.
+    pub listeners: Vec<Listen>,
+    /// Who this daemon can vouch for.
+    pub identities: Vec<Source>,
+    /// Who may use what; the first rule that is for a caller decides.
+    pub rules: Vec<Rule>,
+    /// How much at once.
+    pub limits: LimitSettings,
+    /// What is logged and how.
+    pub log: LogSettings,
+    /// Where Prometheus reads the metrics, over plain HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// How often the PEM files are looked at.
+    pub poll: Duration,
+    /// How long before a certificate's end there are warnings.
+    pub expiry_warning: Duration,
+    /// How long handshakes may go on once the daemon is to stop.
+    pub grace: Duration,
+}
+
+impl Config {
+    /// How often PEM files are looked at unless told otherwise.
+    pub const POLL: Duration = Duration::from_secs(5);
+    /// How long before a certificate's end there are warnings unless told otherwise.
+    pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+    /// How long handshakes may go on after the signal to stop unless told otherwise.
+    pub const GRACE: Duration = Duration::from_secs(10);
+
+    /// Defaults for all but the three that make a daemon.
+    #[must_use]
+    pub fn new(listeners: Vec<Listen>, identities: Vec<Source>, rules: Vec<Rule>) -> Self {
+        Self {
+            listeners,
+            identities,
+            rules,
+            limits: LimitSettings::default(),
+            log: LogSettings::default(),
+            metrics: None,
+            poll: Self::POLL,
+            expiry_warning: Self::EXPIRY_WARNING,
+            grace: Self::GRACE,
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or something in it is wrong; files that it names are not opened.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|why| ConfigError::new(path.display().to_string(), why.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a file; `path` is for errors and relative paths.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let raw: Raw = toml::from_str(text).map_err(|error| {
+            ConfigError::new(path.display().to_string(), error.to_string().trim_end())
+        })?;
+        let reader = Reader { places: Places::new(text, path) };
+        let config = reader.config(raw)?;
+        config.check(&path.display().to_string())?;
+        Ok(config)
+    }
+
+    /// What does not fit together.
+    ///
+    /// # Errors
+    ///
+    /// Names the place and what to do; `place` is for what has no place of its own.
+    pub fn check(&self, place: &str) -> Result<(), ConfigError> {
+        if self.listeners.is_empty() {
+            return Err(ConfigError::new(place, "there is no [[listen]]: nobody could call"));
+        }
+        if self.identities.is_empty() {
+            return Err(ConfigError::new(place, "there is no [[identity]]: give at least one"));
+        }
+        let mut names = HashSet::new();
+        for listen in &self.listeners {
+            if !names.insert(&listen.name) {
+                return Err(ConfigError::new(
+                    &listen.place,
+                    format!("there are two listeners called {:?}: set `name`", listen.name),
+                ));
+            }
+            if let Endpoint::Tcp { address, remote: false, .. } = &listen.endpoint
+                && !address.ip().to_canonical().is_loopback()
+            {
+                return Err(ConfigError::new(
+                    &listen.place,
+                    format!(
+                        "{address} is not a loopback address: other machines could reach it. \
+                         Listen on 127.0.0.1, or set remote = true if that is what you want"
+                    ),
+                ));
+            }
+        }
+        for rule in &self.rules {
+            if let Some(name) = rule.listeners.iter().find(|name| !names.contains(name)) {
+                return Err(ConfigError::new(
+                    &rule.place,
+                    format!("there is no listener called {name:?}"),
+                ));
+            }
+            rule.check().map_err(|what| ConfigError::new(&rule.place, what))?;
+        }
+        self.limits.check().map_err(|what| ConfigError::new(format!("{place}, [limits]"), what))
+    }
+
+    /// What is allowed and still should be known.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for Listen { name, endpoint, .. } in &self.listeners {
+            match endpoint {
+                Endpoint::Tcp { address, .. } if !address.ip().to_canonical().is_loopback() => {
+                    warnings.push(format!(
+                        "listener {name} ({address}) can be reached from other machines: whoever \
+                         reaches it can act as any identity that the policy gives to \
+                         \"unidentified\", and the keys of their connections cross the network in \
+                         the clear. Use a UNIX socket or a loopback address instead"
+                    ));
+                }
+                Endpoint::Tcp { address, identify: false, .. } => warnings.push(format!(
+                    "listener {name} ({address}) does not look up who is calling: every process \
+                     on this machine can act as any identity that the policy gives to \
+                     \"unidentified\""
+                )),
+                _ => {}
+            }
+        }
+        if let Some(address) = self.metrics
+            && !address.ip().to_canonical().is_loopback()
+        {
+            warnings.push(format!(
+                "the metrics on {address} can be read from other machines: they name the \
+                 identities and say when their certificates expire"
+            ));
+        }
+        if self.rules.is_empty() {
+            warnings.push("there is no [[policy]]: every caller will be refused".to_owned());
+        }
+        for (index, rule) in self.rules.iter().enumerate() {
+            let mut earlier = self.rules.iter().take(index);
+            if let Some(wide) = earlier.find(|earlier| earlier.covers(rule)) {
+                warnings.push(format!(
+                    "{}: this rule is never reached, because the one at {} comes first",
+                    rule.place, wide.place
+                ));
+            }
+        }
+        warnings
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    trust_roots: Vec<PathBuf>,
+    #[serde(default)]
+    accept_machines: bool,
+    #[serde(default)]
+    listen: Vec<Spanned<RawListen>>,
+    #[serde(default)]
+    identity: Vec<Spanned<RawIdentity>>,
+    #[serde(default)]
+    policy: Vec<Spanned<RawRule>>,
+    #[serde(default)]
+    limits: LimitSettings,
+    #[serde(default)]
+    log: LogSettings,
+    metrics: Option<Spanned<RawMetrics>>,
+    #[serde(default)]
+    reload: RawReload,
+    #[serde(default)]
+    shutdown: RawShutdown,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListen {
+    name: Option<String>,
+    unix: Option<PathBuf>,
+    #[serde(rename = "abstract")]
+    abstract_name: Option<String>,
+    tcp: Option<SocketAddr>,
+    mode: Option<Mode>,
+    owner: Option<String>,
+    group: Option<String>,
+    identify: Option<bool>,
+    remote: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawIdentity {
+    certificate: PathBuf,
+    key: PathBuf,
+    trust_roots: Option<Vec<PathBuf>>,
+    accept_machines: Option<bool>,
+    #[serde(default)]
+    allow_readable_key: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRule {
+    callers: Vec<CallerPattern>,
+    #[serde(default)]
+    listeners: Vec<String>,
+    accounts: Vec<AccountPattern>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetrics {
+    address: SocketAddr,
+    #[serde(default)]
+    remote: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawReload {
+    poll: Option<Span>,
+    expiry_warning: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShutdown {
+    grace: Option<Span>,
+}
+
+/// Turns what was written into what is meant, with places for errors.
+struct Reader<'a> {
+    places: Places<'a>,
+}
+
+impl Reader<'_> {
+    fn config(&self, raw: Raw) -> Result<Config, ConfigError> {
+        let listeners =
+            raw.listen.into_iter().map(|listen| self.listen(listen)).collect::<Result<_, _>>()?;
+        let identities = raw
+            .identity
+            .into_iter()
+            .map(|identity| self.identity(identity, &raw.trust_roots, raw.accept_machines))
+            .collect::<Result<_, _>>()?;
+        let rules = raw
+            .policy
+            .into_iter()
+            .map(|rule| {
+                let place = self.places.of(&rule, "[[policy]]");
+                let RawRule { callers, listeners, accounts } = rule.into_inner();
+                Rule { callers, listeners, accounts, place }
+            })
+            .collect();
+        let mut config = Config::new(listeners, identities, rules);
+        config.limits = raw.limits;
+        config.log = raw.log;
+        if let Some(metrics) = raw.metrics {
+            let place = self.places.of(&metrics, "[metrics]");
+            let RawMetrics { address, remote } = metrics.into_inner();
+            if !remote && !address.ip().to_canonical().is_loopback() {
+                return Err(ConfigError::new(
+                    place,
+                    format!(
+                        "{address} is not a loopback address: set remote = true if other \
+                         machines are to read the metrics"
+                    ),
+                ));
+            }
+            config.metrics = Some(address);
+        }
+        config.poll = raw.reload.poll.map_or(Config::POLL, |span| span.0);
+        config.expiry_warning =
+            raw.reload.expiry_warning.map_or(Config::EXPIRY_WARNING, |span| span.0);
+        config.grace = raw.shutdown.grace.map_or(Config::GRACE, |span| span.0);
+        Ok(config)
+    }
+
+    fn listen(&self, listen: Spanned<RawListen>) -> Result<Listen, ConfigError> {
+        let place = self.places.of(&listen, "[[listen]]");
+        let raw = listen.into_inner();
+        let refuse = |what: &str| Err(ConfigError::new(&place, what));
+        let of_file = raw.mode.is_some() || raw.owner.is_some() || raw.group.is_some();
+        let of_tcp = raw.identify.is_some() || raw.remote.is_some();
+        let endpoint = match (raw.unix, raw.abstract_name, raw.tcp) {
+            (Some(_), None, None) | (None, Some(_), None) if of_tcp => {
+                return refuse("identify and remote are for TCP alone: remove them");
+            }
+            (None, Some(_), None) | (None, None, Some(_)) if of_file => {
+                return refuse("mode, owner and group are for socket files alone: remove them");
+            }
+            (Some(path), None, None) => Endpoint::Unix {
+                path: self.places.path(path),
+                mode: raw.mode.unwrap_or_default(),
+                owner: raw.owner,
+                group: raw.group,
+            },
+            (None, Some(name), None) => Endpoint::Abstract { name },
+            (None, None, Some(address)) => Endpoint::Tcp {
+                address,
+                identify: raw.identify.unwrap_or(true),
+                remote: raw.remote.unwrap_or(false),
+            },
+            _ => return refuse("give exactly one of unix, abstract and tcp"),
+        };
+        Ok(Listen { name: raw.name.unwrap_or_else(|| endpoint.to_string()), endpoint, place })
+    }
+
+    fn identity(
+        &self,
+        identity: Spanned<RawIdentity>,
+        trust_roots: &[PathBuf],
+        accept_machines: bool,
+    ) -> Result<Source, ConfigError> {
+        let place = self.places.of(&identity, "[[identity]]");
+        let raw = identity.into_inner();
+        let roots = raw.trust_roots.unwrap_or_else(|| trust_roots.to_vec());
+        if roots.is_empty() {
+            return Err(ConfigError::new(
+                place,
+                "no trust roots: set trust_roots here or at the top of the file",
+            ));
+        }
+        Ok(Source::Files(IdentityFiles {
+            certificate: self.places.path(raw.certificate),
+            key: self.places.path(raw.key),
+            trust_roots: roots.into_iter().map(|path| self.places.path(path)).collect(),
+            accept_machines: raw.accept_machines.unwrap_or(accept_machines),
+            allow_readable_key: raw.allow_readable_key,
+            place,
+        }))
+    }
+}

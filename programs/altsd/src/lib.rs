@@ -1,0 +1,315 @@
+//! The daemon around the service: who may call, certificates that change, limits, and its life.
+//!
+//! [`config`] is what it is told, [`state`] what follows from that at one time, and the rest are
+//! parts: [`listen`] and [`accept`] are where callers connect, [`policy`] says what they may use,
+//! [`admission`] begins handshakes and writes the audit lines, [`metrics`] counts. Who callers are
+//! and how much they may have is asked of [`alts_serving`].
+//!
+//! [`Daemon`] is all of it, for a program or a test; [`run`] adds the signals.
+#![forbid(unsafe_code)]
+
+pub mod accept;
+pub mod admission;
+pub mod cli;
+pub mod config;
+pub mod identities;
+pub mod listen;
+pub mod log;
+pub mod metrics;
+pub mod policy;
+pub mod quick;
+pub mod state;
+
+use core::time::Duration;
+use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+
+use alts_handshaker::grpc::HandshakerServer;
+use alts_serving::{
+    config_error::ConfigError,
+    limits::Slots,
+    metrics::Admin,
+    notify::Notifier,
+    signals::{Request, Signals},
+};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::{JoinHandle, JoinSet},
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{server::NamedService, transport::Server};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use self::{
+    accept::Acceptor,
+    admission::Gate,
+    config::Config,
+    listen::Bound,
+    metrics::Metrics,
+    state::{Keeper, Snapshot},
+};
+
+/// How many accepted connections may wait for the server to take them.
+const BACKLOG: usize = 64;
+
+/// HTTP/2 connections that are silent for so long are asked whether somebody is there.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+
+/// How often the ends of certificates are looked at.
+const EXPIRY_CHECK: Duration = Duration::from_secs(60);
+
+/// A daemon at work.
+#[derive(Debug)]
+pub struct Daemon {
+    listeners: Vec<(String, String)>,
+    metrics: Metrics,
+    metrics_address: Option<SocketAddr>,
+    reloads: mpsc::Sender<oneshot::Sender<bool>>,
+    stop: watch::Sender<bool>,
+    health: HealthReporter,
+    server: JoinHandle<Result<(), tonic::transport::Error>>,
+    others: JoinSet<()>,
+    grace: Duration,
+}
+
+impl Daemon {
+    /// Starts one: reads what the configuration names, opens the listeners, and serves. `path` is
+    /// the configuration's file, for reloads.
+    ///
+    /// # Errors
+    ///
+    /// What cannot be used, where it was written, and what to do.
+    pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, ConfigError> {
+        let internal = |why: prometheus::Error| ConfigError::new("metrics", why.to_string());
+        let metrics = Metrics::new().map_err(internal)?;
+        let keeper = Keeper::new(config, path, metrics.clone())?;
+        let config = keeper.config().clone();
+        let bound =
+            config.listeners.iter().map(Bound::open).collect::<Result<Vec<_>, ConfigError>>()?;
+        let listeners =
+            bound.iter().map(|b| (b.name().to_owned(), b.address().to_owned())).collect();
+
+        let (stop, stopped) = watch::channel(false);
+        let (reloads, requests) = mpsc::channel(1);
+        let mut others = JoinSet::new();
+        let metrics_address = match config.metrics {
+            None => None,
+            Some(address) => {
+                let open = Admin::open(address).await?;
+                let address = open.address();
+                let snapshot = keeper.subscribe();
+                let ready = move || {
+                    let usable = snapshot.borrow().is_usable();
+                    if usable { Ok(()) } else { Err("no identity is usable".to_owned()) }
+                };
+                others.spawn(open.run(metrics.registry().clone(), ready));
+                Some(address)
+            }
+        };
+        let limits = &config.limits;
+        let (accepted, connections) = mpsc::channel(BACKLOG);
+        let acceptor = Acceptor::new(
+            Slots::new(limits.connections, limits.connections_per_caller),
+            accepted,
+            metrics.clone(),
+        );
+        for bound in bound {
+            tracing::info!(listener = bound.name(), address = bound.address(), "listening");
+            others.spawn(acceptor.clone().run(bound, stopped.clone()));
+        }
+        drop(acceptor);
+
+        let snapshot = keeper.subscribe();
+        let slots = Slots::new(limits.handshakes, limits.handshakes_per_caller);
+        let gate = Gate::new(snapshot.clone(), slots, metrics.clone());
+        let service = HandshakerServer::with_concurrency(gate, limits.handshakes)
+            .request_bytes(limits.request_bytes);
+        let (health, health_service) = tonic_health::server::health_reporter();
+        show_health(&health, &snapshot).await;
+        let mut stop_server = stopped.clone();
+        let server = Server::builder()
+            .http2_keepalive_interval(Some(KEEP_ALIVE))
+            .max_concurrent_streams(streams(limits.handshakes_per_caller))
+            .add_service(health_service)
+            .add_service(service)
+            .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
+                told_to_stop(&mut stop_server).await;
+            });
+        let server = tokio::spawn(server);
+        others.spawn(keep(keeper, requests, health.clone(), stopped));
+        let grace = config.grace;
+        Ok(Self {
+            listeners,
+            metrics,
+            metrics_address,
+            reloads,
+            stop,
+            health,
+            server,
+            others,
+            grace,
+        })
+    }
+
+    /// The names of the listeners, and where they listen in the notation of gRPC.
+    #[must_use]
+    pub fn listeners(&self) -> &[(String, String)] {
+        &self.listeners
+    }
+
+    /// Where the metrics are served.
+    #[must_use]
+    pub const fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// Reads configuration and files again, as on SIGHUP; returns whether all was good. What was
+    /// bad is in the log, and not in use.
+    pub async fn reload(&self) -> bool {
+        let (done, answer) = oneshot::channel();
+        self.reloads.send(done).await.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Stops: no new connections, then an end to those that there are, and to the handshakes on
+    /// them after the time that the configuration gives. Returns whether all of them had ended by
+    /// themselves.
+    pub async fn shutdown(mut self) -> bool {
+        self.health.set_service_status("", ServingStatus::NotServing).await;
+        let service = HandshakerServer::<Gate>::NAME;
+        self.health.set_service_status(service, ServingStatus::NotServing).await;
+        self.stop.send_replace(true);
+        let ended = timeout(self.grace, &mut self.server).await.is_ok();
+        if !ended {
+            tracing::warn!("handshakes were under way when the time to stop was over");
+            self.server.abort();
+            let _ = (&mut self.server).await;
+        }
+        // The listeners end at once, and remove their files.
+        let _ = timeout(Duration::from_secs(1), async {
+            while self.others.join_next().await.is_some() {}
+        })
+        .await;
+        self.others.shutdown().await;
+        ended
+    }
+}
+
+/// How many streams one connection may have: more than one caller may have handshakes, so that one
+/// too many is refused and does not wait, unseen, in the caller's own library.
+fn streams(handshakes_per_caller: usize) -> u32 {
+    u32::try_from(handshakes_per_caller).unwrap_or(u32::MAX).saturating_add(256)
+}
+
+/// Waits until the daemon is to stop.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    // An error would mean that the daemon is gone: a reason to stop too.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn show_health(health: &HealthReporter, snapshot: &watch::Receiver<Arc<Snapshot>>) {
+    let usable = snapshot.borrow().is_usable();
+    let status = if usable { ServingStatus::Serving } else { ServingStatus::NotServing };
+    health.set_service_status("", status).await;
+    health.set_service_status(HandshakerServer::<Gate>::NAME, status).await;
+}
+
+/// Watches files and expiry, and reloads when asked.
+async fn keep(
+    mut keeper: Keeper,
+    mut requests: mpsc::Receiver<oneshot::Sender<bool>>,
+    health: HealthReporter,
+    mut stopped: watch::Receiver<bool>,
+) {
+    let snapshot = keeper.subscribe();
+    let mut poll = interval(keeper.config().poll);
+    let mut expiry = interval(EXPIRY_CHECK);
+    poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let request = tokio::select! {
+            _ = poll.tick() => None,
+            _ = expiry.tick() => {
+                keeper.show_expiry();
+                show_health(&health, &snapshot).await;
+                continue;
+            }
+            request = requests.recv() => match request {
+                None => return,
+                some => some,
+            },
+            () = told_to_stop(&mut stopped) => return,
+        };
+        // Files and the user database are read off the threads that serve.
+        let work = tokio::task::spawn_blocking(move || {
+            let good = match request {
+                None => (keeper.refresh(false), None),
+                Some(done) => (keeper.reload(), Some(done)),
+            };
+            (keeper, good)
+        });
+        let Ok((back, (good, done))) = work.await else {
+            tracing::error!("reloading failed: certificates are not watched any more");
+            return;
+        };
+        keeper = back;
+        show_health(&health, &snapshot).await;
+        if let Some(done) = done {
+            // Whoever asked may have gone.
+            let _ = done.send(good);
+        }
+    }
+}
+
+/// What the service manager wants to hear.
+#[derive(Debug, Default)]
+pub struct Supervision {
+    /// The service manager.
+    pub notifier: Notifier,
+    /// How often it wants to hear that the daemon is alive.
+    pub watchdog: Option<Duration>,
+}
+
+/// Starts a daemon, tells `started` of it, and runs it until SIGTERM or SIGINT; SIGHUP reloads.
+///
+/// # Errors
+///
+/// As [`Daemon::start`].
+pub async fn run(
+    config: Config,
+    path: Option<PathBuf>,
+    supervision: Supervision,
+    started: impl FnOnce(&Daemon),
+) -> Result<(), ConfigError> {
+    let Supervision { notifier, watchdog } = supervision;
+    let mut signals = Signals::new().map_err(|why| ConfigError::new("signals", why.to_string()))?;
+    let daemon = Daemon::start(config, path).await?;
+    started(&daemon);
+    notifier.ready();
+    // At half the time, as sd_watchdog_enabled(3) asks for. A day is never.
+    let mut alive = interval(watchdog.map_or(Duration::from_secs(86_400), |time| time / 2));
+    loop {
+        tokio::select! {
+            request = signals.next() => {
+                if request == Request::Stop {
+                    break;
+                }
+                notifier.reloading();
+                let good = daemon.reload().await;
+                notifier.status(if good { "" } else { "the last reload failed: see the log" });
+                notifier.ready();
+            }
+            _ = alive.tick() => if watchdog.is_some() { notifier.watchdog() },
+        }
+    }
+    notifier.stopping();
+    tracing::info!("stopping");
+    daemon.shutdown().await;
+    tracing::info!("stopped");
+    Ok(())
+}

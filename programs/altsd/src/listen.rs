@@ -1,0 +1,189 @@
+//! Listeners: UNIX sockets with an owner and a mode, abstract ones, and TCP.
+
+use core::fmt;
+use std::{
+    io,
+    net::SocketAddr,
+    os::{linux::net::SocketAddrExt, unix},
+    path::PathBuf,
+    sync::Arc,
+};
+
+use alts_serving::{
+    caller::{Directory, System},
+    config_error::ConfigError,
+    socket_file::{Mode, SocketFile},
+};
+use tokio::net::{TcpListener, UnixListener};
+
+/// Where to listen.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Endpoint {
+    /// A UNIX socket with a file.
+    Unix {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: Mode,
+        /// Its owner, a name or a number.
+        owner: Option<String>,
+        /// Its group, a name or a number.
+        group: Option<String>,
+    },
+    /// A UNIX socket in Linux' abstract name space.
+    Abstract {
+        /// The name, without the leading NUL.
+        name: String,
+    },
+    /// TCP.
+    Tcp {
+        /// The address.
+        address: SocketAddr,
+        /// Whether to look up who is calling.
+        identify: bool,
+        /// Whether other machines may reach it.
+        remote: bool,
+    },
+}
+
+/// In the notation of gRPC.
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
+            Self::Abstract { name } => write!(f, "unix-abstract:{name}"),
+            Self::Tcp { address, .. } => address.fmt(f),
+        }
+    }
+}
+
+impl Endpoint {
+    /// Reads the notation of gRPC: `unix:/path`, `unix-abstract:name`, `127.0.0.1:8080`.
+    ///
+    /// # Errors
+    ///
+    /// What would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if let Some(name) = text.strip_prefix("unix-abstract:") {
+            return Ok(Self::Abstract { name: name.to_owned() });
+        }
+        if let Some(path) = text.strip_prefix("unix:") {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return Ok(Self::Unix {
+                path: path.into(),
+                mode: Mode::default(),
+                owner: None,
+                group: None,
+            });
+        }
+        let address = text.parse().map_err(|_| {
+            format!(
+                "{text:?} is no address: write unix:/path, unix-abstract:name or 127.0.0.1:8080"
+            )
+        })?;
+        Ok(Self::Tcp { address, identify: true, remote: false })
+    }
+}
+
+/// One listener of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// What rules and logs call it; its address unless it was given a name.
+    pub name: String,
+    /// Where.
+    pub endpoint: Endpoint,
+    /// Where it was written.
+    pub place: String,
+}
+
+impl Listen {
+    /// A listener called by its address.
+    #[must_use]
+    pub fn at(endpoint: Endpoint, place: impl Into<String>) -> Self {
+        Self { name: endpoint.to_string(), endpoint, place: place.into() }
+    }
+}
+
+/// A listener that is open.
+#[derive(Debug)]
+pub struct Bound {
+    pub(crate) name: Arc<str>,
+    address: String,
+    pub(crate) socket: Socket,
+}
+
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Unix { listener: UnixListener, _file: Option<SocketFile> },
+    Tcp { listener: TcpListener, identify: bool },
+}
+
+impl Bound {
+    /// Opens a listener.
+    ///
+    /// # Errors
+    ///
+    /// Names the listener and what to do.
+    pub fn open(listen: &Listen) -> Result<Self, ConfigError> {
+        let refuse =
+            |what: String| ConfigError::new(format!("{}, {}", listen.place, listen.endpoint), what);
+        let failed = |what: &str, why: io::Error| refuse(format!("{what}: {why}"));
+        let (socket, address) = match &listen.endpoint {
+            Endpoint::Unix { path, mode, owner, group } => {
+                let owner = number(owner.as_deref(), |name| System.uid(name), "user");
+                let group = number(group.as_deref(), |name| System.gid(name), "group");
+                let (listener, file) =
+                    SocketFile::open(path, *mode, owner.map_err(refuse)?, group.map_err(refuse)?)
+                        .map_err(refuse)?;
+                let listener =
+                    unix_listener(listener).map_err(|why| failed("cannot listen", why))?;
+                (Socket::Unix { listener, _file: Some(file) }, listen.endpoint.to_string())
+            }
+            Endpoint::Abstract { name } => {
+                let listener = unix::net::SocketAddr::from_abstract_name(name)
+                    .and_then(|address| unix::net::UnixListener::bind_addr(&address))
+                    .and_then(unix_listener)
+                    .map_err(|why| failed("cannot listen", why))?;
+                (Socket::Unix { listener, _file: None }, listen.endpoint.to_string())
+            }
+            Endpoint::Tcp { address, identify, .. } => {
+                let listener = std::net::TcpListener::bind(address)
+                    .and_then(|listener| {
+                        listener.set_nonblocking(true)?;
+                        TcpListener::from_std(listener)
+                    })
+                    .map_err(|why| failed("cannot listen", why))?;
+                let address = listener.local_addr().map_err(|why| failed("cannot listen", why))?;
+                (Socket::Tcp { listener, identify: *identify }, address.to_string())
+            }
+        };
+        Ok(Self { name: listen.name.as_str().into(), address, socket })
+    }
+
+    /// Where it listens, in the notation of gRPC.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// What rules and logs call it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+fn unix_listener(listener: unix::net::UnixListener) -> io::Result<UnixListener> {
+    listener.set_nonblocking(true)?;
+    UnixListener::from_std(listener)
+}
+
+fn number(
+    name: Option<&str>,
+    look_up: impl Fn(&str) -> Option<u32>,
+    what: &str,
+) -> Result<Option<u32>, String> {
+    let Some(name) = name else { return Ok(None) };
+    let found = name.parse().ok().or_else(|| look_up(name));
+    found.map(Some).ok_or_else(|| format!("there is no {what} {name:?} on this machine"))
+}

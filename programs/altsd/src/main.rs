@@ -1,0 +1,84 @@
+//! The daemon's program: reads arguments and environment, and runs what [`altsd`] is.
+#![forbid(unsafe_code)]
+
+use std::{
+    env,
+    error::Error,
+    io::{self, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+    time::Duration,
+};
+
+use alts_serving::{log::subscriber, notify::Notifier};
+use altsd::{
+    Supervision,
+    cli::{Cli, Command, check, greeting},
+    log::PROGRAM,
+    run,
+};
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match start(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("altsd: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
+    let (config, path, dev) = match cli.command {
+        Some(Command::CheckConfig { config }) => {
+            return Ok(say(&check(&config)?)?);
+        }
+        Some(Command::Dev(dev)) => {
+            let directory =
+                env::var_os("XDG_RUNTIME_DIR").map_or_else(env::temp_dir, PathBuf::from);
+            (dev.configuration(&directory)?, None, true)
+        }
+        None => {
+            let (config, path) = cli.serve.configuration()?;
+            (config, path, false)
+        }
+    };
+    tracing::subscriber::set_global_default(subscriber(
+        PROGRAM,
+        config.log.format,
+        config.log.level,
+        io::stderr,
+    ))?;
+    let rules = config.rules.clone();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(run(config, path, supervision()?, |daemon| {
+        if dev && let Err(error) = say(&greeting(daemon.listeners(), &rules)) {
+            tracing::warn!(%error, "cannot write to standard output");
+        }
+    }))?;
+    // A look-up in a user database that does not answer must not keep the process alive.
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    Ok(())
+}
+
+fn say(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()
+}
+
+/// What the service manager has put into the environment.
+fn supervision() -> Result<Supervision, Box<dyn Error>> {
+    let notifier = match env::var_os("NOTIFY_SOCKET") {
+        Some(address) => Notifier::at(&address).map_err(|why| format!("NOTIFY_SOCKET: {why}"))?,
+        None => Notifier::none(),
+    };
+    let number = |name| env::var(name).ok().and_then(|value| value.parse::<u64>().ok());
+    // The variables may be meant for a parent of this process.
+    let meant = number("WATCHDOG_PID").is_none_or(|pid| pid == u64::from(std::process::id()));
+    let watchdog = number("WATCHDOG_USEC")
+        .filter(|&microseconds| meant && microseconds > 0)
+        .map(Duration::from_micros);
+    Ok(Supervision { notifier, watchdog })
+}

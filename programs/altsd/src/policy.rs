@@ -1,0 +1,285 @@
+//! The policy: which caller may use which of this daemon's identities.
+//!
+//! Rules are tried in order, and the first one that is for a caller decides. A caller for whom
+//! there is none is refused: nothing is given to whoever is left over unless a rule says so.
+
+use core::{fmt, str::FromStr};
+
+use serde::Deserialize;
+
+use alts_handshaker::identity::{Subject, check_account};
+use alts_serving::caller::{Caller, Directory};
+
+/// Who a rule is for.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum CallerPattern {
+    /// `user:NAME`.
+    User(String),
+    /// `uid:NUMBER`.
+    Uid(u32),
+    /// `group:NAME`: the user's own group or one that the user is a member of.
+    Group(String),
+    /// `gid:NUMBER`.
+    Gid(u32),
+    /// `anyone`: every caller whose user is known.
+    Anyone,
+    /// `unidentified`: callers over TCP whose user is not asked for or cannot be known.
+    Unidentified,
+}
+
+impl FromStr for CallerPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let refuse = || {
+            format!(
+                "{text:?} is no caller: write user:NAME, uid:NUMBER, group:NAME, gid:NUMBER, \
+                 anyone or unidentified"
+            )
+        };
+        match text.split_once(':') {
+            None if text == "anyone" => Ok(Self::Anyone),
+            None if text == "unidentified" => Ok(Self::Unidentified),
+            Some(("user", name)) if !name.is_empty() => Ok(Self::User(name.to_owned())),
+            Some(("group", name)) if !name.is_empty() => Ok(Self::Group(name.to_owned())),
+            Some(("uid", number)) => number.parse().map(Self::Uid).map_err(|_| refuse()),
+            Some(("gid", number)) => number.parse().map(Self::Gid).map_err(|_| refuse()),
+            _ => Err(refuse()),
+        }
+    }
+}
+
+impl TryFrom<String> for CallerPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for CallerPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(name) => write!(f, "user:{name}"),
+            Self::Uid(number) => write!(f, "uid:{number}"),
+            Self::Group(name) => write!(f, "group:{name}"),
+            Self::Gid(number) => write!(f, "gid:{number}"),
+            Self::Anyone => f.write_str("anyone"),
+            Self::Unidentified => f.write_str("unidentified"),
+        }
+    }
+}
+
+/// What a rule gives.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub enum AccountPattern {
+    /// A service account.
+    Exact(String),
+    /// `{user}@machine`: the caller's own user name at a machine.
+    OwnUser {
+        /// The machine.
+        machine: String,
+    },
+}
+
+impl FromStr for AccountPattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(machine) = text.strip_prefix("{user}@") {
+            check_account(&format!("x@{machine}")).map_err(|why| format!("{text:?}: {why}"))?;
+            return Ok(Self::OwnUser { machine: machine.to_owned() });
+        }
+        if text.contains(['{', '}']) {
+            return Err(format!("{text:?}: only {{user}}@MACHINE has braces"));
+        }
+        check_account(text).map_err(|why| format!("{text:?}: {why}"))?;
+        Ok(Self::Exact(text.to_owned()))
+    }
+}
+
+impl TryFrom<String> for AccountPattern {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for AccountPattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exact(account) => f.write_str(account),
+            Self::OwnUser { machine } => write!(f, "{{user}}@{machine}"),
+        }
+    }
+}
+
+impl AccountPattern {
+    /// What this comes to for a caller.
+    fn account(&self, caller: &Caller) -> Option<String> {
+        match self {
+            Self::Exact(account) => Some(account.clone()),
+            Self::OwnUser { machine } => {
+                let account = format!("{}@{machine}", caller.own_user()?);
+                check_account(&account).is_ok().then_some(account)
+            }
+        }
+    }
+
+    /// Whether the holder of a certificate may call itself so, whoever the user is.
+    #[must_use]
+    pub fn is_vouched_by(&self, subject: &Subject) -> bool {
+        match self {
+            Self::Exact(account) => subject.vouches_for(account),
+            Self::OwnUser { machine } => {
+                matches!(subject, Subject::Machine(_))
+                    && subject.vouches_for(&format!("x@{machine}"))
+            }
+        }
+    }
+}
+
+/// One rule of the policy.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Who it is for.
+    pub callers: Vec<CallerPattern>,
+    /// On which listeners; an empty list means all.
+    pub listeners: Vec<String>,
+    /// What these callers may use, the default first; an empty list refuses them.
+    pub accounts: Vec<AccountPattern>,
+    /// Where it was written.
+    pub place: String,
+}
+
+impl Rule {
+    pub(super) fn check(&self) -> Result<(), String> {
+        if self.callers.is_empty() {
+            return Err("callers is empty: this rule is for nobody".to_owned());
+        }
+        let own = |account: &AccountPattern| matches!(account, AccountPattern::OwnUser { .. });
+        if self.callers.contains(&CallerPattern::Unidentified) && self.accounts.iter().any(own) {
+            return Err("unidentified callers have no user name, so {user} is nobody".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Whether every caller of the other rule is one of this.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let listeners = self.listeners.is_empty()
+            || (!other.listeners.is_empty()
+                && other.listeners.iter().all(|name| self.listeners.contains(name)));
+        listeners
+            && other.callers.iter().all(|caller| {
+                self.callers.contains(caller)
+                    || (self.callers.contains(&CallerPattern::Anyone)
+                        && *caller != CallerPattern::Unidentified)
+            })
+    }
+}
+
+/// What the policy says about a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// It may use these accounts, the first by default.
+    Accounts(Vec<String>),
+    /// It may use none, and this is why.
+    Refused(String),
+}
+
+/// The rules with names of users and groups looked up.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    rules: Vec<(Vec<Resolved>, Rule)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Resolved {
+    Uid(u32),
+    Gid(u32),
+    Anyone,
+    Unidentified,
+}
+
+impl Policy {
+    /// Looks the names up; those that are not there match nobody, and there is a warning for each.
+    pub fn resolve(rules: &[Rule], directory: &impl Directory) -> (Self, Vec<String>) {
+        let mut warnings = Vec::new();
+        let mut resolve = |rule: &Rule, caller: &CallerPattern| {
+            let found = match caller {
+                CallerPattern::Uid(uid) => Some(Resolved::Uid(*uid)),
+                CallerPattern::Gid(gid) => Some(Resolved::Gid(*gid)),
+                CallerPattern::User(name) => directory.uid(name).map(Resolved::Uid),
+                CallerPattern::Group(name) => directory.gid(name).map(Resolved::Gid),
+                CallerPattern::Anyone => Some(Resolved::Anyone),
+                CallerPattern::Unidentified => Some(Resolved::Unidentified),
+            };
+            if found.is_none() {
+                warnings.push(format!("{}: there is no {caller} on this machine", rule.place));
+            }
+            found
+        };
+        let rules = rules
+            .iter()
+            .map(|rule| {
+                let callers =
+                    rule.callers.iter().filter_map(|caller| resolve(rule, caller)).collect();
+                (callers, rule.clone())
+            })
+            .collect();
+        (Self { rules }, warnings)
+    }
+
+    /// All accounts that some rule gives, with the rule's place.
+    pub fn accounts(&self) -> impl Iterator<Item = (&AccountPattern, &str)> {
+        self.rules.iter().flat_map(|(_, rule)| {
+            rule.accounts.iter().map(|account| (account, rule.place.as_str()))
+        })
+    }
+
+    /// What a caller on a listener may use.
+    #[must_use]
+    pub fn decide(&self, caller: &Caller, listener: &str) -> Decision {
+        let found = self.rules.iter().find(|(callers, rule)| {
+            (rule.listeners.is_empty() || rule.listeners.iter().any(|name| name == listener))
+                && callers.iter().any(|pattern| pattern.is(caller))
+        });
+        let refuse = |why: &str| {
+            Decision::Refused(format!(
+                "the caller ({caller}) may not use any identity of this handshaker service: {why}"
+            ))
+        };
+        if let Caller::Unknown { why, .. } = caller {
+            return refuse(why);
+        }
+        let Some((_, rule)) = found else {
+            return refuse(&format!(
+                "its policy has no rule for this caller on the listener {listener}"
+            ));
+        };
+        let accounts: Vec<_> =
+            rule.accounts.iter().filter_map(|account| account.account(caller)).collect();
+        if accounts.is_empty() && !rule.accounts.is_empty() {
+            return refuse("its rule gives {user}@machine, and there is no such user name");
+        }
+        if accounts.is_empty() {
+            return refuse("its policy has a rule that gives this caller none");
+        }
+        Decision::Accounts(accounts)
+    }
+}
+
+impl Resolved {
+    fn is(self, caller: &Caller) -> bool {
+        match (self, caller) {
+            (Self::Uid(wanted), Caller::Local { uid, .. }) => *uid == wanted,
+            (Self::Gid(wanted), Caller::Local { groups, .. }) => groups.contains(&wanted),
+            (Self::Anyone, Caller::Local { .. })
+            | (Self::Unidentified, Caller::Unidentified { .. }) => true,
+            _ => false,
+        }
+    }
+}

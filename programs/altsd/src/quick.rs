@@ -1,0 +1,95 @@
+//! Configurations without a file: throw-away identities for a first try, and one identity by flags.
+
+use core::time::Duration;
+
+use crate::{
+    config::Config,
+    identities::{IdentityFiles, Source},
+    listen::{Endpoint, Listen},
+    policy::{AccountPattern, CallerPattern, Rule},
+};
+use alts_handshaker::{
+    dev::{Authority, DevError},
+    identity::Subject,
+};
+use alts_serving::{config_error::ConfigError, socket_file::Mode};
+
+/// How long before the end of throw-away identities there are warnings.
+const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 60);
+
+/// Throw-away identities of one authority, each on a listener of its own, for the callers given.
+/// An account may be `{user}@machine.test`: a machine that vouches for the callers' user names.
+///
+/// # Errors
+///
+/// When an account is not in a domain that is reserved for tests.
+pub fn development(
+    listeners: Vec<(Endpoint, AccountPattern)>,
+    callers: &[CallerPattern],
+) -> Result<Config, ConfigError> {
+    let place = "altsd dev";
+    let failed = |why: DevError| ConfigError::new(place, why.to_string());
+    let authority = Authority::new().map_err(failed)?;
+    let (mut listens, mut sources, mut rules) = (Vec::new(), Vec::new(), Vec::new());
+    let mut known = Vec::new();
+    for (mut endpoint, account) in listeners {
+        if let Endpoint::Unix { mode, .. } = &mut endpoint {
+            *mode = Mode(0o600);
+        }
+        let certificate = match &account {
+            AccountPattern::Exact(account) => account.clone(),
+            AccountPattern::OwnUser { machine } => machine.clone(),
+        };
+        if !known.contains(&certificate) {
+            let builder = match &account {
+                AccountPattern::Exact(account) => authority.builder(account),
+                AccountPattern::OwnUser { machine } => authority.machine_builder(machine),
+            };
+            let handshaker = builder.map_err(failed)?.accept_machines(true).build();
+            let handshaker = handshaker.map_err(|why| ConfigError::new(place, why.to_string()))?;
+            sources.push(Source::Fixed(handshaker));
+            known.push(certificate);
+        }
+        let listen = Listen::at(endpoint, place);
+        rules.push(Rule {
+            callers: callers.to_vec(),
+            listeners: vec![listen.name.clone()],
+            accounts: vec![account],
+            place: format!("{place}, {}", listen.name),
+        });
+        listens.push(listen);
+    }
+    let mut config = Config::new(listens, sources, rules);
+    // They live for hours, so a week before their end is before their beginning.
+    config.expiry_warning = EXPIRY_WARNING;
+    config.check(place)?;
+    Ok(config)
+}
+
+/// One identity from files, for the callers given: the certificate's account, or `{user}@machine`
+/// for a machine's certificate, unless other accounts are named.
+///
+/// # Errors
+///
+/// When the files cannot be used or the rest does not fit together.
+pub fn one_identity(
+    listeners: Vec<Endpoint>,
+    files: IdentityFiles,
+    callers: Vec<CallerPattern>,
+    mut accounts: Vec<AccountPattern>,
+) -> Result<Config, ConfigError> {
+    let place = "command line";
+    let handshaker = files.load().map_err(|why| ConfigError::new(place, why.to_string()))?;
+    if accounts.is_empty() {
+        accounts.push(match handshaker.subject() {
+            Subject::ServiceAccount(account) => AccountPattern::Exact(account.clone()),
+            Subject::Machine(machine) => AccountPattern::OwnUser { machine: machine.clone() },
+        });
+    }
+    let listeners =
+        listeners.into_iter().map(|endpoint| Listen::at(endpoint, "--listen")).collect();
+    let rule = Rule { callers, listeners: Vec::new(), accounts, place: "--allow".to_owned() };
+    let config = Config::new(listeners, vec![Source::Files(files)], vec![rule]);
+    config.check(place)?;
+    Ok(config)
+}

@@ -1,0 +1,422 @@
+//! What handshakes are begun with: identities and policy, replaced as a whole when either changes.
+
+use core::time::Duration;
+use std::{
+    path::PathBuf,
+    sync::Arc,
+    time::{Instant, SystemTime},
+};
+
+use tokio::sync::watch;
+
+use crate::{
+    config::Config,
+    identities::{Fingerprint, LoadError, Source, Validity},
+    metrics::Metrics,
+    policy::{Decision, Policy},
+};
+use alts_handshaker::{Handshaker, Limits};
+use alts_serving::{
+    caller::{Caller, Directory, System, local},
+    config_error::ConfigError,
+};
+
+/// What handshakes are begun with at one time.
+#[derive(Debug)]
+pub struct Snapshot {
+    identities: Vec<Handshaker>,
+    policy: Policy,
+    limits: Limits,
+}
+
+impl Snapshot {
+    /// What a caller on a listener may use, each account with the certificate that vouches for it.
+    ///
+    /// # Errors
+    ///
+    /// Why it may use none, in words for the caller.
+    pub fn choices(
+        &self,
+        caller: &Caller,
+        listener: &str,
+    ) -> Result<Vec<(String, Handshaker)>, String> {
+        let accounts = match self.policy.decide(caller, listener) {
+            Decision::Accounts(accounts) => accounts,
+            Decision::Refused(why) => return Err(why),
+        };
+        let choices: Vec<_> = accounts
+            .into_iter()
+            .filter_map(|account| {
+                let vouching =
+                    self.identities.iter().find(|own| own.subject().vouches_for(&account))?;
+                Some((account, vouching.clone()))
+            })
+            .collect();
+        if choices.is_empty() {
+            // A user name with which the machine's certificate cannot make an account.
+            return Err(format!(
+                "the caller ({caller}) may not use any identity of this handshaker service: no \
+                 certificate vouches for what its rule gives"
+            ));
+        }
+        Ok(choices)
+    }
+
+    /// The limits of one handshake.
+    #[must_use]
+    pub const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Those who can be vouched for.
+    #[must_use]
+    pub fn identities(&self) -> &[Handshaker] {
+        &self.identities
+    }
+
+    /// Whether some certificate has not expired.
+    #[must_use]
+    pub fn is_usable(&self) -> bool {
+        let now = since_epoch();
+        self.identities.iter().any(|own| own.expires() > now)
+    }
+
+    fn check_policy(&self) -> Result<(), (String, String)> {
+        for (account, place) in self.policy.accounts() {
+            let count =
+                self.identities.iter().filter(|own| account.is_vouched_by(own.subject())).count();
+            let what = match count {
+                1 => continue,
+                0 => {
+                    let subjects: Vec<_> =
+                        self.identities.iter().map(|own| own.subject().to_string()).collect();
+                    format!(
+                        "no certificate vouches for {account}: they are for {}",
+                        subjects.join(", ")
+                    )
+                }
+                _ => format!("{count} certificates vouch for {account}: remove all but one"),
+            };
+            return Err((place.to_owned(), what));
+        }
+        Ok(())
+    }
+}
+
+/// The time of day as time since the UNIX epoch.
+#[must_use]
+pub fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Loads everything that a configuration names: the snapshot, and what should be known.
+///
+/// # Errors
+///
+/// The first thing that cannot be used.
+pub fn load(config: &Config) -> Result<(Snapshot, Vec<String>), ConfigError> {
+    let identities = config.identities.iter().map(load_one).collect::<Result<_, _>>()?;
+    assemble(config, identities)
+}
+
+fn load_one(source: &Source) -> Result<Handshaker, ConfigError> {
+    match source {
+        Source::Fixed(handshaker) => Ok(handshaker.clone()),
+        Source::Files(files) => {
+            files.load().map_err(|why| ConfigError::new(&files.place, why.to_string()))
+        }
+    }
+}
+
+fn assemble(
+    config: &Config,
+    identities: Vec<Handshaker>,
+) -> Result<(Snapshot, Vec<String>), ConfigError> {
+    let (policy, warnings) = Policy::resolve(&config.rules, &System);
+    let snapshot = Snapshot { identities, policy, limits: config.limits.of_one() };
+    snapshot.check_policy().map_err(|(place, what)| ConfigError::new(place, what))?;
+    Ok((snapshot, warnings))
+}
+
+/// What should be known about the ends of certificates.
+#[must_use]
+pub fn expiry_warnings(snapshot: &Snapshot, warning: Duration) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for own in &snapshot.identities {
+        match Validity::judge(own.expires(), since_epoch(), warning) {
+            Validity::Good => {}
+            Validity::Ending(left) => warnings.push(format!(
+                "the certificate of {} expires in {}",
+                own.subject(),
+                rough(left)
+            )),
+            Validity::Expired => warnings.push(format!(
+                "the certificate of {} has expired: peers will refuse it",
+                own.subject()
+            )),
+        }
+    }
+    warnings
+}
+
+/// A length of time for people.
+fn rough(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..7200 => format!("{} minutes", seconds / 60),
+        7200..172_800 => format!("{} hours", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// Keeps the snapshot up to date.
+#[derive(Debug)]
+pub struct Keeper {
+    path: Option<PathBuf>,
+    config: Config,
+    /// For each identity of the configuration: what its files looked like, and whether what is in
+    /// use is older because they were bad.
+    seen: Vec<(Option<Fingerprint>, bool)>,
+    sender: watch::Sender<Arc<Snapshot>>,
+    metrics: Metrics,
+    /// For each identity, what was said about its end last, and when.
+    said: Vec<(Validity, Instant)>,
+}
+
+/// How often what is known is said again.
+const REMIND: Duration = Duration::from_secs(6 * 60 * 60);
+
+impl Keeper {
+    /// Loads a configuration; `path` is the file to read again on a reload.
+    ///
+    /// # Errors
+    ///
+    /// As [`load`].
+    pub fn new(
+        config: Config,
+        path: Option<PathBuf>,
+        metrics: Metrics,
+    ) -> Result<Self, ConfigError> {
+        // Before they are read: what changes in between is seen as a change later.
+        let seen = fingerprints(&config);
+        let (snapshot, warnings) = load(&config)?;
+        for warning in config.warnings().into_iter().chain(warnings) {
+            tracing::warn!("{warning}");
+        }
+        let (sender, _) = watch::channel(Arc::new(snapshot));
+        let mut keeper = Self { path, config, seen, sender, metrics, said: Vec::new() };
+        keeper.show_expiry();
+        Ok(keeper)
+    }
+
+    /// Where the current snapshot is to be had.
+    #[must_use]
+    pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.sender.subscribe()
+    }
+
+    /// The configuration in use.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Reads everything again: the configuration, then all files. What is bad is not used, and
+    /// what was in use stays so. Returns whether all was good.
+    pub fn reload(&mut self) -> bool {
+        let Some(path) = &self.path else { return self.refresh(true) };
+        let config = match Config::read(path) {
+            Ok(config) => config,
+            Err(error) => {
+                tracing::error!(%error, "the new configuration is bad: the old one stays in use");
+                self.metrics.reloaded(false);
+                // The certificates may have to be replaced all the same.
+                self.refresh(true);
+                return false;
+            }
+        };
+        let seen = fingerprints(&config);
+        match load(&config) {
+            Ok((snapshot, warnings)) => {
+                for warning in config.warnings().into_iter().chain(warnings) {
+                    tracing::warn!("{warning}");
+                }
+                let restart = self.needs_restart(&config);
+                self.config = config;
+                self.seen = seen;
+                self.publish(snapshot);
+                if restart {
+                    tracing::warn!(
+                        "listeners, the metrics' address, the log, limits on numbers and times \
+                         other than the deadline change with a restart alone"
+                    );
+                }
+                tracing::info!("reloaded");
+                self.metrics.reloaded(true);
+                true
+            }
+            Err(error) => {
+                tracing::error!(%error, "the new configuration is bad: the old one stays in use");
+                self.metrics.reloaded(false);
+                self.refresh(true);
+                false
+            }
+        }
+    }
+
+    /// Reads those identities again whose files have changed (`all`: every one). Each stands for
+    /// itself: a bad one stays what it was, and the others are renewed. Returns whether all that
+    /// were read were good.
+    pub fn refresh(&mut self, all: bool) -> bool {
+        let now = fingerprints(&self.config);
+        let old = self.sender.borrow().clone();
+        let mut identities = old.identities.clone();
+        let mut good = true;
+        let mut renewed = Vec::new();
+        for (index, source) in self.config.identities.iter().enumerate() {
+            let (Source::Files(files), Some(seen), Some((fingerprint, _)), Some(own)) =
+                (source, self.seen.get_mut(index), now.get(index), identities.get_mut(index))
+            else {
+                continue;
+            };
+            if !all && seen.0 == *fingerprint {
+                continue;
+            }
+            seen.0.clone_from(fingerprint);
+            let subject = own.subject();
+            let loaded = files.load().and_then(|new| {
+                if new.subject() == subject {
+                    return Ok(new);
+                }
+                Err(LoadError::Policy(format!(
+                    "{}: the new certificate is for {}, and was for {subject}: change the policy \
+                     too if that is meant, and reload",
+                    files.certificate.display(),
+                    new.subject()
+                )))
+            });
+            match loaded {
+                Ok(new) => {
+                    renewed.push(new.subject().to_string());
+                    *own = new;
+                    seen.1 = false;
+                }
+                Err(error) => {
+                    tracing::error!(
+                        identity = %subject,
+                        %error,
+                        "the new certificate, key or trust roots are bad: the old ones stay in use"
+                    );
+                    seen.1 = true;
+                    good = false;
+                }
+            }
+        }
+        if renewed.is_empty() && good {
+            return true;
+        }
+        match assemble(&self.config, identities) {
+            Ok((snapshot, _)) => self.publish(snapshot),
+            Err(error) => {
+                tracing::error!(%error, "the policy cannot be applied: the old one stays in use");
+                good = false;
+            }
+        }
+        if !renewed.is_empty() {
+            tracing::info!(identities = renewed.join(", "), "certificates renewed");
+        }
+        self.metrics.reloaded(good);
+        good
+    }
+
+    /// Warns of certificates that end soon or have ended, when that is news and then every few
+    /// hours. Called every now and then.
+    pub fn show_expiry(&mut self) {
+        let snapshot = self.sender.borrow().clone();
+        let (now, clock) = (since_epoch(), Instant::now());
+        let mut said = Vec::new();
+        self.metrics.forget_identities();
+        for (index, own) in snapshot.identities.iter().enumerate() {
+            let identity = own.subject().to_string();
+            let stale = self.seen.get(index).is_some_and(|(_, stale)| *stale);
+            self.metrics.identity(&identity, own.expires(), stale);
+            let validity = Validity::judge(own.expires(), now, self.config.expiry_warning);
+            let before = self.said.get(index);
+            let news = before.is_none_or(|(before, when)| {
+                core::mem::discriminant(before) != core::mem::discriminant(&validity)
+                    || clock.duration_since(*when) >= REMIND
+            });
+            if !news {
+                said.extend(before.copied());
+                continue;
+            }
+            said.push((validity, clock));
+            match validity {
+                Validity::Good => {}
+                Validity::Ending(left) => {
+                    tracing::warn!(%identity, left = rough(left), "a certificate expires soon");
+                }
+                Validity::Expired => {
+                    tracing::error!(%identity, "a certificate has expired: peers will refuse it");
+                }
+            }
+        }
+        self.said = said;
+    }
+
+    fn publish(&mut self, snapshot: Snapshot) {
+        self.sender.send_replace(Arc::new(snapshot));
+        self.said.clear();
+        self.show_expiry();
+    }
+
+    fn needs_restart(&self, new: &Config) -> bool {
+        let old = &self.config;
+        let same = old.listeners.len() == new.listeners.len()
+            && old
+                .listeners
+                .iter()
+                .zip(&new.listeners)
+                .all(|(old, new)| (&old.name, &old.endpoint) == (&new.name, &new.endpoint))
+            && old.metrics == new.metrics
+            && old.log == new.log
+            && (old.poll, old.grace) == (new.poll, new.grace)
+            && old.limits.handshakes == new.limits.handshakes
+            && old.limits.handshakes_per_caller == new.limits.handshakes_per_caller
+            && old.limits.connections == new.limits.connections
+            && old.limits.connections_per_caller == new.limits.connections_per_caller;
+        !same
+    }
+}
+
+fn fingerprints(config: &Config) -> Vec<(Option<Fingerprint>, bool)> {
+    let one = |source: &Source| match source {
+        Source::Files(files) => (Some(files.fingerprint()), false),
+        Source::Fixed(_) => (None, false),
+    };
+    config.identities.iter().map(one).collect()
+}
+
+/// Looks a caller up among the machine's users, off the threads that serve.
+pub async fn identify(uid: u32, gid: Option<u32>, pid: Option<i32>) -> Caller {
+    let looked_up = tokio::task::spawn_blocking(move || local(uid, gid, pid, &System)).await;
+    // Without its name the caller still has its number.
+    looked_up.unwrap_or_else(|_| local(uid, gid, pid, &Nobody))
+}
+
+/// A directory without entries.
+struct Nobody;
+
+impl Directory for Nobody {
+    fn uid(&self, _user: &str) -> Option<u32> {
+        None
+    }
+
+    fn gid(&self, _group: &str) -> Option<u32> {
+        None
+    }
+
+    fn user(&self, _uid: u32) -> Option<(String, Vec<u32>)> {
+        None
+    }
+}

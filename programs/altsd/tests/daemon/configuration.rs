@@ -1,0 +1,209 @@
+//! Configurations: good ones are accepted, and bad ones refused with the place and what to do.
+
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+
+use altsd::{cli::Cli, config::Config};
+use clap::Parser as _;
+
+use crate::support::{Authority, Directory, altsd};
+
+const GOOD: &str = "\
+trust_roots = ['r.pem']
+[[listen]]
+unix = 's.sock'
+[[identity]]
+certificate = 'c.pem'
+key = 'k.pem'
+[[policy]]
+callers = ['anyone']
+accounts = ['a@dev.test']
+";
+
+/// What is said about a text.
+fn error(text: &str) -> String {
+    match Config::parse(text, Path::new("/etc/altsd.toml")) {
+        Ok(config) => panic!("accepted: {config:?}"),
+        Err(error) => error.to_string(),
+    }
+}
+
+#[test]
+fn errors_name_the_place_and_what_to_do() {
+    assert!(Config::parse(GOOD, Path::new("/etc/altsd.toml")).is_ok());
+    for (from, to, place, what) in [
+        ("unix = ", "unx = ", "line 3, column 1", "unknown field `unx`"),
+        ("unix = 's.sock'", "", "line 2, [[listen]]", "exactly one of unix, abstract and tcp"),
+        ("unix = 's.sock'", "tcp = '0.0.0.0:1'", "line 2, [[listen]]", "remote = true"),
+        ("unix = 's.sock'", "tcp = '127.0.0.1'", "line 3, column 7", "socket address"),
+        (
+            "unix = 's.sock'",
+            "tcp = '127.0.0.1:1'\nmode = '0600'",
+            "line 2",
+            "for socket files alone",
+        ),
+        ("unix = 's.sock'", "unix = 's.sock'\nidentify = false", "line 2", "for TCP alone"),
+        ("unix = 's.sock'", "unix = 's.sock'\nmode = '999'", "line 4, column 8", "octal"),
+        ("trust_roots = ['r.pem']", "", "line 4, [[identity]]", "set trust_roots"),
+        ("'anyone'", "'everyone'", "line 8", "user:NAME, uid:NUMBER"),
+        ("'anyone'", "'uid:root'", "line 8", "user:NAME, uid:NUMBER"),
+        ("['anyone']", "[]", "line 7, [[policy]]", "for nobody"),
+        ("a@dev.test", "a b", "line 9", "printable ASCII"),
+        ("a@dev.test", "{group}@x", "line 9", "{user}@MACHINE"),
+        (
+            "callers =",
+            "listeners = ['x']\ncallers =",
+            "line 7, [[policy]]",
+            "no listener called \"x\"",
+        ),
+        ("['anyone']", "['unidentified']", "line 7", "no user name"),
+        ("[[policy]]", "[limits]\ndeadline = '5'\n[[policy]]", "line 8, column 12", "30s"),
+        ("[[policy]]", "[limits]\nhandshakes = 0\n[[policy]]", "[limits]", "at least 1"),
+        (
+            "[[policy]]",
+            "[metrics]\naddress = '0.0.0.0:1'\n[[policy]]",
+            "[metrics]",
+            "remote = true",
+        ),
+        ("[[policy]]", "[log]\nlevel = 'trace'\n[[policy]]", "line 8", "one of `error`"),
+    ] {
+        let mut text = GOOD.replacen(from, to, 1);
+        if what == "no user name" {
+            text = text.replace("a@dev.test", "{user}@host.test");
+        }
+        assert_ne!(text, GOOD, "{from}");
+        let error = error(&text);
+        assert!(error.starts_with("/etc/altsd.toml"), "{error}");
+        assert!(error.contains(place) && error.contains(what), "{place} {what}: {error}");
+    }
+}
+
+#[test]
+fn an_empty_file_is_none() {
+    assert!(error("").contains("[[listen]]"));
+    let two = GOOD.replace("[[identity]]", "[[listen]]\nunix = 's.sock'\n[[identity]]");
+    assert!(error(&two).contains("two listeners"));
+}
+
+#[test]
+fn what_is_allowed_and_dangerous_is_warned_of() {
+    let text = GOOD.replace("unix = 's.sock'", "tcp = '0.0.0.0:1'\nremote = true")
+        + "[[policy]]\ncallers = ['uid:1']\naccounts = []\n";
+    let config = Config::parse(&text, Path::new("x.toml")).unwrap();
+    let warnings = config.warnings().join("\n");
+    assert!(warnings.contains("can be reached from other machines"), "{warnings}");
+    assert!(warnings.contains("line 11, [[policy]]: this rule is never reached"), "{warnings}");
+}
+
+/// What `altsd check-config` says, and whether it is content.
+fn check(path: &Path) -> (bool, String) {
+    let output = altsd().args(["check-config", "--config"]).arg(path).output().unwrap();
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.success(), String::from_utf8(text).unwrap())
+}
+
+#[test]
+fn the_example_is_accepted() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    directory.identity("web", &authority, "web@prod.example", 100);
+    directory.identity("machine", &authority, "host.prod.example", 3);
+    let example = include_str!("../../altsd.example.toml").replace("/etc/altsd/", "");
+    let path = directory.config(&authority, &example);
+    let (good, text) = check(&path);
+    assert!(good, "{text}");
+    for line in [
+        "identity  service account web@prod.example (99 days left)",
+        "identity  machine host.prod.example",
+        "listener  tcp (127.0.0.1:8080)",
+        "policy    user:nobody: nothing",
+        "policy    anyone on local, tcp: {user}@host.prod.example",
+        "warning   the certificate of machine host.prod.example expires in 2 days",
+        "altsd.toml: good",
+    ] {
+        assert!(text.contains(line), "{line}: {text}");
+    }
+}
+
+#[test]
+fn the_example_in_the_repository_says_what_the_defaults_are() {
+    let config = Config::parse(include_str!("../../altsd.example.toml"), Path::new("x")).unwrap();
+    let default = Config::new(vec![], vec![], vec![]);
+    assert_eq!(config.limits, default.limits);
+    assert_eq!(config.log, default.log);
+    assert_eq!(
+        (config.poll, config.expiry_warning, config.grace),
+        (default.poll, default.expiry_warning, default.grace)
+    );
+}
+
+#[test]
+fn what_is_deployed_can_be_read() {
+    let manifest = include_str!("../../deploy/kubernetes.yaml");
+    let (_, text) = manifest.split_once("  altsd.toml: |\n").unwrap();
+    let lines = text.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
+    let text: Vec<_> = lines.map(str::trim_start).collect();
+    let config = Config::parse(&text.join("\n"), Path::new("/etc/altsd/altsd.toml")).unwrap();
+    assert_eq!((config.listeners.len(), config.rules.len()), (1, 1));
+    assert!(config.metrics.is_some(), "the last table was read");
+
+    let unit = include_str!("../../deploy/altsd.service");
+    let commands = unit.lines().filter_map(|line| line.split_once("=/usr/bin/altsd "));
+    let commands: Vec<_> = commands.map(|(_, arguments)| arguments).collect();
+    assert_eq!(commands.len(), 3);
+    for arguments in commands {
+        let words = core::iter::once("altsd").chain(arguments.split(' '));
+        Cli::try_parse_from(words).unwrap();
+    }
+}
+
+#[test]
+fn files_that_do_not_fit_are_named() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let path = directory.simple(&authority, "\"anyone\"", "");
+    assert!(check(&path).0);
+
+    let key = directory.path("web.key");
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
+    let (good, text) = check(&path);
+    assert!(!good && text.contains("web.key") && text.contains("chmod 0600"), "{text}");
+    let allowed = fs::read_to_string(&path)
+        .unwrap()
+        .replace("key = \"web.key\"", "key = \"web.key\"\nallow_readable_key = true");
+    directory.write("allowed.toml", &allowed, 0o644);
+    assert!(check(&directory.path("allowed.toml")).0);
+    fs::set_permissions(&key, fs::Permissions::from_mode(0o640)).unwrap();
+    assert!(check(&path).0, "a group of its own may read it");
+
+    let (_, other) = authority.issue("web@dev.test", 10);
+    directory.write("web.key", &other, 0o600);
+    let (good, text) = check(&path);
+    assert!(!good && text.contains("web.key: the private key does not belong"), "{text}");
+    assert!(text.contains("line 6, [[identity]]"), "{text}");
+
+    directory.identity("web", &authority, "api@dev.test", 10);
+    let (good, text) = check(&path);
+    assert!(!good && text.contains("line 9, [[policy]]"), "{text}");
+    assert!(text.contains("no certificate vouches for web@dev.test"), "{text}");
+
+    directory.write("roots.pem", "no PEM", 0o644);
+    let (good, text) = check(&path);
+    assert!(!good && text.contains("roots.pem: no trust root in the input"), "{text}");
+    fs::remove_file(directory.path("web.pem")).unwrap();
+    let (good, text) = check(&path);
+    assert!(!good && text.contains("web.pem: No such file"), "{text}");
+    let (good, text) = check(&directory.path("nothing.toml"));
+    assert!(!good && text.contains("nothing.toml: No such file"), "{text}");
+}
+
+#[test]
+fn the_program_explains_itself() {
+    let output = altsd().arg("--help").output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    for word in ["check-config", "dev", "--config", "--allow", "SIGHUP"] {
+        assert!(text.contains(word), "{word}: {text}");
+    }
+    let output = altsd().arg("--version").output().unwrap();
+    let version = concat!("altsd ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), version);
+    let output = altsd().args(["--listen", "0.0.0.0:1"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "flags that are not enough are refused");
+}

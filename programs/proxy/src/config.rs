@@ -1,0 +1,418 @@
+//! The proxy's configuration: what a TOML file or flags say, checked before anything is opened.
+//!
+//! `programs/proxy/alts-proxy.example.toml` shows every key. Unknown keys are refused, so that a misspelt limit
+//! is not a missing one. Paths are relative to the file's directory.
+
+mod file;
+
+use core::{fmt, time::Duration};
+use std::{collections::HashSet, fs, net::SocketAddr, path::Path};
+
+use alts_handshaker::locator::Locator;
+use alts_serving::{config_error::ConfigError, settings::LogSettings, socket_file::Mode};
+pub(super) use file::frame_size;
+use serde::Deserialize;
+use tokio_alts::FrameSize;
+
+use super::{address::Address, http::path::Prefix};
+
+/// The whole configuration, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where connections come from.
+    pub listeners: Vec<Listen>,
+    /// Where they go to.
+    pub upstreams: Vec<Upstream>,
+    /// How much at once.
+    pub limits: Limits,
+    /// What is logged and how.
+    pub log: LogSettings,
+    /// Where metrics and health are served, over plain HTTP.
+    pub metrics: Option<SocketAddr>,
+    /// How long connections may go on once the proxy is to stop.
+    pub grace: Duration,
+}
+
+/// One listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// What logs and metrics call it; its address unless it was given a name.
+    pub name: String,
+    /// Where.
+    pub address: Address,
+    /// The permissions of its socket file.
+    pub mode: Mode,
+    /// Whether its clients speak ALTS.
+    pub security: Security,
+    /// What the proxy understands of the connections.
+    pub level: Level,
+    /// Who may call which paths; empty: whoever is let in may call all of them.
+    pub routes: Vec<Route>,
+    /// The name of the upstream.
+    pub upstream: String,
+    /// Connections on which nothing has happened for so long are closed.
+    pub idle: Duration,
+    /// How long the headers of a request may take, and the pause before them in HTTP/1.1.
+    pub header_deadline: Duration,
+    /// Where it was written.
+    pub place: String,
+}
+
+/// One upstream: the addresses of servers that are as good as each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upstream {
+    /// What listeners, logs and metrics call it.
+    pub name: String,
+    /// The servers, the preferred one first.
+    pub addresses: Vec<Address>,
+    /// Whether the servers speak ALTS.
+    pub security: Security,
+    /// How long it may take to get a connection: all addresses that are tried, and the handshake.
+    pub connect_deadline: Duration,
+    /// How long a response's headers may take. Calls of gRPC bring their own deadline.
+    pub response_deadline: Duration,
+    /// The version of HTTP.
+    pub protocol: Protocol,
+    /// How often each address is tried without need.
+    pub health_interval: Option<Duration>,
+    /// Whether connections begin with a PROXY protocol header.
+    pub send_proxy_protocol: bool,
+    /// How long connections are kept for the next request.
+    pub idle: Duration,
+    /// Where it was written.
+    pub place: String,
+}
+
+/// Whether one side of the proxy speaks ALTS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// No.
+    Plain,
+    /// Yes.
+    Alts(Alts),
+}
+
+/// How one side of the proxy speaks ALTS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alts {
+    /// Its handshaker service.
+    pub handshaker: Locator,
+    /// Who may be at the other end.
+    pub peers: Peers,
+    /// The largest frame to read or write.
+    pub max_frame_size: FrameSize,
+    /// How long a handshake may take.
+    pub handshake_deadline: Duration,
+}
+
+/// Service accounts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Peers {
+    /// Any that the handshaker service vouches for.
+    Any,
+    /// These, byte by byte.
+    Only(Vec<String>),
+}
+
+impl Peers {
+    /// Whether an account is among them.
+    #[must_use]
+    pub fn contains(&self, account: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Only(accounts) => accounts.iter().any(|one| one == account),
+        }
+    }
+}
+
+impl fmt::Display for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Any => f.write_str("any peer"),
+            Self::Only(accounts) => f.write_str(&accounts.join(", ")),
+        }
+    }
+}
+
+/// Who may call the paths below a prefix.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The prefix; the longest one that a path has decides.
+    pub prefix: Prefix,
+    /// Who.
+    pub allow: Peers,
+}
+
+/// What the proxy understands of connections.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Bytes: any protocol.
+    #[default]
+    Bytes,
+    /// HTTP/1.1 and HTTP/2.
+    Http,
+}
+
+/// The version of HTTP towards an upstream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// That of the request.
+    #[default]
+    Same,
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// How much at once. A change counts for what begins after it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections of clients, on all listeners together.
+    pub connections: usize,
+    /// Connections of clients, on each listener.
+    pub connections_per_listener: usize,
+    /// Handshakes under way, of each listener and of each upstream.
+    pub handshakes: usize,
+    /// The largest buffer of one direction of a connection, in bytes.
+    pub buffer_bytes: usize,
+    /// The headers of a request, in bytes.
+    pub header_bytes: u32,
+    /// Requests at once on one connection of HTTP/2.
+    pub streams: u32,
+    /// What one connection of HTTP/2 may have received that was not passed on yet, in bytes; half
+    /// of that for each request.
+    pub window_bytes: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 4096,
+            connections_per_listener: 4096,
+            handshakes: 1024,
+            buffer_bytes: 256 * 1024,
+            header_bytes: 64 * 1024,
+            streams: 256,
+            window_bytes: 2 * 1024 * 1024,
+        }
+    }
+}
+
+impl Limits {
+    fn check(&self) -> Result<(), String> {
+        for (name, value) in [
+            ("connections", self.connections),
+            ("connections_per_listener", self.connections_per_listener),
+            ("handshakes", self.handshakes),
+            ("streams", self.streams as usize),
+        ] {
+            if value == 0 {
+                return Err(format!("{name} = 0 would let nobody in: give at least 1"));
+            }
+        }
+        for (name, value, least) in [
+            ("buffer_bytes", self.buffer_bytes, 8 * 1024),
+            ("header_bytes", self.header_bytes as usize, 8 * 1024),
+            ("window_bytes", self.window_bytes as usize, 128 * 1024),
+        ] {
+            if value < least {
+                return Err(format!("{name} = {value}: it has to be at least {least}"));
+            }
+        }
+        if self.window_bytes > i32::MAX.unsigned_abs() {
+            return Err("window_bytes has to be less than 2 GiB".to_owned());
+        }
+        Ok(())
+    }
+}
+
+/// What is set unless told otherwise.
+impl Config {
+    /// How long connections may go on after the signal to stop.
+    pub const GRACE: Duration = Duration::from_secs(30);
+    /// After how long without a byte a connection is closed.
+    pub const IDLE: Duration = Duration::from_secs(60 * 60);
+    /// How long a request's headers may take.
+    pub const HEADER_DEADLINE: Duration = Duration::from_secs(60);
+    /// How long a handshake may take: less than it may take to get a connection, so that an error
+    /// says who was waited for.
+    pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+    /// How long it may take to get a connection to an upstream.
+    pub const CONNECT_DEADLINE: Duration = Duration::from_secs(10);
+    /// How long a response's headers may take.
+    pub const RESPONSE_DEADLINE: Duration = Duration::from_secs(5 * 60);
+    /// How long connections to an upstream are kept for the next request: less than most servers
+    /// keep theirs.
+    pub const UPSTREAM_IDLE: Duration = Duration::from_secs(30);
+
+    /// Defaults for all but listeners and upstreams.
+    #[must_use]
+    pub fn new(listeners: Vec<Listen>, upstreams: Vec<Upstream>) -> Self {
+        Self {
+            listeners,
+            upstreams,
+            limits: Limits::default(),
+            log: LogSettings::default(),
+            metrics: None,
+            grace: Self::GRACE,
+        }
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or something in it is wrong.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|why| ConfigError::new(path.display().to_string(), why.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a file; `path` is for errors and relative paths.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config = file::parse(text, path)?;
+        config.check(&path.display().to_string())?;
+        Ok(config)
+    }
+
+    /// What does not fit together.
+    ///
+    /// # Errors
+    ///
+    /// Names the place and what to do; `place` is for what has no place of its own.
+    pub fn check(&self, place: &str) -> Result<(), ConfigError> {
+        if self.listeners.is_empty() {
+            return Err(ConfigError::new(place, "there is no [[listen]]: nobody could connect"));
+        }
+        let mut names = HashSet::new();
+        for upstream in &self.upstreams {
+            if !names.insert(&upstream.name) {
+                let what = format!("there are two upstreams called {:?}", upstream.name);
+                return Err(ConfigError::new(&upstream.place, what));
+            }
+            upstream.check().map_err(|what| ConfigError::new(&upstream.place, what))?;
+        }
+        let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
+        for listen in &self.listeners {
+            let refuse = |what: String| Err(ConfigError::new(&listen.place, what));
+            if !names.insert(&listen.name) {
+                let what = format!("there are two listeners called {:?}: set `name`", listen.name);
+                return refuse(what);
+            }
+            if !listen.address.has_any_port() && !addresses.insert(&listen.address) {
+                return refuse(format!("there are two listeners on {}", listen.address));
+            }
+            let Some(upstream) = self.upstream(&listen.upstream) else {
+                let known: Vec<_> = self.upstreams.iter().map(|one| one.name.as_str()).collect();
+                return refuse(format!(
+                    "there is no [[upstream]] called {:?}: there is {}",
+                    listen.upstream,
+                    if known.is_empty() { "none at all".to_owned() } else { known.join(", ") }
+                ));
+            };
+            listen.check(upstream).or_else(refuse)?;
+        }
+        self.limits.check().map_err(|what| ConfigError::new(format!("{place}, [limits]"), what))
+    }
+
+    /// The upstream of that name.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> Option<&Upstream> {
+        self.upstreams.iter().find(|upstream| upstream.name == name)
+    }
+
+    /// What is allowed and still should be known.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        for listen in &self.listeners {
+            let Some(upstream) = self.upstream(&listen.upstream) else { continue };
+            let from_elsewhere = !listen.address.is_local() && listen.security == Security::Plain;
+            match &upstream.security {
+                Security::Alts(alts) if from_elsewhere => warnings.push(format!(
+                    "listener {} ({}) is plain and can be reached from other machines: whoever \
+                     reaches it calls {} with the identity of this proxy (handshaker {}), and what \
+                     they say crosses the network in the clear. Listen on 127.0.0.1 or a UNIX \
+                     socket, or let clients speak ALTS",
+                    listen.name, listen.address, upstream.name, alts.handshaker
+                )),
+                Security::Plain if from_elsewhere => warnings.push(format!(
+                    "listener {} and upstream {} are both plain: nothing is secured by ALTS",
+                    listen.name, upstream.name
+                )),
+                Security::Plain if upstream.addresses.iter().any(|to| !to.is_local()) => {
+                    warnings.push(format!(
+                        "upstream {} is plain and on other machines: what ALTS has protected up to \
+                         here crosses the network in the clear, and who is at the other end is not \
+                         known",
+                        upstream.name
+                    ));
+                }
+                _ => {}
+            }
+        }
+        for upstream in &self.upstreams {
+            if !self.listeners.iter().any(|listen| listen.upstream == upstream.name) {
+                warnings.push(format!("no listener uses upstream {}", upstream.name));
+            }
+        }
+        if let Some(address) = self.metrics
+            && !address.ip().to_canonical().is_loopback()
+        {
+            warnings.push(format!("the metrics on {address} can be read from other machines"));
+        }
+        warnings
+    }
+}
+
+impl Listen {
+    fn check(&self, upstream: &Upstream) -> Result<(), String> {
+        if self.level == Level::Bytes && !self.routes.is_empty() {
+            return Err("routes are for level = \"http\": bytes have no paths".to_owned());
+        }
+        if self.level == Level::Http && upstream.send_proxy_protocol {
+            return Err(format!(
+                "upstream {} wants a PROXY protocol header, which says whose connection it is; \
+                 with level = \"http\" the requests of many clients share connections. Remove one \
+                 of the two",
+                upstream.name
+            ));
+        }
+        let mut prefixes = HashSet::new();
+        for route in &self.routes {
+            if !prefixes.insert(&route.prefix) {
+                return Err(format!("there are two routes for {}", route.prefix));
+            }
+            if self.security == Security::Plain && route.allow != Peers::Any {
+                return Err(format!(
+                    "the route for {} allows accounts, and clients of a plain listener have none: \
+                     set security = \"alts\"",
+                    route.prefix
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Upstream {
+    fn check(&self) -> Result<(), String> {
+        if self.addresses.is_empty() {
+            return Err("there is no address: give at least one in `addresses`".to_owned());
+        }
+        let mut seen = HashSet::new();
+        if let Some(twice) = self.addresses.iter().find(|address| !seen.insert(*address)) {
+            return Err(format!("{twice} is there twice: remove one"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,277 @@
+//! The configuration as it is written in TOML, and what is meant by it.
+
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use alts_handshaker::locator::Locator;
+use alts_serving::{
+    config_error::ConfigError,
+    settings::{LogSettings, Places, Span},
+    socket_file::Mode,
+};
+use serde::Deserialize;
+use tokio_alts::FrameSize;
+use toml::Spanned;
+
+use super::{
+    Address, Alts, Config, Level, Limits, Listen, Peers, Protocol, Route, Security, Upstream,
+};
+use crate::http::path::Prefix;
+
+/// Reads the text of a file, and checks each table for itself.
+pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    let raw: Raw = toml::from_str(text).map_err(|error| {
+        ConfigError::new(path.display().to_string(), error.to_string().trim_end())
+    })?;
+    let places = Places::new(text, path);
+    let listeners =
+        raw.listen.into_iter().map(|one| listen(one, &places)).collect::<Result<_, _>>()?;
+    let upstreams =
+        raw.upstream.into_iter().map(|one| upstream(one, &places)).collect::<Result<_, _>>()?;
+    let mut config = Config::new(listeners, upstreams);
+    config.limits = raw.limits;
+    config.log = raw.log;
+    config.metrics = raw.metrics.map(|metrics| metrics.address);
+    config.grace = raw.shutdown.grace.map_or(Config::GRACE, |span| span.0);
+    Ok(config)
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Raw {
+    #[serde(default)]
+    listen: Vec<Spanned<RawListen>>,
+    #[serde(default)]
+    upstream: Vec<Spanned<RawUpstream>>,
+    #[serde(default)]
+    limits: Limits,
+    #[serde(default)]
+    log: LogSettings,
+    metrics: Option<RawMetrics>,
+    #[serde(default)]
+    shutdown: RawShutdown,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawMetrics {
+    address: SocketAddr,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawShutdown {
+    grace: Option<Span>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawSecurity {
+    #[default]
+    Plain,
+    Alts,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawListen {
+    name: Option<String>,
+    tcp: Option<String>,
+    unix: Option<PathBuf>,
+    mode: Option<Mode>,
+    #[serde(default)]
+    security: RawSecurity,
+    handshaker: Option<Locator>,
+    allow: Option<Vec<String>>,
+    #[serde(default)]
+    any_peer: bool,
+    max_frame_size: Option<u32>,
+    handshake_deadline: Option<Span>,
+    #[serde(default)]
+    level: Level,
+    upstream: String,
+    #[serde(default)]
+    route: Vec<Spanned<RawRoute>>,
+    idle: Option<Span>,
+    header_deadline: Option<Span>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRoute {
+    prefix: Prefix,
+    allow: Option<Vec<String>>,
+    #[serde(default)]
+    any_peer: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawUpstream {
+    name: String,
+    addresses: Vec<Address>,
+    #[serde(default)]
+    security: RawSecurity,
+    handshaker: Option<Locator>,
+    expect: Option<Vec<String>>,
+    #[serde(default)]
+    any_peer: bool,
+    max_frame_size: Option<u32>,
+    handshake_deadline: Option<Span>,
+    connect_deadline: Option<Span>,
+    response_deadline: Option<Span>,
+    #[serde(default)]
+    protocol: Protocol,
+    health_interval: Option<Span>,
+    #[serde(default)]
+    send_proxy_protocol: bool,
+    idle: Option<Span>,
+}
+
+fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, ConfigError> {
+    let place = places.of(&listen, "[[listen]]");
+    let raw = listen.into_inner();
+    let refuse = |what: String| ConfigError::new(&place, what);
+    let address = match (raw.tcp, raw.unix) {
+        (Some(_), None) if raw.mode.is_some() => {
+            return Err(refuse("mode is for socket files alone: remove it".to_owned()));
+        }
+        (Some(tcp), None) => match tcp.parse().map_err(refuse)? {
+            tcp @ Address::Tcp(_) => tcp,
+            Address::Unix(_) => {
+                return Err(refuse(
+                    "write unix = \"/path\" instead of tcp = \"unix:…\"".to_owned(),
+                ));
+            }
+        },
+        (None, Some(path)) => Address::Unix(places.path(path)),
+        _ => return Err(refuse("give exactly one of tcp and unix".to_owned())),
+    };
+    let security = security(
+        raw.security,
+        RawAlts {
+            handshaker: raw.handshaker,
+            accounts: ("allow", raw.allow),
+            any_peer: raw.any_peer,
+            max_frame_size: raw.max_frame_size,
+            handshake_deadline: raw.handshake_deadline,
+        },
+    );
+    let routes = raw.route.into_iter().map(|route| self::route(route, places));
+    Ok(Listen {
+        name: raw.name.unwrap_or_else(|| address.to_string()),
+        address,
+        mode: raw.mode.unwrap_or_default(),
+        security: security.map_err(refuse)?,
+        level: raw.level,
+        routes: routes.collect::<Result<_, _>>()?,
+        upstream: raw.upstream,
+        idle: raw.idle.map_or(Config::IDLE, |span| span.0),
+        header_deadline: raw.header_deadline.map_or(Config::HEADER_DEADLINE, |span| span.0),
+        place,
+    })
+}
+
+fn route(route: Spanned<RawRoute>, places: &Places<'_>) -> Result<Route, ConfigError> {
+    let place = places.of(&route, "[[listen.route]]");
+    let RawRoute { prefix, allow, any_peer } = route.into_inner();
+    let allow = peers("allow", allow, any_peer).map_err(|what| ConfigError::new(place, what))?;
+    Ok(Route { prefix, allow })
+}
+
+fn upstream(upstream: Spanned<RawUpstream>, places: &Places<'_>) -> Result<Upstream, ConfigError> {
+    let place = places.of(&upstream, "[[upstream]]");
+    let raw = upstream.into_inner();
+    let security = security(
+        raw.security,
+        RawAlts {
+            handshaker: raw.handshaker,
+            accounts: ("expect", raw.expect),
+            any_peer: raw.any_peer,
+            max_frame_size: raw.max_frame_size,
+            handshake_deadline: raw.handshake_deadline,
+        },
+    );
+    let in_directory = |address| match address {
+        Address::Unix(path) => Address::Unix(places.path(path)),
+        tcp @ Address::Tcp(_) => tcp,
+    };
+    Ok(Upstream {
+        name: raw.name,
+        addresses: raw.addresses.into_iter().map(in_directory).collect(),
+        security: security.map_err(|what| ConfigError::new(&place, what))?,
+        connect_deadline: raw.connect_deadline.map_or(Config::CONNECT_DEADLINE, |span| span.0),
+        response_deadline: raw.response_deadline.map_or(Config::RESPONSE_DEADLINE, |span| span.0),
+        protocol: raw.protocol,
+        health_interval: raw.health_interval.map(|span| span.0),
+        send_proxy_protocol: raw.send_proxy_protocol,
+        idle: raw.idle.map_or(Config::UPSTREAM_IDLE, |span| span.0),
+        place,
+    })
+}
+
+/// The keys that are for ALTS alone.
+struct RawAlts {
+    handshaker: Option<Locator>,
+    /// The key's name, and its value.
+    accounts: (&'static str, Option<Vec<String>>),
+    any_peer: bool,
+    max_frame_size: Option<u32>,
+    handshake_deadline: Option<Span>,
+}
+
+fn security(security: RawSecurity, raw: RawAlts) -> Result<Security, String> {
+    let (key, accounts) = raw.accounts;
+    if security == RawSecurity::Plain {
+        let used = [
+            ("handshaker", raw.handshaker.is_some()),
+            (key, accounts.is_some()),
+            ("any_peer", raw.any_peer),
+            ("max_frame_size", raw.max_frame_size.is_some()),
+            ("handshake_deadline", raw.handshake_deadline.is_some()),
+        ];
+        return match used.iter().find(|(_, used)| *used) {
+            None => Ok(Security::Plain),
+            Some((key, _)) => {
+                Err(format!("{key} is for security = \"alts\" alone: set that, or remove {key}"))
+            }
+        };
+    }
+    Ok(Security::Alts(Alts {
+        handshaker: raw.handshaker.unwrap_or(Locator::Google),
+        peers: peers(key, accounts, raw.any_peer)?,
+        max_frame_size: raw.max_frame_size.map_or(Ok(FrameSize::DEFAULT), frame_size)?,
+        handshake_deadline: raw
+            .handshake_deadline
+            .map_or(Config::HANDSHAKE_DEADLINE, |span| span.0),
+    }))
+}
+
+fn peers(key: &str, accounts: Option<Vec<String>>, any_peer: bool) -> Result<Peers, String> {
+    match (accounts, any_peer) {
+        (None, true) => Ok(Peers::Any),
+        (Some(accounts), false) if accounts.iter().any(String::is_empty) => {
+            Err(format!("{key} has an empty account: remove it"))
+        }
+        (Some(accounts), false) => Ok(Peers::Only(accounts)),
+        (None, false) => {
+            Err(format!("who may it be? Give {key} = [\"service account\"], or any_peer = true"))
+        }
+        (Some(_), true) => Err(format!("{key} and any_peer = true: which one is it?")),
+    }
+}
+
+/// A frame size that is not changed unseen.
+pub(crate) fn frame_size(bytes: u32) -> Result<FrameSize, String> {
+    let size = FrameSize::new(bytes);
+    if size.bytes() == bytes {
+        return Ok(size);
+    }
+    Err(format!(
+        "max_frame_size = {bytes}: it is between {} and {} bytes",
+        FrameSize::MIN.bytes(),
+        FrameSize::MAX.bytes()
+    ))
+}

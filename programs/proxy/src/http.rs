@@ -1,0 +1,229 @@
+//! Connections as HTTP/1.1 and HTTP/2: whoever is behind the proxy is told who is calling.
+//!
+//! The header `x-alts-peer-service-account` of a request is the client's service account, and is
+//! there only if the proxy has put it there. [`routes`] says who may call what, [`forward`] passes
+//! requests on over the connections of a [`pool`], [`exchange`] is what the access log tells.
+//!
+//! What hop-by-hop headers ask for ends here. Request smuggling is a matter of hyper, which reads
+//! and writes all messages.
+
+pub mod answer;
+pub mod body;
+pub mod exchange;
+pub mod forward;
+pub mod headers;
+pub mod path;
+pub mod pool;
+pub mod routes;
+
+use alts_serving::life::Alive;
+use core::{
+    convert::Infallible,
+    pin::{Pin, pin},
+    sync::atomic::Ordering,
+    task::{Context, Poll},
+    time::Duration,
+};
+use std::{
+    error::Error,
+    io::{self, IoSlice},
+    sync::Arc,
+};
+
+use http::{Method, Request, Response};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Instant, sleep_until},
+};
+
+use self::{
+    answer::Refusal,
+    body::ResponseBody,
+    exchange::{Activity, Exchange},
+};
+use super::{
+    config::Limits,
+    connection::{Connection, Outcome},
+    listener::Listener,
+    socket::{FOREVER, Stream},
+};
+
+/// The largest frame of HTTP/2 that the other side may send, in bytes: fewer of them cost less.
+pub(super) const FRAME: u32 = 128 * 1024;
+/// Connections of HTTP/2 that are silent for so long are asked whether somebody is there.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
+/// How long the answer to that may take.
+pub(super) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Serves a connection to its end.
+pub async fn serve(connection: &Arc<Connection>, client: Stream, mut alive: Alive) -> Outcome {
+    let Listener { settings, limits, .. } = &*connection.listener;
+    let activity = Arc::<Activity>::default();
+    let service = {
+        let (connection, activity, alive) =
+            (Arc::clone(connection), Arc::clone(&activity), alive.clone());
+        service_fn(move |request| {
+            let exchange = Exchange::new(&connection, &activity, &request);
+            let alive = alive.clone();
+            async move { Ok::<_, Infallible>(handle(exchange, request, alive).await) }
+        })
+    };
+    let builder = server(limits, settings.header_deadline);
+    let io = TokioIo::new(Counted { stream: client, connection: Arc::clone(connection) });
+    let mut serving = pin!(builder.serve_connection_with_upgrades(io, service));
+    let idle = settings.idle.min(FOREVER);
+    let mut alarm = pin!(sleep_until(Instant::now() + settings.header_deadline.min(idle)));
+    let mut ending = None;
+    let end = loop {
+        tokio::select! {
+            end = serving.as_mut() => break end,
+            () = alive.draining(), if ending.is_none() => {
+                ending = Some(Outcome::FINISHED);
+                serving.as_mut().graceful_shutdown();
+            }
+            () = alarm.as_mut(), if ending.is_none() => match activity.idle_since() {
+                Some(since) if since.elapsed() >= idle || !activity.has_begun() => {
+                    ending = Some(Outcome::IDLE);
+                    serving.as_mut().graceful_shutdown();
+                }
+                since => alarm.as_mut().reset(since.unwrap_or_else(Instant::now) + idle),
+            },
+        }
+    };
+    match (end, ending) {
+        (_, Some(outcome)) => outcome,
+        (Ok(()), None) => Outcome::FINISHED,
+        (Err(error), None) => Outcome::failed("client_error", &root(&*error)),
+    }
+}
+
+fn server(limits: &Limits, header_deadline: Duration) -> auto::Builder<TokioExecutor> {
+    let mut server = auto::Builder::new(TokioExecutor::new());
+    server
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_deadline)
+        .max_buf_size(limits.buffer_bytes);
+    server
+        .http2()
+        .timer(TokioTimer::new())
+        // One request that nobody reads leaves room for the others.
+        .initial_stream_window_size(limits.window_bytes / 2)
+        .initial_connection_window_size(limits.window_bytes)
+        .max_frame_size(FRAME)
+        .max_concurrent_streams(limits.streams)
+        .max_header_list_size(limits.header_bytes)
+        .max_send_buf_size(limits.buffer_bytes)
+        .keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
+    server
+}
+
+/// Answers a request, or has it answered.
+async fn handle(
+    exchange: Exchange,
+    mut request: Request<Incoming>,
+    alive: Alive,
+) -> Response<ResponseBody> {
+    let exchange = Arc::new(exchange);
+    let is_grpc = headers::is_grpc(request.headers());
+    let answer = match admit(&exchange, &mut request) {
+        Ok(()) => forward::forward(&exchange, request, is_grpc, alive).await,
+        Err(refusal) => Err(refusal),
+    };
+    let response =
+        answer.unwrap_or_else(|refusal| refusal.into_response(is_grpc, Arc::clone(&exchange)));
+    exchange.answered(response.status());
+    response
+}
+
+/// Whether a request may be passed on; its path may be rewritten to the one that was judged.
+fn admit(exchange: &Exchange, request: &mut Request<Incoming>) -> Result<(), Refusal> {
+    let Listener { settings, limits, .. } = &*exchange.connection().listener;
+    if headers::size(request.headers()) > limits.header_bytes as usize {
+        return Err(Refusal::HEADERS_TOO_LARGE);
+    }
+    if request.headers().get_all(http::header::HOST).iter().count() > 1 {
+        return Err(Refusal::bad_request("there is more than one Host header"));
+    }
+    if *request.method() == Method::CONNECT {
+        return Err(Refusal::NO_TUNNELS);
+    }
+    routes::judge(&settings.routes, exchange.connection().account(), request.uri_mut())
+}
+
+/// The last error in the chain, which says what has happened.
+pub(super) fn root(error: &dyn Error) -> String {
+    let mut last = error;
+    while let Some(source) = last.source() {
+        last = source;
+    }
+    let (whole, last) = (error.to_string(), last.to_string());
+    if whole == last { whole } else { format!("{whole}: {last}") }
+}
+
+/// A client's connection whose bytes are counted.
+struct Counted {
+    stream: Stream,
+    connection: Arc<Connection>,
+}
+
+impl Counted {
+    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(count)) = written {
+            self.connection.traffic.sent.fetch_add(count as u64, Ordering::Relaxed);
+        }
+        written
+    }
+}
+
+impl AsyncRead for Counted {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
+        let count = buf.filled().len().saturating_sub(before) as u64;
+        self.connection.traffic.received.fetch_add(count, Ordering::Relaxed);
+        read
+    }
+}
+
+impl AsyncWrite for Counted {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
+        self.sent(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
+        self.sent(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,175 @@
+//! Requests on their way to an upstream, and responses on their way back.
+
+use core::future::Future;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{
+    HeaderValue, Request, Response, StatusCode, Uri, Version,
+    header::HOST,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper_util::rt::TokioIo;
+use tokio::time::timeout;
+
+use super::{
+    answer::Refusal,
+    body::{RequestBody, ResponseBody},
+    exchange::Exchange,
+    headers,
+    pool::Lease,
+    root,
+};
+use alts_serving::life::Alive;
+
+use crate::{config::Protocol, socket::FOREVER, upstream::Upstream};
+
+/// How often a request is tried on connections that turn out to be closed.
+const ATTEMPTS: usize = 4;
+
+/// Passes a request on, and returns the response as soon as it begins.
+pub(super) async fn forward(
+    exchange: &Arc<Exchange>,
+    mut request: Request<Incoming>,
+    is_grpc: bool,
+    alive: Alive,
+) -> Result<Response<ResponseBody>, Refusal> {
+    let connection = exchange.connection();
+    let upstream = &connection.listener.upstream;
+    let settings = upstream.settings();
+    let wants_websocket =
+        request.version() != Version::HTTP_2 && headers::is_websocket(request.headers());
+    let upgrade = wants_websocket.then(|| hyper::upgrade::on(&mut request));
+    let by_http2 = match settings.protocol {
+        Protocol::Http2 if upgrade.is_some() => return Err(Refusal::NO_UPGRADE),
+        Protocol::Http2 => true,
+        Protocol::Http1 => false,
+        Protocol::Same => request.version() == Version::HTTP_2,
+    };
+    let (mut head, body) = request.into_parts();
+    headers::for_upstream(&mut head.headers, connection.account());
+    if by_http2 {
+        for_http2(&mut head)?;
+    } else {
+        for_http1(&mut head)?;
+    }
+    if wants_websocket {
+        headers::become_websocket(&mut head.headers);
+    }
+    let request = Request::from_parts(head, RequestBody::new(body, Arc::clone(exchange)));
+    let (mut response, lease) = {
+        let sending = send(exchange, upstream, request, by_http2);
+        // A call of gRPC may be answered when all of its messages have been sent, and not before.
+        if is_grpc { sending.await? } else { within(settings.response_deadline, sending).await? }
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let Some(client) = upgrade.filter(|_| headers::is_websocket(response.headers())) else {
+            return Err(Refusal::BROKEN);
+        };
+        let server = hyper::upgrade::on(&mut response);
+        tokio::spawn(tunnel(client, server, Arc::clone(exchange), alive));
+        headers::strip_hop_by_hop(response.headers_mut());
+        headers::become_websocket(response.headers_mut());
+        return Ok(response.map(|_| ResponseBody::own(Bytes::new(), Arc::clone(exchange))));
+    }
+    headers::strip_hop_by_hop(response.headers_mut());
+    // That of the client's connection is hyper's business.
+    *response.version_mut() = Version::default();
+    Ok(response.map(|body| ResponseBody::of_upstream(body, Arc::clone(exchange), lease)))
+}
+
+async fn within<T>(
+    deadline: core::time::Duration,
+    sending: impl Future<Output = Result<T, Refusal>>,
+) -> Result<T, Refusal> {
+    timeout(deadline.min(FOREVER), sending).await.unwrap_or(Err(Refusal::SILENT))
+}
+
+/// Sends a request on a connection of its own version; again on another one if that was closed
+/// before anything was sent.
+async fn send(
+    exchange: &Exchange,
+    upstream: &Arc<Upstream>,
+    mut request: Request<RequestBody>,
+    by_http2: bool,
+) -> Result<(Response<Incoming>, Lease), Refusal> {
+    for _ in 0..ATTEMPTS {
+        let leased =
+            if by_http2 { Lease::http2(upstream).await } else { Lease::http1(upstream).await };
+        let mut lease = leased.map_err(|error| {
+            exchange.failed(&error);
+            Refusal::unreachable(&error)
+        })?;
+        match lease.send(request).await {
+            Ok(response) => return Ok((response, lease)),
+            Err((_, Some(unsent))) if lease.is_used => request = unsent,
+            Err((error, _)) => {
+                exchange.failed(&root(&error));
+                break;
+            }
+        }
+    }
+    Err(Refusal::BROKEN)
+}
+
+/// Makes the head of a request one of HTTP/1.1.
+fn for_http1(head: &mut Parts) -> Result<(), Refusal> {
+    if let Some(authority) = head.uri.authority() {
+        let host = HeaderValue::from_str(authority.as_str())
+            .map_err(|_| Refusal::bad_request("the authority cannot be a Host header"))?;
+        head.headers.insert(HOST, host);
+    } else if !head.headers.contains_key(HOST) {
+        // A client of HTTP/1.0: nobody knows what was meant.
+        head.headers.insert(HOST, HeaderValue::from_static(""));
+    }
+    if head.version == Version::HTTP_2 {
+        headers::join_cookies(&mut head.headers);
+    }
+    let path = head.uri.path_and_query().cloned();
+    head.uri = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();
+    head.version = Version::HTTP_11;
+    Ok(())
+}
+
+/// Makes the head of a request one of HTTP/2.
+fn for_http2(head: &mut Parts) -> Result<(), Refusal> {
+    let host = head.headers.remove(HOST);
+    let mut uri = core::mem::take(&mut head.uri).into_parts();
+    if uri.authority.is_none() {
+        let host = host.filter(|host| !host.is_empty());
+        let authority = host.map_or(Ok(Authority::from_static("localhost")), |host| {
+            Authority::try_from(host.as_bytes())
+        });
+        let authority =
+            authority.map_err(|_| Refusal::bad_request("the Host header is no authority"))?;
+        uri.authority = Some(authority);
+    }
+    uri.scheme.get_or_insert(Scheme::HTTP);
+    uri.path_and_query.get_or_insert(PathAndQuery::from_static("/"));
+    head.uri = Uri::from_parts(uri)
+        .map_err(|_| Refusal::bad_request("the target of the request is incomplete"))?;
+    head.version = Version::HTTP_2;
+    Ok(())
+}
+
+/// Carries what an upgraded connection has become, whatever that is.
+async fn tunnel(client: OnUpgrade, server: OnUpgrade, exchange: Arc<Exchange>, mut alive: Alive) {
+    let carried = async {
+        let (client, server) = tokio::try_join!(client, server).map_err(|error| root(&error))?;
+        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        let carried = tokio::io::copy_bidirectional(&mut client, &mut server).await;
+        carried.map_err(|error| error.to_string())
+    };
+    tokio::select! {
+        carried = carried => match carried {
+            Ok((received, sent)) => {
+                exchange.received(usize::try_from(received).unwrap_or(usize::MAX));
+                exchange.sent(usize::try_from(sent).unwrap_or(usize::MAX));
+            }
+            Err(error) => exchange.failed(&error),
+        },
+        () = alive.over() => exchange.failed(&"cut when the proxy had to end"),
+    }
+}

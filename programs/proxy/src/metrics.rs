@@ -1,0 +1,234 @@
+//! What Prometheus may know: connections, requests, bytes, upstreams and reloads.
+//!
+//! Labels are names from the configuration and fixed words, never a peer or a path, so that the
+//! number of series stays bounded.
+
+use core::time::Duration;
+use std::sync::Arc;
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
+};
+
+use super::{connection::Outcome, upstream::ConnectError};
+
+const RECEIVED: &str = "received";
+const SENT: &str = "sent";
+/// The classes of statuses.
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// The metrics of one proxy; clones share them.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    registry: Registry,
+    connections: IntGaugeVec,
+    ended: IntCounterVec,
+    bytes: IntCounterVec,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    connects: IntCounterVec,
+    aside: IntGaugeVec,
+    reloads: IntCounterVec,
+}
+
+impl Metrics {
+    /// All at zero.
+    ///
+    /// # Errors
+    ///
+    /// None in practice: the names are right.
+    pub fn new() -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            prometheus::Result::Ok(counters)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauges.clone()))?;
+            prometheus::Result::Ok(gauges)
+        };
+        let connections = gauges(
+            "alts_proxy_connections",
+            "Open connections of clients, by listener.",
+            &["listener"],
+        )?;
+        let ended = counters(
+            "alts_proxy_connections_total",
+            "Connections of clients that have ended, by listener and outcome.",
+            &["listener", "outcome"],
+        )?;
+        let bytes = counters(
+            "alts_proxy_bytes_total",
+            "Bytes of clients' connections without ALTS around them, by listener and direction \
+             (received, sent).",
+            &["listener", "direction"],
+        )?;
+        let requests = counters(
+            "alts_proxy_requests_total",
+            "Requests of HTTP that have ended, by listener and class of the status.",
+            &["listener", "status"],
+        )?;
+        let durations = HistogramVec::new(
+            HistogramOpts::new(
+                "alts_proxy_request_duration_seconds",
+                "Time from a request's headers to the end of its response.",
+            )
+            .buckets(vec![
+                0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
+            ]),
+            &["listener"],
+        )?;
+        registry.register(Box::new(durations.clone()))?;
+        let connects = counters(
+            "alts_proxy_upstream_connects_total",
+            "Attempts to connect, by upstream and outcome (success, refused, handshake, timeout).",
+            &["upstream", "outcome"],
+        )?;
+        let aside = gauges(
+            "alts_proxy_upstream_addresses_aside",
+            "Addresses that are not in order and tried last, by upstream.",
+            &["upstream"],
+        )?;
+        let reloads = counters(
+            "alts_proxy_reloads_total",
+            "Times that the configuration was read again, by outcome (success, failure).",
+            &["outcome"],
+        )?;
+        for outcome in ["success", "failure"] {
+            reloads.with_label_values(&[outcome]);
+        }
+        gauges("alts_proxy_info", "Always 1.", &["version"])?
+            .with_label_values(&[env!("CARGO_PKG_VERSION")])
+            .set(1);
+        Ok(Self {
+            registry,
+            connections,
+            ended,
+            bytes,
+            requests,
+            durations,
+            connects,
+            aside,
+            reloads,
+        })
+    }
+
+    /// Where they are registered.
+    #[must_use]
+    pub const fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Those of one listener.
+    #[must_use]
+    pub fn listener(&self, name: &str) -> ListenerMetrics {
+        ListenerMetrics {
+            connections: self.connections.with_label_values(&[name]),
+            received: self.bytes.with_label_values(&[name, RECEIVED]),
+            sent: self.bytes.with_label_values(&[name, SENT]),
+            duration: self.durations.with_label_values(&[name]),
+            requests: CLASSES.map(|class| self.requests.with_label_values(&[name, class])),
+            ended: self.ended.clone(),
+            name: name.into(),
+        }
+    }
+
+    /// Those of one upstream.
+    #[must_use]
+    pub fn upstream(&self, name: &str) -> UpstreamMetrics {
+        UpstreamMetrics {
+            connects: self.connects.clone(),
+            connected: self.connects.with_label_values(&[name, "success"]),
+            aside: self.aside.with_label_values(&[name]),
+            name: name.into(),
+        }
+    }
+
+    /// Forgets a listener that is not there any more.
+    pub fn forget_listener(&self, name: &str) {
+        // What was never counted is not there to be removed.
+        let _ = self.connections.remove_label_values(&[name]);
+        let _ = self.durations.remove_label_values(&[name]);
+        for direction in [RECEIVED, SENT] {
+            let _ = self.bytes.remove_label_values(&[name, direction]);
+        }
+        for class in CLASSES {
+            let _ = self.requests.remove_label_values(&[name, class]);
+        }
+        for outcome in Outcome::NAMES {
+            let _ = self.ended.remove_label_values(&[name, outcome]);
+        }
+    }
+
+    /// Forgets an upstream that is not there any more.
+    pub fn forget_upstream(&self, name: &str) {
+        let _ = self.aside.remove_label_values(&[name]);
+        for outcome in ConnectError::NAMES.into_iter().chain(["success"]) {
+            let _ = self.connects.remove_label_values(&[name, outcome]);
+        }
+    }
+
+    /// Counts a reload.
+    pub fn reloaded(&self, good: bool) {
+        self.reloads.with_label_values(&[if good { "success" } else { "failure" }]).inc();
+    }
+}
+
+/// The metrics of one listener.
+#[derive(Clone, Debug)]
+pub struct ListenerMetrics {
+    /// Open connections.
+    pub connections: IntGauge,
+    /// Bytes from clients.
+    pub received: IntCounter,
+    /// Bytes to clients.
+    pub sent: IntCounter,
+    duration: Histogram,
+    requests: [IntCounter; 5],
+    ended: IntCounterVec,
+    name: Arc<str>,
+}
+
+impl ListenerMetrics {
+    /// Counts a connection that has ended.
+    pub fn ended(&self, outcome: &str) {
+        self.ended.with_label_values(&[&self.name, outcome]).inc();
+    }
+
+    /// Counts a request that has ended.
+    pub fn request(&self, status: u16, duration: Duration) {
+        if let Some(class) = self.requests.get(usize::from(status / 100).saturating_sub(1)) {
+            class.inc();
+        }
+        self.duration.observe(duration.as_secs_f64());
+    }
+}
+
+/// The metrics of one upstream.
+#[derive(Clone, Debug)]
+pub struct UpstreamMetrics {
+    connects: IntCounterVec,
+    connected: IntCounter,
+    aside: IntGauge,
+    name: Arc<str>,
+}
+
+impl UpstreamMetrics {
+    /// Counts a connection.
+    pub fn connected(&self) {
+        self.connected.inc();
+    }
+
+    /// Counts an attempt that failed.
+    pub fn failed(&self, outcome: &str) {
+        self.connects.with_label_values(&[&self.name, outcome]).inc();
+    }
+
+    /// How many addresses are not in order.
+    pub fn aside(&self, count: usize) {
+        self.aside.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+}
