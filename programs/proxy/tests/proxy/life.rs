@@ -150,7 +150,9 @@ async fn a_reload_is_for_new_connections_and_the_socket_stays() {
     until(async || TcpStream::connect(at).await.is_err()).await;
     assert_eq!(name_of(more).await, "second");
     echo(&mut old, "the connection stays").await;
-    let metrics = String::from_utf8(proxy.metrics().render().unwrap()).unwrap();
+    let metrics =
+        String::from_utf8(alts_serving::metrics::render(proxy.metrics().registry()).unwrap())
+            .unwrap();
     assert!(metrics.contains("\"more\"") && !metrics.contains("\"plain\""), "{metrics}");
 }
 
