@@ -9,6 +9,7 @@ pub mod peer;
 pub mod pipe;
 pub mod plot;
 pub mod rows;
+pub mod runtime;
 pub mod security;
 pub mod tcp;
 

@@ -12,7 +12,7 @@ use alts_handshaker::grpc::HandshakerServer;
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::Outcome;
-use crate::rows::runtime;
+use crate::runtime::runtime;
 
 /// What starts a peer.
 const START: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/peer");

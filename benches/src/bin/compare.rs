@@ -16,6 +16,7 @@ use alts_benches::peer::{Peer, serve_handshaker};
 use alts_benches::pipe::pipe;
 use alts_benches::plot::{Line, svg};
 use alts_benches::rows::{self, Run};
+use alts_benches::runtime::runtime;
 use alts_benches::security::{Alts, Security};
 use alts_core::aead::RustCrypto;
 use tokio_alts::StreamOptions;
@@ -60,7 +61,7 @@ fn run() -> Outcome<()> {
         println!("{row}");
     };
     let note = |text: &str| eprintln!("{text}");
-    Run { effort, only: &only, report: &report, note: &note }.all()?;
+    rows::all(&Run { effort, only: &only, report: &report, note: &note })?;
     if rows.get() == 0 { Err(format!("no row begins with {only:?}").into()) } else { Ok(()) }
 }
 
@@ -83,7 +84,7 @@ fn lines(effort: Effort) -> Outcome<Vec<Line>> {
             Ok((size * batch_len(size), Box::new(work)))
         })?);
     }
-    let runtime = rows::runtime()?;
+    let runtime = runtime()?;
     let alts = Security::Alts(Box::new(Alts::in_process(StreamOptions::new())?));
     let runtime = &runtime;
     lines.push(line(effort, "tokio-alts, a connection in memory", |size| {

@@ -3,6 +3,7 @@
 
 use alts_benches::Outcome;
 use alts_benches::pipe::pipe;
+use alts_benches::runtime::runtime;
 use alts_benches::security::{Alts, Security};
 use alts_core::Side;
 use alts_core::aead::{Aead, RustCrypto};
@@ -44,10 +45,6 @@ fn records<A: Aead>(size: usize, count: usize, open: usize) -> Outcome<()> {
         }
     }
     Ok(())
-}
-
-fn runtime() -> Outcome<tokio::runtime::Runtime> {
-    Ok(tokio::runtime::Builder::new_current_thread().enable_all().build()?)
 }
 
 /// A hundred times as many messages over a stream in memory.

@@ -4,9 +4,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;
 use tokio_alts::StreamOptions;
 
-use super::{Run, runtime};
+use super::run::Run;
 use crate::Outcome;
 use crate::measure::{Goal, Row, median, thread_time};
+use crate::runtime::runtime;
 use crate::security::{Alts, Security, Stream, Tls};
 use crate::tcp::tokio_pair;
 

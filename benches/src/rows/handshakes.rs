@@ -5,10 +5,11 @@ use tokio::net::UnixListener;
 use tokio_alts::{GrpcHandshaker, StreamOptions};
 use tokio_stream::wrappers::UnixListenerStream;
 
-use super::{Run, runtime};
+use super::run::Run;
 use crate::Outcome;
 use crate::measure::{Goal, Row, interleaved, inverted, thread_time};
 use crate::pipe::pipe;
+use crate::runtime::runtime;
 use crate::security::{Alts, Security, Tls, identities};
 
 const AT_ONCE: usize = 8;

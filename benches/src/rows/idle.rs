@@ -6,9 +6,10 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_alts::StreamOptions;
 
-use super::{Run, runtime};
+use super::run::Run;
 use crate::Outcome;
 use crate::measure::{Goal, Row};
+use crate::runtime::runtime;
 use crate::security::{Alts, Security, Stream, Tls};
 use crate::tcp::tokio_pair;
 

@@ -3,10 +3,11 @@
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_alts::StreamOptions;
 
-use super::{Run, runtime};
+use super::run::Run;
 use crate::Outcome;
 use crate::measure::{Goal, Row, interleaved, inverted, thread_time};
 use crate::pipe::pipe;
+use crate::runtime::runtime;
 use crate::security::{Alts, Duplex, Security, Stream, Tls};
 
 pub(super) fn run(run: &Run<'_>) -> Outcome<()> {

@@ -1,13 +1,15 @@
 //! Other implementations of gRPC beside ours: each one's ALTS, and what it adds to its own plaintext.
 
+use super::idle;
 use super::memory::in_turn;
 use super::rpc::{LARGE, STREAM, UNARY, calls, channel};
+use super::run::Run;
 use super::socket::{BULK, send};
-use super::{Run, idle, runtime};
 use crate::Outcome;
 use crate::measure::{Goal, Row, median};
 use crate::peer::{Peer, serve_handshaker};
 use crate::pipe::pipe;
+use crate::runtime::runtime;
 use crate::security::{Alts, Security};
 
 /// Idle connections of a peer: handshakes through the service take their time.

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::Run;
+use super::run::Run;
 use crate::Outcome;
 use crate::chain::{Chain, Client, Valve, serve_origin};
 use crate::measure::{Goal, Row, median};

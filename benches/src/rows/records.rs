@@ -3,7 +3,7 @@
 use alts_core::aead::{Aead, RustCrypto};
 use tokio_alts::aead::AwsLc;
 
-use super::Run;
+use super::run::Run;
 use crate::Outcome;
 use crate::aead::{Batch, Raw, Records};
 use crate::measure::{Goal, Row, interleaved, inverted, timed};

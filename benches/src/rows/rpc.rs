@@ -23,9 +23,10 @@ use tonic::{Request, Response, Status, Streaming};
 use tonic_prost::ProstCodec;
 use tower_service::Service;
 
-use super::{Run, runtime};
+use super::run::Run;
 use crate::Outcome;
 use crate::measure::{Goal, Row, median, thread_time};
+use crate::runtime::runtime;
 use crate::security::{Alts, Security, Stream, Tls};
 use crate::tcp::prepare;
 

@@ -7,10 +7,11 @@ use std::thread;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_alts::StreamOptions;
 
-use super::{Run, runtime};
+use super::run::Run;
 use crate::Outcome;
 use crate::aead::{Batch, Raw, batch_len};
 use crate::measure::{Goal, Row, median, process_time, thread_time, timed};
+use crate::runtime::runtime;
 use crate::security::{Alts, Security, Stream, Tls};
 use crate::tcp::{pair, tokio_pair};
 
