@@ -6,15 +6,14 @@
 mod file;
 
 use core::{fmt, time::Duration};
-use std::{collections::HashSet, fs, net::SocketAddr, path::Path};
+use std::{collections::HashSet, net::SocketAddr};
 
 use alts_handshaker::locator::Locator;
 use alts_serving::{config_error::ConfigError, settings::LogSettings, socket_file::Mode};
-pub(super) use file::frame_size;
 use serde::Deserialize;
 use tokio_alts::FrameSize;
 
-use super::{address::Address, http::path::Prefix};
+use super::{address::Address, path::Prefix};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -175,6 +174,10 @@ pub struct Limits {
     pub connections: usize,
     /// Connections of clients, on each listener.
     pub connections_per_listener: usize,
+    /// Connections of one peer, at most: of an address or a user of this machine before the
+    /// handshake, of a service account after it. A peer also leaves at least as many free as it
+    /// has.
+    pub connections_per_peer: usize,
     /// Handshakes under way, of each listener and of each upstream.
     pub handshakes: usize,
     /// The largest buffer of one direction of a connection, in bytes.
@@ -193,6 +196,7 @@ impl Default for Limits {
         Self {
             connections: 4096,
             connections_per_listener: 4096,
+            connections_per_peer: 2048,
             handshakes: 1024,
             buffer_bytes: 256 * 1024,
             header_bytes: 64 * 1024,
@@ -207,6 +211,7 @@ impl Limits {
         for (name, value) in [
             ("connections", self.connections),
             ("connections_per_listener", self.connections_per_listener),
+            ("connections_per_peer", self.connections_per_peer),
             ("handshakes", self.handshakes),
             ("streams", self.streams as usize),
         ] {
@@ -260,28 +265,6 @@ impl Config {
             metrics: None,
             grace: Self::GRACE,
         }
-    }
-
-    /// Reads a file.
-    ///
-    /// # Errors
-    ///
-    /// When it cannot be read, or something in it is wrong.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
-        let text = fs::read_to_string(path)
-            .map_err(|why| ConfigError::new(path.display().to_string(), why.to_string()))?;
-        Self::parse(&text, path)
-    }
-
-    /// Reads the text of a file; `path` is for errors and relative paths.
-    ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
-        let config = file::parse(text, path)?;
-        config.check(&path.display().to_string())?;
-        Ok(config)
     }
 
     /// What does not fit together.
@@ -372,6 +355,19 @@ impl Config {
         }
         warnings
     }
+}
+
+/// A frame size that is not changed unseen.
+pub(super) fn frame_size(bytes: u32) -> Result<FrameSize, String> {
+    let size = FrameSize::new(bytes);
+    if size.bytes() == bytes {
+        return Ok(size);
+    }
+    Err(format!(
+        "max_frame_size = {bytes}: it is between {} and {} bytes",
+        FrameSize::MIN.bytes(),
+        FrameSize::MAX.bytes()
+    ))
 }
 
 impl Listen {

@@ -2,18 +2,14 @@
 //!
 //! The header `x-alts-peer-service-account` of a request is the client's service account, and is
 //! there only if the proxy has put it there. [`routes`] says who may call what, [`forward`] passes
-//! requests on over the connections of a [`pool`], [`exchange`] is what the access log tells.
+//! requests on over the upstream's connections.
 //!
 //! What hop-by-hop headers ask for ends here. Request smuggling is a matter of hyper, which reads
 //! and writes all messages.
 
 pub mod answer;
 pub mod body;
-pub mod exchange;
 pub mod forward;
-pub mod headers;
-pub mod path;
-pub mod pool;
 pub mod routes;
 
 use alts_serving::life::Alive;
@@ -25,7 +21,6 @@ use core::{
     time::Duration,
 };
 use std::{
-    error::Error,
     io::{self, IoSlice},
     sync::Arc,
 };
@@ -41,40 +36,43 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use self::{
-    answer::Refusal,
-    body::ResponseBody,
-    exchange::{Activity, Exchange},
-};
-use super::{
+use self::{answer::Refusal, body::ResponseBody};
+use crate::{
+    access::{Access, Activity},
+    client::Client,
     config::Limits,
-    connection::{Connection, Outcome},
+    headers,
+    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT},
     listener::Listener,
+    outcome::Outcome,
+    reason::root,
     socket::{FOREVER, Stream},
 };
 
-/// The largest frame of HTTP/2 that the other side may send, in bytes: fewer of them cost less.
-pub(super) const FRAME: u32 = 128 * 1024;
-/// Connections of HTTP/2 that are silent for so long are asked whether somebody is there.
-pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(60);
-/// How long the answer to that may take.
-pub(super) const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-
 /// Serves a connection to its end.
-pub async fn serve(connection: &Arc<Connection>, client: Stream, mut alive: Alive) -> Outcome {
-    let Listener { settings, limits, .. } = &*connection.listener;
+pub async fn serve(
+    client: &Arc<Client>,
+    listener: &Arc<Listener>,
+    stream: Stream,
+    mut alive: Alive,
+) -> Outcome {
+    let Listener { settings, limits, .. } = &**listener;
     let activity = Arc::<Activity>::default();
     let service = {
-        let (connection, activity, alive) =
-            (Arc::clone(connection), Arc::clone(&activity), alive.clone());
+        let (client, listener) = (Arc::clone(client), Arc::clone(listener));
+        let (activity, alive) = (Arc::clone(&activity), alive.clone());
         service_fn(move |request| {
-            let exchange = Exchange::new(&connection, &activity, &request);
+            let access = Arc::new(Access::new(&client, &activity, &request));
+            let (client, listener) = (Arc::clone(&client), Arc::clone(&listener));
             let alive = alive.clone();
-            async move { Ok::<_, Infallible>(handle(exchange, request, alive).await) }
+            async move {
+                let account = client.account();
+                Ok::<_, Infallible>(handle(&access, account, &listener, request, alive).await)
+            }
         })
     };
     let builder = server(limits, settings.header_deadline);
-    let io = TokioIo::new(Counted { stream: client, connection: Arc::clone(connection) });
+    let io = TokioIo::new(Counted { stream, client: Arc::clone(client) });
     let mut serving = pin!(builder.serve_connection_with_upgrades(io, service));
     let idle = settings.idle.min(FOREVER);
     let mut alarm = pin!(sleep_until(Instant::now() + settings.header_deadline.min(idle)));
@@ -83,12 +81,12 @@ pub async fn serve(connection: &Arc<Connection>, client: Stream, mut alive: Aliv
         tokio::select! {
             end = serving.as_mut() => break end,
             () = alive.draining(), if ending.is_none() => {
-                ending = Some(Outcome::FINISHED);
+                ending = Some(Outcome::Finished);
                 serving.as_mut().graceful_shutdown();
             }
             () = alarm.as_mut(), if ending.is_none() => match activity.idle_since() {
                 Some(since) if since.elapsed() >= idle || !activity.has_begun() => {
-                    ending = Some(Outcome::IDLE);
+                    ending = Some(Outcome::Idle);
                     serving.as_mut().graceful_shutdown();
                 }
                 since => alarm.as_mut().reset(since.unwrap_or_else(Instant::now) + idle),
@@ -97,8 +95,8 @@ pub async fn serve(connection: &Arc<Connection>, client: Stream, mut alive: Aliv
     };
     match (end, ending) {
         (_, Some(outcome)) => outcome,
-        (Ok(()), None) => Outcome::FINISHED,
-        (Err(error), None) => Outcome::failed("client_error", &root(&*error)),
+        (Ok(()), None) => Outcome::Finished,
+        (Err(error), None) => Outcome::ClientError(root(&*error)),
     }
 }
 
@@ -126,25 +124,33 @@ fn server(limits: &Limits, header_deadline: Duration) -> auto::Builder<TokioExec
 
 /// Answers a request, or has it answered.
 async fn handle(
-    exchange: Exchange,
+    access: &Arc<Access>,
+    account: Option<&str>,
+    listener: &Listener,
     mut request: Request<Incoming>,
     alive: Alive,
 ) -> Response<ResponseBody> {
-    let exchange = Arc::new(exchange);
     let is_grpc = headers::is_grpc(request.headers());
-    let answer = match admit(&exchange, &mut request) {
-        Ok(()) => forward::forward(&exchange, request, is_grpc, alive).await,
+    let answer = match admit(account, listener, &mut request) {
+        Ok(()) => {
+            let upstream = &listener.upstream;
+            forward::forward(access, account, upstream, request, is_grpc, alive).await
+        }
         Err(refusal) => Err(refusal),
     };
     let response =
-        answer.unwrap_or_else(|refusal| refusal.into_response(is_grpc, Arc::clone(&exchange)));
-    exchange.answered(response.status());
+        answer.unwrap_or_else(|refusal| refusal.into_response(is_grpc, Arc::clone(access)));
+    access.answered(response.status());
     response
 }
 
 /// Whether a request may be passed on; its path may be rewritten to the one that was judged.
-fn admit(exchange: &Exchange, request: &mut Request<Incoming>) -> Result<(), Refusal> {
-    let Listener { settings, limits, .. } = &*exchange.connection().listener;
+fn admit(
+    account: Option<&str>,
+    listener: &Listener,
+    request: &mut Request<Incoming>,
+) -> Result<(), Refusal> {
+    let Listener { settings, limits, .. } = listener;
     if headers::size(request.headers()) > limits.header_bytes as usize {
         return Err(Refusal::HEADERS_TOO_LARGE);
     }
@@ -154,29 +160,19 @@ fn admit(exchange: &Exchange, request: &mut Request<Incoming>) -> Result<(), Ref
     if *request.method() == Method::CONNECT {
         return Err(Refusal::NO_TUNNELS);
     }
-    routes::judge(&settings.routes, exchange.connection().account(), request.uri_mut())
-}
-
-/// The last error in the chain, which says what has happened.
-pub(super) fn root(error: &dyn Error) -> String {
-    let mut last = error;
-    while let Some(source) = last.source() {
-        last = source;
-    }
-    let (whole, last) = (error.to_string(), last.to_string());
-    if whole == last { whole } else { format!("{whole}: {last}") }
+    routes::judge(&settings.routes, account, request.uri_mut())
 }
 
 /// A client's connection whose bytes are counted.
 struct Counted {
     stream: Stream,
-    connection: Arc<Connection>,
+    client: Arc<Client>,
 }
 
 impl Counted {
     fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
         if let Poll::Ready(Ok(count)) = written {
-            self.connection.traffic.sent.fetch_add(count as u64, Ordering::Relaxed);
+            self.client.traffic.sent.fetch_add(count as u64, Ordering::Relaxed);
         }
         written
     }
@@ -191,7 +187,7 @@ impl AsyncRead for Counted {
         let before = buf.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let count = buf.filled().len().saturating_sub(before) as u64;
-        self.connection.traffic.received.fetch_add(count, Ordering::Relaxed);
+        self.client.traffic.received.fetch_add(count, Ordering::Relaxed);
         read
     }
 }

@@ -7,16 +7,24 @@
 //!
 //! [`Proxy`] is all of it, for a test or a program; [`main`] adds flags, the log and the signals.
 
+pub mod accept;
+pub mod access;
 pub mod address;
 pub mod arguments;
+pub mod client;
 pub mod config;
-pub mod connection;
+pub mod headers;
 pub mod http;
-pub mod limits;
+pub mod http2;
 pub mod listener;
+pub mod log;
 pub mod metrics;
+pub mod outcome;
+pub mod path;
 pub mod proxy_protocol;
+pub mod reason;
 pub mod relay;
+pub mod serve;
 pub mod socket;
 pub mod state;
 pub mod upstream;
@@ -36,7 +44,7 @@ use alts_handshaker::locator::Development;
 use alts_serving::{
     config_error::ConfigError,
     life::Life,
-    log::{self, Level, Program},
+    log::subscriber,
     metrics::Admin,
     signals::{Request, Signals},
 };
@@ -45,21 +53,10 @@ use tokio::{sync::Mutex, task::JoinSet};
 pub use self::arguments::Arguments;
 use self::{
     config::Config,
+    log::PROGRAM,
     metrics::Metrics,
     state::{Prepared, State},
     upstream::Upstream,
-};
-
-/// The target of the audit lines: one for each connection, at every level of the log.
-pub const AUDIT: &str = "alts::audit";
-/// The target of the access log: one line for each request of HTTP, at the level INFO.
-pub const ACCESS: &str = "alts::access";
-
-const PROGRAM: Program = Program {
-    name: "alts",
-    audit: AUDIT,
-    // Its lines about handshakes that failed.
-    repeated: &[("tokio_alts", Level::Error)],
 };
 
 /// A proxy at work.
@@ -176,7 +173,7 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         out.write_all(report.as_bytes())?;
         return Ok(out.flush()?);
     }
-    tracing::subscriber::set_global_default(log::subscriber(
+    tracing::subscriber::set_global_default(subscriber(
         PROGRAM,
         config.log.format,
         config.log.level,

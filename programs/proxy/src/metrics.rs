@@ -11,12 +11,41 @@ use prometheus::{
     Registry,
 };
 
-use super::{connection::Outcome, upstream::ConnectError};
+use crate::outcome::Outcome;
 
 const RECEIVED: &str = "received";
 const SENT: &str = "sent";
 /// The classes of statuses.
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// What became of an attempt to connect to an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attempt {
+    /// There is a connection.
+    Success,
+    /// The network said no, or what answered was not HTTP.
+    Refused,
+    /// The ALTS handshake failed.
+    Handshake,
+    /// It took too long.
+    Timeout,
+}
+
+impl Attempt {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Refused, Self::Handshake, Self::Timeout];
+
+    /// The label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Refused => "refused",
+            Self::Handshake => "handshake",
+            Self::Timeout => "timeout",
+        }
+    }
+}
 
 /// The metrics of one proxy; clones share them.
 #[derive(Clone, Debug)]
@@ -140,10 +169,9 @@ impl Metrics {
     #[must_use]
     pub fn upstream(&self, name: &str) -> UpstreamMetrics {
         UpstreamMetrics {
-            connects: self.connects.clone(),
-            connected: self.connects.with_label_values(&[name, "success"]),
+            connects: Attempt::ALL
+                .map(|outcome| self.connects.with_label_values(&[name, outcome.name()])),
             aside: self.aside.with_label_values(&[name]),
-            name: name.into(),
         }
     }
 
@@ -166,8 +194,8 @@ impl Metrics {
     /// Forgets an upstream that is not there any more.
     pub fn forget_upstream(&self, name: &str) {
         let _ = self.aside.remove_label_values(&[name]);
-        for outcome in ConnectError::NAMES.into_iter().chain(["success"]) {
-            let _ = self.connects.remove_label_values(&[name, outcome]);
+        for outcome in Attempt::ALL {
+            let _ = self.connects.remove_label_values(&[name, outcome.name()]);
         }
     }
 
@@ -210,21 +238,16 @@ impl ListenerMetrics {
 /// The metrics of one upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
-    connects: IntCounterVec,
-    connected: IntCounter,
+    connects: [IntCounter; 4],
     aside: IntGauge,
-    name: Arc<str>,
 }
 
 impl UpstreamMetrics {
-    /// Counts a connection.
-    pub fn connected(&self) {
-        self.connected.inc();
-    }
-
-    /// Counts an attempt that failed.
-    pub fn failed(&self, outcome: &str) {
-        self.connects.with_label_values(&[&self.name, outcome]).inc();
+    /// Counts an attempt to connect.
+    pub fn attempted(&self, outcome: Attempt) {
+        if let Some(counter) = self.connects.get(outcome as usize) {
+            counter.inc();
+        }
     }
 
     /// How many addresses are not in order.

@@ -1,7 +1,7 @@
 //! What the proxy is at one time, and how it becomes what a new configuration says.
 
 use alts_handshaker::locator::{Development, Locator};
-use alts_serving::{config_error::ConfigError, life::Life};
+use alts_serving::{config_error::ConfigError, life::Life, limits::Slots};
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
@@ -12,10 +12,10 @@ use tokio::sync::watch;
 use tokio_alts::HandshakerService;
 
 use super::{
+    accept::Bound,
     address::Address,
     config::{self, Config, Security},
-    limits::Count,
-    listener::{Bound, Listener},
+    listener::Listener,
     metrics::Metrics,
     upstream::Upstream,
 };
@@ -109,7 +109,7 @@ pub struct State {
     prepared: Prepared,
     running: Vec<Running>,
     upstreams: watch::Sender<Vec<Arc<Upstream>>>,
-    total: Count,
+    total: Slots,
     metrics: Metrics,
 }
 
@@ -133,7 +133,7 @@ impl State {
             prepared: Prepared::default(),
             running: Vec::new(),
             upstreams: watch::Sender::default(),
-            total: Count::default(),
+            total: Slots::new(0, 0),
             metrics,
         };
         state.apply(config, life).await?;

@@ -8,14 +8,16 @@
 use std::{
     collections::HashMap,
     net::IpAddr,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 /// Who counts as one caller.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A user of this machine.
     User(u32),
+    /// A service account that a handshake has proved.
+    Account(Arc<str>),
     /// All callers from one address whose users are not known.
     Address(Option<IpAddr>),
 }
@@ -40,25 +42,63 @@ impl Full {
     }
 }
 
-/// A number of slots for all callers together.
+/// A number of slots for all callers together; clones share them.
 #[derive(Clone, Debug)]
 pub struct Slots {
     taken: Arc<Mutex<Taken>>,
-    total: usize,
-    each: usize,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Taken {
+    total: usize,
+    each: usize,
     in_all: usize,
     by: HashMap<Key, usize>,
+}
+
+impl Taken {
+    fn take(&mut self, key: &Key) -> Result<(), Full> {
+        let own = self.by.get(key).copied().unwrap_or(0);
+        if own >= self.each {
+            return Err(Full::Caller);
+        }
+        if own >= self.total.saturating_sub(self.in_all) {
+            return Err(Full::Total);
+        }
+        self.in_all = self.in_all.saturating_add(1);
+        self.by.insert(key.clone(), own.saturating_add(1));
+        Ok(())
+    }
+
+    fn give_back(&mut self, key: &Key) {
+        self.in_all = self.in_all.saturating_sub(1);
+        let left = self.by.get(key).map_or(0, |own| own.saturating_sub(1));
+        if left == 0 {
+            self.by.remove(key);
+        } else if let Some(own) = self.by.get_mut(key) {
+            *own = left;
+        }
+    }
 }
 
 impl Slots {
     /// `total` slots, of which one caller never has more than `each`.
     #[must_use]
     pub fn new(total: usize, each: usize) -> Self {
-        Self { taken: Arc::default(), total, each }
+        let taken = Taken { total, each, in_all: 0, by: HashMap::new() };
+        Self { taken: Arc::new(Mutex::new(taken)) }
+    }
+
+    /// Changes how many there are. Those that are taken stay so.
+    pub fn resize(&self, total: usize, each: usize) {
+        let mut taken = lock(&self.taken);
+        (taken.total, taken.each) = (total, each);
+    }
+
+    /// How many are taken.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        lock(&self.taken).in_all
     }
 
     /// Takes one for a caller.
@@ -67,16 +107,7 @@ impl Slots {
     ///
     /// When the caller has its share already.
     pub fn take(&self, key: Key) -> Result<Slot, Full> {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = taken.by.get(&key).copied().unwrap_or(0);
-        if own >= self.each {
-            return Err(Full::Caller);
-        }
-        if own >= self.total.saturating_sub(taken.in_all) {
-            return Err(Full::Total);
-        }
-        taken.in_all = taken.in_all.saturating_add(1);
-        taken.by.insert(key, own.saturating_add(1));
+        lock(&self.taken).take(&key)?;
         Ok(Slot { taken: Arc::clone(&self.taken), key })
     }
 }
@@ -88,34 +119,52 @@ pub struct Slot {
     key: Key,
 }
 
+impl Slot {
+    /// Makes it the slot of another caller, once more is known of who that is.
+    ///
+    /// # Errors
+    ///
+    /// When that caller has its share already. The slot stays as it was.
+    pub fn pass_to(&mut self, key: Key) -> Result<(), Full> {
+        let mut taken = lock(&self.taken);
+        taken.give_back(&self.key);
+        let passed = taken.take(&key);
+        if passed.is_ok() {
+            self.key = key;
+        } else {
+            taken.in_all = taken.in_all.saturating_add(1);
+            let own = taken.by.entry(self.key.clone()).or_default();
+            *own = own.saturating_add(1);
+        }
+        passed
+    }
+}
+
 impl Drop for Slot {
     fn drop(&mut self) {
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        taken.in_all = taken.in_all.saturating_sub(1);
-        let left = taken.by.get(&self.key).map_or(0, |own| own.saturating_sub(1));
-        if left == 0 {
-            taken.by.remove(&self.key);
-        } else {
-            taken.by.insert(self.key, left);
-        }
+        lock(&self.taken).give_back(&self.key);
     }
+}
+
+fn lock(taken: &Mutex<Taken>) -> MutexGuard<'_, Taken> {
+    taken.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn take_all(slots: &Slots, key: Key) -> Vec<Slot> {
-        core::iter::from_fn(|| slots.take(key).ok()).collect()
+    fn take_all(slots: &Slots, key: &Key) -> Vec<Slot> {
+        core::iter::from_fn(|| slots.take(key.clone()).ok()).collect()
     }
 
     #[test]
     fn one_caller_leaves_half() {
         let slots = Slots::new(16, 100);
-        let first = take_all(&slots, Key::User(1));
+        let first = take_all(&slots, &Key::User(1));
         assert_eq!(first.len(), 8);
         assert_eq!(slots.take(Key::User(1)).unwrap_err(), Full::Total);
-        assert_eq!(take_all(&slots, Key::User(2)).len(), 4);
+        assert_eq!(take_all(&slots, &Key::User(2)).len(), 4);
     }
 
     #[test]
@@ -123,7 +172,7 @@ mod tests {
         let slots = Slots::new(1024, 1024);
         let mut held = Vec::new();
         for user in 0..9 {
-            let own = take_all(&slots, Key::User(user));
+            let own = take_all(&slots, &Key::User(user));
             assert!(!own.is_empty(), "user {user} got nothing");
             held.push(own);
         }
@@ -134,19 +183,48 @@ mod tests {
                 own.extend(slots.take(Key::User(u32::try_from(user).unwrap())).ok());
             }
         }
-        let newcomer = take_all(&slots, Key::User(100));
+        let newcomer = take_all(&slots, &Key::User(100));
         assert!(newcomer.len() >= 30, "{}", newcomer.len());
     }
 
     #[test]
     fn the_callers_own_limit_holds_and_slots_come_back() {
         let slots = Slots::new(100, 3);
-        let mut own = take_all(&slots, Key::User(1));
+        let mut own = take_all(&slots, &Key::User(1));
         assert_eq!(own.len(), 3);
         assert_eq!(slots.take(Key::User(1)).unwrap_err(), Full::Caller);
         own.pop();
         assert!(slots.take(Key::User(1)).is_ok());
         drop(own);
         assert!(slots.taken.lock().unwrap().by.is_empty(), "nothing is kept of who is gone");
+    }
+    #[test]
+    fn a_slot_passes_to_who_is_found_out_to_have_it_within_that_ones_share() {
+        let account = || Key::Account("web@prod.test".into());
+        let slots = Slots::new(100, 2);
+        let mut first = slots.take(Key::User(1)).unwrap();
+        let mut second = slots.take(Key::User(1)).unwrap();
+        let mut third = slots.take(Key::User(2)).unwrap();
+        first.pass_to(account()).unwrap();
+        second.pass_to(account()).unwrap();
+        assert_eq!(third.pass_to(account()), Err(Full::Caller));
+        assert_eq!(slots.taken(), 3);
+        assert_eq!(take_all(&slots, &Key::User(2)).len(), 1, "the third is still that user's");
+        assert_eq!(take_all(&slots, &Key::User(1)).len(), 2, "and the first two are not");
+        drop((first, second, third));
+        assert!(slots.taken.lock().unwrap().by.is_empty());
+    }
+
+    #[test]
+    fn a_change_counts_for_what_is_taken_after_it() {
+        let slots = Slots::new(2, 2);
+        let held = take_all(&slots, &Key::User(1));
+        assert_eq!(held.len(), 1);
+        slots.resize(8, 8);
+        assert_eq!(take_all(&slots, &Key::User(1)).len(), 3);
+        slots.resize(1, 1);
+        assert_eq!(slots.take(Key::User(2)).unwrap_err(), Full::Total);
+        drop(held);
+        assert!(slots.take(Key::User(2)).is_ok());
     }
 }

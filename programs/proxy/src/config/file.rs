@@ -1,6 +1,7 @@
 //! The configuration as it is written in TOML, and what is meant by it.
 
 use std::{
+    fs,
     net::SocketAddr,
     path::{Path, PathBuf},
 };
@@ -17,11 +18,36 @@ use toml::Spanned;
 
 use super::{
     Address, Alts, Config, Level, Limits, Listen, Peers, Protocol, Route, Security, Upstream,
+    frame_size,
 };
-use crate::http::path::Prefix;
+use crate::path::Prefix;
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be read, or something in it is wrong.
+    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+        let text = fs::read_to_string(path)
+            .map_err(|why| ConfigError::new(path.display().to_string(), why.to_string()))?;
+        Self::parse(&text, path)
+    }
+
+    /// Reads the text of a file; `path` is for errors and relative paths.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        let config = parse(text, path)?;
+        config.check(&path.display().to_string())?;
+        Ok(config)
+    }
+}
 
 /// Reads the text of a file, and checks each table for itself.
-pub(super) fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let raw: Raw = toml::from_str(text).map_err(|error| {
         ConfigError::new(path.display().to_string(), error.to_string().trim_end())
     })?;
@@ -261,17 +287,4 @@ fn peers(key: &str, accounts: Option<Vec<String>>, any_peer: bool) -> Result<Pee
         }
         (Some(_), true) => Err(format!("{key} and any_peer = true: which one is it?")),
     }
-}
-
-/// A frame size that is not changed unseen.
-pub(crate) fn frame_size(bytes: u32) -> Result<FrameSize, String> {
-    let size = FrameSize::new(bytes);
-    if size.bytes() == bytes {
-        return Ok(size);
-    }
-    Err(format!(
-        "max_frame_size = {bytes}: it is between {} and {} bytes",
-        FrameSize::MIN.bytes(),
-        FrameSize::MAX.bytes()
-    ))
 }

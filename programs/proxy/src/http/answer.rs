@@ -5,8 +5,8 @@ use std::{borrow::Cow, sync::Arc};
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 
-use super::{body::ResponseBody, exchange::Exchange};
-use crate::upstream::ConnectError;
+use super::body::ResponseBody;
+use crate::{access::Access, upstream::error::ConnectError};
 
 /// Why a request is not answered by the upstream. Its text is for whoever calls: it names neither
 /// addresses nor accounts.
@@ -75,12 +75,12 @@ impl Refusal {
     pub(super) fn into_response(
         self,
         is_grpc: bool,
-        exchange: Arc<Exchange>,
+        access: Arc<Access>,
     ) -> Response<ResponseBody> {
-        exchange.failed(&self.text);
+        access.failed(&self.text);
         let text = format!("alts proxy: {}", self.text);
         if is_grpc {
-            let mut response = Response::new(ResponseBody::own(Bytes::new(), exchange));
+            let mut response = Response::new(ResponseBody::own(Bytes::new(), access));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(HeaderName::from_static("grpc-status"), self.grpc_status.into());
@@ -90,7 +90,7 @@ impl Refusal {
             }
             return response;
         }
-        let body = ResponseBody::own(format!("{text}\n").into(), exchange);
+        let body = ResponseBody::own(format!("{text}\n").into(), access);
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
         let plain = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -1,4 +1,4 @@
-//! Bodies on their way, counted, and without trailers that say who somebody is.
+//! Bodies of responses on their way, counted.
 
 use core::{
     pin::Pin,
@@ -9,52 +9,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use super::{exchange::Exchange, headers, pool::Lease};
-
-/// The body of a request.
-pub struct RequestBody {
-    inner: Incoming,
-    exchange: Arc<Exchange>,
-}
-
-impl RequestBody {
-    pub(super) const fn new(inner: Incoming, exchange: Arc<Exchange>) -> Self {
-        Self { inner, exchange }
-    }
-}
-
-impl Body for RequestBody {
-    type Data = Bytes;
-    type Error = hyper::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &mut frame {
-            if let Some(data) = frame.data_ref() {
-                self.exchange.received(data.len());
-            } else if let Some(trailers) = frame.trailers_mut() {
-                headers::strip_account(trailers);
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
-}
+use crate::{access::Access, reason::root, upstream::pool::Lease};
 
 /// The body of a response.
 pub struct ResponseBody {
     inner: Inner,
-    exchange: Arc<Exchange>,
+    access: Arc<Access>,
     /// The connection that it comes from, which is good for the next request when it is over.
     lease: Option<Lease>,
 }
@@ -66,15 +26,15 @@ enum Inner {
 
 impl ResponseBody {
     /// One of an upstream.
-    pub(super) fn of_upstream(inner: Incoming, exchange: Arc<Exchange>, lease: Lease) -> Self {
-        let mut body = Self { inner: Inner::Upstream(inner), exchange, lease: Some(lease) };
+    pub(super) fn of_upstream(inner: Incoming, access: Arc<Access>, lease: Lease) -> Self {
+        let mut body = Self { inner: Inner::Upstream(inner), access, lease: Some(lease) };
         body.give_back_at_the_end();
         body
     }
 
     /// One of the proxy's own.
-    pub(super) const fn own(bytes: Bytes, exchange: Arc<Exchange>) -> Self {
-        Self { inner: Inner::Own(bytes), exchange, lease: None }
+    pub(super) const fn own(bytes: Bytes, access: Arc<Access>) -> Self {
+        Self { inner: Inner::Own(bytes), access, lease: None }
     }
 
     fn give_back_at_the_end(&mut self) {
@@ -110,11 +70,11 @@ impl Body for ResponseBody {
         };
         match &frame {
             Some(Ok(frame)) => {
-                this.exchange.sent(frame.data_ref().map_or(0, Bytes::len));
+                this.access.sent(frame.data_ref().map_or(0, Bytes::len));
                 this.give_back_at_the_end();
             }
             Some(Err(error)) => {
-                this.exchange.failed(&super::root(error));
+                this.access.failed(&root(error));
                 this.lease = None;
             }
             None => {

@@ -14,30 +14,30 @@ use hyper::{body::Incoming, upgrade::OnUpgrade};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use super::{
-    answer::Refusal,
-    body::{RequestBody, ResponseBody},
-    exchange::Exchange,
-    headers,
-    pool::Lease,
-    root,
-};
 use alts_serving::life::Alive;
 
-use crate::{config::Protocol, socket::FOREVER, upstream::Upstream};
+use super::{answer::Refusal, body::ResponseBody};
+use crate::{
+    access::Access,
+    config::Protocol,
+    headers,
+    reason::root,
+    socket::FOREVER,
+    upstream::{Upstream, body::RequestBody, pool::Lease},
+};
 
 /// How often a request is tried on connections that turn out to be closed.
 const ATTEMPTS: usize = 4;
 
 /// Passes a request on, and returns the response as soon as it begins.
 pub(super) async fn forward(
-    exchange: &Arc<Exchange>,
+    access: &Arc<Access>,
+    account: Option<&str>,
+    upstream: &Upstream,
     mut request: Request<Incoming>,
     is_grpc: bool,
     alive: Alive,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let connection = exchange.connection();
-    let upstream = &connection.listener.upstream;
     let settings = upstream.settings();
     let wants_websocket =
         request.version() != Version::HTTP_2 && headers::is_websocket(request.headers());
@@ -49,7 +49,7 @@ pub(super) async fn forward(
         Protocol::Same => request.version() == Version::HTTP_2,
     };
     let (mut head, body) = request.into_parts();
-    headers::for_upstream(&mut head.headers, connection.account());
+    headers::for_upstream(&mut head.headers, account);
     if by_http2 {
         for_http2(&mut head)?;
     } else {
@@ -58,9 +58,9 @@ pub(super) async fn forward(
     if wants_websocket {
         headers::become_websocket(&mut head.headers);
     }
-    let request = Request::from_parts(head, RequestBody::new(body, Arc::clone(exchange)));
+    let request = Request::from_parts(head, RequestBody::new(body, Arc::clone(access)));
     let (mut response, lease) = {
-        let sending = send(exchange, upstream, request, by_http2);
+        let sending = send(access, upstream, request, by_http2);
         // A call of gRPC may be answered when all of its messages have been sent, and not before.
         if is_grpc { sending.await? } else { within(settings.response_deadline, sending).await? }
     };
@@ -69,15 +69,15 @@ pub(super) async fn forward(
             return Err(Refusal::BROKEN);
         };
         let server = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel(client, server, Arc::clone(exchange), alive));
+        tokio::spawn(tunnel(client, server, Arc::clone(access), alive));
         headers::strip_hop_by_hop(response.headers_mut());
         headers::become_websocket(response.headers_mut());
-        return Ok(response.map(|_| ResponseBody::own(Bytes::new(), Arc::clone(exchange))));
+        return Ok(response.map(|_| ResponseBody::own(Bytes::new(), Arc::clone(access))));
     }
     headers::strip_hop_by_hop(response.headers_mut());
     // That of the client's connection is hyper's business.
     *response.version_mut() = Version::default();
-    Ok(response.map(|body| ResponseBody::of_upstream(body, Arc::clone(exchange), lease)))
+    Ok(response.map(|body| ResponseBody::of_upstream(body, Arc::clone(access), lease)))
 }
 
 async fn within<T>(
@@ -90,23 +90,23 @@ async fn within<T>(
 /// Sends a request on a connection of its own version; again on another one if that was closed
 /// before anything was sent.
 async fn send(
-    exchange: &Exchange,
-    upstream: &Arc<Upstream>,
+    access: &Access,
+    upstream: &Upstream,
     mut request: Request<RequestBody>,
     by_http2: bool,
 ) -> Result<(Response<Incoming>, Lease), Refusal> {
     for _ in 0..ATTEMPTS {
-        let leased =
-            if by_http2 { Lease::http2(upstream).await } else { Lease::http1(upstream).await };
+        let pool = upstream.pool();
+        let leased = if by_http2 { pool.http2().await } else { pool.http1().await };
         let mut lease = leased.map_err(|error| {
-            exchange.failed(&error);
+            access.failed(&error);
             Refusal::unreachable(&error)
         })?;
         match lease.send(request).await {
             Ok(response) => return Ok((response, lease)),
             Err((_, Some(unsent))) if lease.is_used => request = unsent,
             Err((error, _)) => {
-                exchange.failed(&root(&error));
+                access.failed(&root(&error));
                 break;
             }
         }
@@ -155,7 +155,7 @@ fn for_http2(head: &mut Parts) -> Result<(), Refusal> {
 }
 
 /// Carries what an upgraded connection has become, whatever that is.
-async fn tunnel(client: OnUpgrade, server: OnUpgrade, exchange: Arc<Exchange>, mut alive: Alive) {
+async fn tunnel(client: OnUpgrade, server: OnUpgrade, access: Arc<Access>, mut alive: Alive) {
     let carried = async {
         let (client, server) = tokio::try_join!(client, server).map_err(|error| root(&error))?;
         let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
@@ -165,11 +165,11 @@ async fn tunnel(client: OnUpgrade, server: OnUpgrade, exchange: Arc<Exchange>, m
     tokio::select! {
         carried = carried => match carried {
             Ok((received, sent)) => {
-                exchange.received(usize::try_from(received).unwrap_or(usize::MAX));
-                exchange.sent(usize::try_from(sent).unwrap_or(usize::MAX));
+                access.received(usize::try_from(received).unwrap_or(usize::MAX));
+                access.sent(usize::try_from(sent).unwrap_or(usize::MAX));
             }
-            Err(error) => exchange.failed(&error),
+            Err(error) => access.failed(&error),
         },
-        () = alive.over() => exchange.failed(&"cut when the proxy had to end"),
+        () = alive.over() => access.failed(&"cut when the proxy had to end"),
     }
 }

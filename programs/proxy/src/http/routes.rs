@@ -2,8 +2,8 @@
 
 use http::{Uri, uri::PathAndQuery};
 
-use super::{answer::Refusal, path};
-use crate::config::Route;
+use super::answer::Refusal;
+use crate::{config::Route, path};
 
 /// Judges a request's path, and makes it the one that was judged: what the upstream sees is what
 /// was allowed. Without routes, everything may pass as it is.

@@ -10,7 +10,7 @@ const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 
 /// Whether one address is in order.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub struct AddressHealth {
     trouble: Mutex<Option<Trouble>>,
 }
 
@@ -23,20 +23,20 @@ struct Trouble {
     probed: bool,
 }
 
-impl Health {
+impl AddressHealth {
     /// Whether the last connection was one.
-    pub(super) fn is_good(&self) -> bool {
+    pub fn is_good(&self) -> bool {
         self.lock().is_none()
     }
 
     /// Whether there is no reason to try others first, as far as is known.
-    pub(super) fn may_be_good(&self) -> bool {
+    pub fn may_be_good(&self) -> bool {
         self.lock().is_none_or(|trouble| trouble.until <= Instant::now())
     }
 
     /// As [`may_be_good`](Self::may_be_good), for somebody who is about to find out: when a pause
     /// is over, one connection tries the address, and others wait for what comes of it.
-    pub(super) fn is_worth_a_try(&self) -> bool {
+    pub fn is_worth_a_try(&self) -> bool {
         let now = Instant::now();
         match &mut *self.lock() {
             None => true,
@@ -50,13 +50,13 @@ impl Health {
     }
 
     /// Takes note of a connection; returns whether there had been none before.
-    pub(super) fn good(&self) -> bool {
+    pub fn good(&self) -> bool {
         self.lock().take().is_some()
     }
 
     /// Takes note of a failure; returns whether it is news, and for how long others are tried
     /// first. Many that fail together are one failure.
-    pub(super) fn bad(&self) -> (bool, Duration) {
+    pub fn bad(&self) -> (bool, Duration) {
         let mut trouble = self.lock();
         let now = Instant::now();
         let pause = match *trouble {
@@ -79,7 +79,7 @@ mod tests {
 
     #[tokio::test]
     async fn failures_that_come_together_are_one() {
-        let health = Health::default();
+        let health = AddressHealth::default();
         assert!(health.is_good() && health.is_worth_a_try());
         assert_eq!(health.bad(), (true, PAUSES.0));
         for _ in 0..10 {

@@ -98,7 +98,7 @@ async fn connections_beyond_the_limit_are_closed_and_others_go_on() {
     let (server, _echo) = echo_server("echo").await;
     let text = plain(&[server], "", "");
     let proxy = world
-        .proxy(&format!("{text}[limits]\nconnections = 5\nconnections_per_listener = 2\n"))
+        .proxy(&format!("{text}[limits]\nconnections = 5\nconnections_per_listener = 4\n"))
         .await;
     let plain = address(&proxy, "plain").await;
     let mut held = [connect(plain).await, connect(plain).await];

@@ -1,4 +1,4 @@
-//! One request and its response, as the access log tells of them.
+//! One request and its response, as the access log reports them.
 
 use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use http::{Method, Request, StatusCode};
 use tokio::time::Instant;
 
-use crate::{ACCESS, connection::Connection};
+use crate::{client::Client, log::ACCESS};
 
 /// Whether something happens on a connection.
 #[derive(Debug)]
@@ -44,8 +44,8 @@ impl Activity {
 
 /// One request and its response; the line is written when the last of their parts is dropped.
 #[derive(Debug)]
-pub struct Exchange {
-    connection: Arc<Connection>,
+pub struct Access {
+    client: Arc<Client>,
     activity: Arc<Activity>,
     method: Method,
     path: String,
@@ -56,17 +56,13 @@ pub struct Exchange {
     error: OnceLock<String>,
 }
 
-impl Exchange {
+impl Access {
     /// Begins with a request.
-    pub fn new<B>(
-        connection: &Arc<Connection>,
-        activity: &Arc<Activity>,
-        request: &Request<B>,
-    ) -> Self {
+    pub fn new<B>(client: &Arc<Client>, activity: &Arc<Activity>, request: &Request<B>) -> Self {
         activity.under_way.fetch_add(1, Ordering::Relaxed);
         activity.begun.fetch_add(1, Ordering::Relaxed);
         Self {
-            connection: Arc::clone(connection),
+            client: Arc::clone(client),
             activity: Arc::clone(activity),
             method: request.method().clone(),
             // The query may hold what is not for logs.
@@ -79,43 +75,39 @@ impl Exchange {
         }
     }
 
-    /// The connection that it is on.
-    #[must_use]
-    pub const fn connection(&self) -> &Arc<Connection> {
-        &self.connection
-    }
-
-    pub(super) fn answered(&self, status: StatusCode) {
+    /// Takes note of the status of the response.
+    pub fn answered(&self, status: StatusCode) {
         self.status.store(status.as_u16(), Ordering::Relaxed);
     }
 
     /// Takes note of why it failed; what came first counts.
-    pub(super) fn failed(&self, error: &impl ToString) {
+    pub fn failed(&self, error: &impl ToString) {
         let _ = self.error.set(error.to_string());
     }
 
-    pub(super) fn received(&self, bytes: usize) {
+    /// Counts bytes of the request's body.
+    pub fn received(&self, bytes: usize) {
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn sent(&self, bytes: usize) {
+    /// Counts bytes of the response's body.
+    pub fn sent(&self, bytes: usize) {
         self.sent.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 }
 
-impl Drop for Exchange {
+impl Drop for Access {
     fn drop(&mut self) {
         *self.activity.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.activity.under_way.fetch_sub(1, Ordering::Relaxed);
-        let listener = &self.connection.listener;
         let duration = self.began.elapsed();
         let status = self.status.load(Ordering::Relaxed);
-        listener.metrics.request(status, duration);
+        self.client.metrics.request(status, duration);
         tracing::info!(
             target: ACCESS,
-            listener = listener.settings.name,
-            remote = self.connection.addresses.map(|(remote, _)| tracing::field::display(remote)),
-            peer = self.connection.account(),
+            listener = self.client.listener,
+            remote = self.client.addresses.map(|(remote, _)| tracing::field::display(remote)),
+            peer = self.client.account(),
             method = self.method.as_str(),
             path = self.path,
             // 0: the client had gone before there was one.

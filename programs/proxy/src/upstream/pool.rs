@@ -19,10 +19,12 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::time::{Instant, timeout_at};
 use tokio_alts::service::BoxFuture;
 
-use super::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, body::RequestBody, headers, root};
+use super::{body::RequestBody, dial::Dial, error::ConnectError};
 use crate::{
+    headers,
+    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT},
+    reason::root,
     socket::FOREVER,
-    upstream::{ConnectError, Upstream},
 };
 
 /// Connections of HTTP/1.1 that wait for a request, at most.
@@ -33,8 +35,8 @@ const IDLE: usize = 256;
 const STREAMS: usize = 100;
 
 /// The connections of one upstream.
-#[derive(Default)]
 pub struct Pool {
+    dial: Arc<Dial>,
     http1: Mutex<Vec<Idle>>,
     http2: Mutex<Vec<Shared>>,
     /// Held by who makes a connection of HTTP/2: the others wait, and share it.
@@ -129,9 +131,9 @@ impl Shared {
 /// The right to use a connection for one request.
 pub struct Lease {
     sender: Sender,
-    upstream: Arc<Upstream>,
+    pool: Arc<Pool>,
     /// Whether others have used the connection before.
-    pub(super) is_used: bool,
+    pub is_used: bool,
 }
 
 enum Sender {
@@ -149,46 +151,12 @@ impl Drop for Counted {
 }
 
 impl Lease {
-    /// A connection of HTTP/1.1: one that waits, or a new one.
-    pub(super) async fn http1(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
-        let waiting = upstream.pool().take_http1(upstream.settings().idle);
-        let is_used = waiting.is_some();
-        let connection = match waiting {
-            Some(connection) => connection,
-            None => connect_http1(upstream).await?,
-        };
-        Ok(Self { sender: Sender::Http1(connection), upstream: Arc::clone(upstream), is_used })
-    }
-
-    /// A connection of HTTP/2: one that has room for a request, or a new one.
-    pub(super) async fn http2(upstream: &Arc<Upstream>) -> Result<Self, ConnectError> {
-        let pool = upstream.pool();
-        let lease = |(sender, request), is_used| Self {
-            sender: Sender::Http2 { sender, request },
-            upstream: Arc::clone(upstream),
-            is_used,
-        };
-        if let Some(shared) = pool.share_http2() {
-            return Ok(lease(shared, true));
-        }
-        let deadline = Instant::now() + upstream.settings().connect_deadline.min(FOREVER);
-        let connected = timeout_at(deadline, async {
-            let _turn = pool.connecting.lock().await;
-            if let Some(shared) = pool.share_http2() {
-                return Ok(lease(shared, true));
-            }
-            let sender = connect_http2(upstream).await?;
-            let (requests, is_retired) = (AtomicUsize::new(1), AtomicBool::new(false));
-            let load = Arc::new(Load { requests, is_retired });
-            let shared = (sender.clone(), Counted(Arc::clone(&load)));
-            lock(&pool.http2).push(Shared { sender, load, used: Instant::now() });
-            Ok(lease(shared, false))
-        });
-        connected.await.unwrap_or(Err(ConnectError::NoTime))
-    }
-
-    /// Sends a request. One that was not sent comes back.
-    pub(super) async fn send(
+    /// Sends a request.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong, and the request if it was not sent.
+    pub async fn send(
         &mut self,
         request: Request<RequestBody>,
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)> {
@@ -209,18 +177,18 @@ impl Lease {
     }
 
     /// Does what there is to do on a connection that nobody else drives.
-    pub(super) fn drive(&mut self, cx: &mut Context<'_>) {
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
         if let Sender::Http1(connection) = &mut self.sender {
             connection.drive(cx);
         }
     }
 
     /// The response is over: the connection is for others.
-    pub(super) fn give_back(self) {
+    pub fn give_back(self) {
         if let Sender::Http1(mut connection) = self.sender
             && connection.is_open()
         {
-            let mut idle = lock(&self.upstream.pool().http1);
+            let mut idle = lock(&self.pool.http1);
             if idle.len() < IDLE {
                 idle.push(Idle { connection, since: Instant::now() });
             }
@@ -229,6 +197,62 @@ impl Lease {
 }
 
 impl Pool {
+    /// One without connections yet; `dial` makes them.
+    #[must_use]
+    pub fn new(dial: Arc<Dial>) -> Self {
+        Self {
+            dial,
+            http1: Mutex::default(),
+            http2: Mutex::default(),
+            connecting: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// An HTTP/1.1 connection: one that waits, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// When there is none.
+    pub async fn http1(self: &Arc<Self>) -> Result<Lease, ConnectError> {
+        let waiting = self.take_http1(self.dial.settings().idle);
+        let is_used = waiting.is_some();
+        let connection = match waiting {
+            Some(connection) => connection,
+            None => connect_http1(&self.dial).await?,
+        };
+        Ok(Lease { sender: Sender::Http1(connection), pool: Arc::clone(self), is_used })
+    }
+
+    /// An HTTP/2 connection: one that has room for a request, or a new one.
+    ///
+    /// # Errors
+    ///
+    /// When there is none before the deadline.
+    pub async fn http2(self: &Arc<Self>) -> Result<Lease, ConnectError> {
+        let lease = |(sender, request), is_used| Lease {
+            sender: Sender::Http2 { sender, request },
+            pool: Arc::clone(self),
+            is_used,
+        };
+        if let Some(shared) = self.share_http2() {
+            return Ok(lease(shared, true));
+        }
+        let deadline = Instant::now() + self.dial.settings().connect_deadline.min(FOREVER);
+        let connected = timeout_at(deadline, async {
+            let _turn = self.connecting.lock().await;
+            if let Some(shared) = self.share_http2() {
+                return Ok(lease(shared, true));
+            }
+            let sender = connect_http2(&self.dial).await?;
+            let (requests, is_retired) = (AtomicUsize::new(1), AtomicBool::new(false));
+            let load = Arc::new(Load { requests, is_retired });
+            let shared = (sender.clone(), Counted(Arc::clone(&load)));
+            lock(&self.http2).push(Shared { sender, load, used: Instant::now() });
+            Ok(lease(shared, false))
+        });
+        connected.await.unwrap_or(Err(ConnectError::NoTime))
+    }
+
     fn take_http1(&self, longest: Duration) -> Option<Http1> {
         let mut idle = lock(&self.http1);
         // The last one is the least likely to be given up by the server.
@@ -257,7 +281,7 @@ impl Pool {
     }
 
     /// Closes connections that nobody has used for so long.
-    pub(crate) fn prune(&self, idle: Duration) {
+    pub fn prune(&self, idle: Duration) {
         lock(&self.http1).retain_mut(|one| one.connection.is_open() && one.since.elapsed() < idle);
         lock(&self.http2).retain(|one| {
             let requests = one.load.requests.load(Ordering::Relaxed);
@@ -270,14 +294,14 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn connect_http1(upstream: &Upstream) -> Result<Http1, ConnectError> {
-    let (stream, _) = upstream.connect().await?;
+async fn connect_http1(dial: &Dial) -> Result<Http1, ConnectError> {
+    let (stream, _) = dial.connect().await?;
     let (sender, connection) = http1::Builder::new()
-        .max_buf_size(upstream.limits().buffer_bytes)
+        .max_buf_size(dial.limits().buffer_bytes)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(ConnectError::Http)?;
-    let name = upstream.name().to_owned();
+    let name = dial.name().to_owned();
     let driver = async move {
         if let Err(error) = connection.with_upgrades().await {
             tracing::debug!(upstream = name, error = root(&error), "connection ended");
@@ -286,23 +310,21 @@ async fn connect_http1(upstream: &Upstream) -> Result<Http1, ConnectError> {
     Ok(Http1 { sender, driver: Some(Box::pin(driver)) })
 }
 
-async fn connect_http2(
-    upstream: &Upstream,
-) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
-    let (stream, _) = upstream.connect().await?;
+async fn connect_http2(dial: &Dial) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+    let (stream, _) = dial.connect().await?;
     let (sender, connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(upstream.limits().window_bytes / 2)
-        .initial_connection_window_size(upstream.limits().window_bytes)
+        .initial_stream_window_size(dial.limits().window_bytes / 2)
+        .initial_connection_window_size(dial.limits().window_bytes)
         .max_frame_size(FRAME)
-        .max_header_list_size(upstream.limits().header_bytes)
-        .max_send_buf_size(upstream.limits().buffer_bytes)
+        .max_header_list_size(dial.limits().header_bytes)
+        .max_send_buf_size(dial.limits().buffer_bytes)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
         .handshake(TokioIo::new(stream))
         .await
         .map_err(ConnectError::Http)?;
-    let name = upstream.name().to_owned();
+    let name = dial.name().to_owned();
     tokio::spawn(async move {
         if let Err(error) = connection.await {
             tracing::debug!(upstream = name, error = root(&error), "connection ended");

@@ -1,0 +1,151 @@
+//! Open sockets: connections are accepted, each for a task of its own.
+
+use core::time::Duration;
+use std::{io, sync::Arc};
+
+use alts_serving::{
+    config_error::ConfigError,
+    life::Alive,
+    limits::{Key, Slots},
+    socket_file::SocketFile,
+    throttle::Throttle,
+};
+use tokio::{
+    net::{TcpListener, UnixListener},
+    sync::watch,
+};
+use tokio_alts::Addresses as _;
+
+use crate::{
+    address::Address, config, listener::Listener, outcome::Outcome, serve::serve, socket::Socket,
+};
+
+/// How long to wait when the system has nothing left for another connection.
+const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// An open socket.
+#[derive(Debug)]
+pub struct Bound {
+    address: String,
+    socket: Accepting,
+}
+
+#[derive(Debug)]
+enum Accepting {
+    Tcp(TcpListener),
+    Unix { listener: UnixListener, _file: SocketFile },
+}
+
+impl Bound {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// Names the listener and what to do.
+    pub async fn open(listen: &config::Listen) -> Result<Self, ConfigError> {
+        let refuse =
+            |what: String| ConfigError::new(format!("{}, {}", listen.place, listen.address), what);
+        let failed = |why: io::Error| refuse(format!("cannot listen: {why}"));
+        match &listen.address {
+            Address::Tcp(address) => {
+                let listener = TcpListener::bind(address.as_str()).await.map_err(failed)?;
+                let address = listener.local_addr().map_err(failed)?.to_string();
+                Ok(Self { address, socket: Accepting::Tcp(listener) })
+            }
+            Address::Unix(path) => {
+                let (listener, file) =
+                    SocketFile::open(path, listen.mode, None, None).map_err(refuse)?;
+                listener.set_nonblocking(true).map_err(failed)?;
+                let listener = UnixListener::from_std(listener).map_err(failed)?;
+                let socket = Accepting::Unix { listener, _file: file };
+                Ok(Self { address: listen.address.to_string(), socket })
+            }
+        }
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    async fn accept(&self) -> io::Result<Socket> {
+        Ok(match &self.socket {
+            Accepting::Tcp(listener) => {
+                let (stream, _) = listener.accept().await?;
+                // A peer that is gone already is noticed later.
+                let _ = stream.set_nodelay(true);
+                Socket::Tcp(stream)
+            }
+            Accepting::Unix { listener, .. } => Socket::Unix(listener.accept().await?.0),
+        })
+    }
+
+    /// Accepts connections, each for a task of its own, until the proxy is to end or nobody has
+    /// settings for it any more.
+    pub async fn run(
+        self,
+        mut settings: watch::Receiver<Arc<Listener>>,
+        total: Slots,
+        mut alive: Alive,
+    ) {
+        let own = Slots::new(0, 0);
+        let throttle = Throttle::default();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.accept() => accepted,
+                changed = settings.changed() => match changed {
+                    Ok(()) => continue,
+                    Err(_) => return,
+                },
+                () = alive.draining() => return,
+            };
+            let listener = Arc::clone(&settings.borrow());
+            let name = &listener.settings.name;
+            let socket = match accepted {
+                Ok(socket) => socket,
+                Err(error) => {
+                    tracing::warn!(listener = %name, %error, "cannot accept a connection");
+                    tokio::time::sleep(EXHAUSTED).await;
+                    continue;
+                }
+            };
+            let limits = &listener.limits;
+            total.resize(limits.connections, limits.connections_per_peer);
+            own.resize(limits.connections_per_listener, limits.connections_per_peer);
+            let key = key(&socket);
+            let slots = total.take(key.clone()).and_then(|all| Ok([all, own.take(key)?]));
+            match slots {
+                Ok(slots) => {
+                    tokio::spawn(serve(listener, socket, slots, alive.clone()));
+                }
+                Err(full) => {
+                    listener.metrics.ended(Outcome::Limit.name());
+                    if throttle.may_speak() {
+                        tracing::warn!(
+                            listener = %name,
+                            remote = socket.remote_addr().map(tracing::field::display),
+                            connections = total.taken(),
+                            of_this_listener = own.taken(),
+                            reason = full.name(),
+                            "connection closed: there are as many as [limits] allows, or as many of \
+                             this peer as leave room for others"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Who counts as one client before anything else is known of it.
+fn key(socket: &Socket) -> Key {
+    match socket {
+        Socket::Tcp(_) => {
+            Key::Address(socket.remote_addr().map(|address| address.ip().to_canonical()))
+        }
+        Socket::Unix(stream) => {
+            stream.peer_cred().map_or(Key::Address(None), |peer| Key::User(peer.uid()))
+        }
+    }
+}

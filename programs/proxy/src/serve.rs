@@ -1,0 +1,113 @@
+//! Serves one connection of a client: the handshake, admission, and bytes or HTTP.
+
+use std::{io, sync::Arc};
+
+use alts_serving::{life::Alive, limits::Slot};
+use tokio::io::AsyncWriteExt as _;
+use tokio_alts::Addresses as _;
+
+use crate::{
+    client::Client,
+    config::{Level, Security},
+    http,
+    listener::Listener,
+    outcome::Outcome,
+    proxy_protocol,
+    relay::{End, relay},
+    socket::{Socket, Stream},
+};
+
+/// Serves a connection to its end.
+pub async fn serve(listener: Arc<Listener>, socket: Socket, slots: [Slot; 2], mut alive: Alive) {
+    let client = Arc::new(Client::new(
+        &listener.settings.name,
+        listener.upstream.name(),
+        socket.remote_addr().zip(socket.local_addr()),
+        &listener.metrics,
+        slots,
+    ));
+    let outcome = tokio::select! {
+        // Who carries bytes ends them in its own way.
+        biased;
+        outcome = carry(&client, &listener, socket, alive.clone()) => outcome,
+        () = alive.over() => Outcome::Cut,
+    };
+    client.audit(&outcome);
+}
+
+async fn carry(
+    client: &Arc<Client>,
+    listener: &Arc<Listener>,
+    socket: Socket,
+    alive: Alive,
+) -> Outcome {
+    let stream = match &listener.acceptor {
+        None => Stream::plain(socket, listener.limits.buffer_bytes),
+        Some(acceptor) => match acceptor.accept(socket).await {
+            Ok(stream) => Stream::Alts(Box::new(stream)),
+            Err(failure) => {
+                let account = failure.error().peer_service_account();
+                if !account.is_empty() {
+                    client.set_account(account);
+                }
+                return Outcome::Handshake(failure.error().to_string());
+            }
+        },
+    };
+    if let (Some(context), Security::Alts(alts)) = (stream.context(), &listener.settings.security) {
+        let account = context.peer_service_account();
+        client.set_account(account);
+        if !alts.peers.contains(account) {
+            return Outcome::Refused(format!("the listener allows {}", alts.peers));
+        }
+    }
+    match listener.settings.level {
+        Level::Bytes => bytes(client, listener, stream, alive).await,
+        Level::Http => http::serve(client, listener, stream, alive).await,
+    }
+}
+
+/// Carries a connection as it is.
+async fn bytes(
+    client: &Client,
+    listener: &Listener,
+    mut stream: Stream,
+    mut alive: Alive,
+) -> Outcome {
+    let Listener { upstream, settings, .. } = listener;
+    let (mut server, address) = match upstream.connect().await {
+        Ok(connected) => connected,
+        Err(error) => {
+            stream.break_off();
+            return Outcome::Upstream(error.to_string());
+        }
+    };
+    client.set_upstream_address(address);
+    if upstream.settings().send_proxy_protocol {
+        let header = proxy_protocol::header(client.addresses, client.account());
+        if let Err(error) = greet(&mut server, &header).await {
+            stream.break_off();
+            return Outcome::Upstream(error.to_string());
+        }
+    }
+    let end = tokio::select! {
+        end = relay(&mut stream, &mut server, &client.traffic, settings.idle) => Some(end),
+        () = alive.over() => None,
+    };
+    if !matches!(end, Some(End::Finished)) {
+        stream.break_off();
+        server.break_off();
+    }
+    match end {
+        None => Outcome::Cut,
+        Some(End::Finished) => Outcome::Finished,
+        Some(End::Idle) => Outcome::Idle,
+        Some(End::Client(error)) => Outcome::ClientError(error.to_string()),
+        Some(End::Upstream(error)) => Outcome::UpstreamError(error.to_string()),
+    }
+}
+
+async fn greet(server: &mut Stream, header: &[u8]) -> io::Result<()> {
+    server.write_all(header).await?;
+    server.flush().await
+}
