@@ -13,15 +13,12 @@ pub use rustcrypto::RustCrypto;
 
 /// AES-128-GCM with 12-byte nonces and 16-byte tags, keyed once and used for many records.
 ///
-/// Who implements it keeps to three rules:
+/// Implementations keep three rules:
 /// - the key is wiped from memory when the value is dropped;
 /// - `open` compares tags in constant time;
 /// - an output that failed may hold anything: the record layer wipes it, and hands nothing out.
 ///
-/// The nonce is never repeated under one key: the record layer sees to that, not the provider.
-///
-/// The out-of-place operations take an input and an output of the same length; other lengths are
-/// refused with [`AeadError`].
+/// The record layer never repeats a nonce under one key.
 pub trait Aead: Sized {
     /// Sets up a key.
     ///
@@ -29,55 +26,72 @@ pub trait Aead: Sized {
     /// [`AeadError`] when the provider cannot: every 16 bytes are a valid key.
     fn new(key: &[u8; AES_KEY_SIZE]) -> Result<Self, AeadError>;
 
-    /// Encrypts `plaintext` into `ciphertext` and writes the `tag` over both that and `aad`.
+    /// Encrypts `text`, and writes the `tag` over the ciphertext and `aad`.
     ///
     /// # Errors
-    /// [`AeadError`] when the provider cannot.
+    /// [`AeadError`] when the provider cannot, or when the slices of `text` differ in length.
     fn seal(
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
+        text: Text<'_>,
         tag: &mut [u8; TAG_SIZE],
     ) -> Result<(), AeadError>;
 
-    /// Encrypts `buffer` where it stands and writes the `tag`.
+    /// Checks `tag`, and decrypts `text`.
     ///
     /// # Errors
-    /// [`AeadError`] when the provider cannot.
-    fn seal_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &mut [u8; TAG_SIZE],
-    ) -> Result<(), AeadError>;
-
-    /// Checks `tag`, and decrypts `ciphertext` into `plaintext`.
-    ///
-    /// # Errors
-    /// [`AeadError`] when the tag is wrong.
+    /// [`AeadError`] when the tag is wrong, or when the slices of `text` differ in length.
     fn open(
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        ciphertext: &[u8],
+        text: Text<'_>,
         tag: &[u8; TAG_SIZE],
-        plaintext: &mut [u8],
     ) -> Result<(), AeadError>;
+}
 
-    /// Checks `tag`, and decrypts `buffer` where it stands.
+/// What an [`Aead`] reads, and where it writes as many bytes.
+///
+/// A provider with one way of working needs no `match`: for those that work in place there is
+/// [`into_place`](Self::into_place).
+#[derive(Debug)]
+pub enum Text<'t> {
+    /// The output replaces the input.
+    InPlace(&'t mut [u8]),
+    /// The output goes to a slice of the same length.
+    Across {
+        /// The input.
+        from: &'t [u8],
+        /// The output.
+        to: &'t mut [u8],
+    },
+}
+
+impl<'t> Text<'t> {
+    /// No text: for a tag over nothing but `aad`.
+    #[must_use]
+    #[inline]
+    pub fn empty() -> Self {
+        Self::InPlace(&mut [])
+    }
+
+    /// The text as one slice to work on in place: what goes [`Across`](Self::Across) is copied to
+    /// its output first.
     ///
     /// # Errors
-    /// [`AeadError`] when the tag is wrong.
-    fn open_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &[u8; TAG_SIZE],
-    ) -> Result<(), AeadError>;
+    /// [`AeadError`] when the two slices differ in length.
+    #[inline]
+    pub fn into_place(self) -> Result<&'t mut [u8], AeadError> {
+        match self {
+            Self::InPlace(text) => Ok(text),
+            Self::Across { from, to } if from.len() == to.len() => {
+                to.copy_from_slice(from);
+                Ok(to)
+            }
+            Self::Across { .. } => Err(AeadError),
+        }
+    }
 }
 
 /// The provider refused: a wrong tag when opening, anything else when sealing.

@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use heapless::{LinearMap, String, Vec};
+use heapless::{String, Vec};
 
 use crate::key::{RecordProtocol, SecurityLevel};
-use crate::msg::{HandshakerResult, Identity, RpcProtocolVersions, capacity};
+use crate::msg::{HandshakerResult, Identity, Map, RpcProtocolVersions, capacity};
 use crate::wire::{DecodeError, EncodeError, Message, Refusal};
 
 /// The name of an application protocol, in bytes.
@@ -162,7 +162,7 @@ impl AltsContext {
     }
 
     fn view(&self) -> view::AltsContext<'_> {
-        let mut peer_attributes = LinearMap::new();
+        let mut peer_attributes = Map::new();
         for (name, value) in self.peer_attributes() {
             // It holds as many as its source does.
             let _ = peer_attributes.insert(name, value);

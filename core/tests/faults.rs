@@ -9,7 +9,7 @@ mod random;
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use alts_core::aead::{Aead, AeadError, RustCrypto};
+use alts_core::aead::{Aead, AeadError, RustCrypto, Text};
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
     ClientConfig, Handshake, HandshakeError, HandshakeErrorKind, Offer, REQUEST_OVERHEAD, Role,
@@ -481,46 +481,15 @@ impl Aead for Gullible {
         &self,
         _: &[u8; 12],
         _: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
-        tag: &mut [u8; 16],
-    ) -> Result<(), AeadError> {
-        ciphertext.copy_from_slice(plaintext);
-        *tag = [0; 16];
-        Ok(())
-    }
-
-    fn seal_in_place(
-        &self,
-        _: &[u8; 12],
-        _: &[u8],
-        _: &mut [u8],
+        text: Text<'_>,
         tag: &mut [u8; 16],
     ) -> Result<(), AeadError> {
         *tag = [0; 16];
-        Ok(())
+        text.into_place().map(drop)
     }
 
-    fn open(
-        &self,
-        _: &[u8; 12],
-        _: &[u8],
-        ciphertext: &[u8],
-        _: &[u8; 16],
-        plaintext: &mut [u8],
-    ) -> Result<(), AeadError> {
-        plaintext.copy_from_slice(ciphertext);
-        Ok(())
-    }
-
-    fn open_in_place(
-        &self,
-        _: &[u8; 12],
-        _: &[u8],
-        _: &mut [u8],
-        _: &[u8; 16],
-    ) -> Result<(), AeadError> {
-        Ok(())
+    fn open(&self, _: &[u8; 12], _: &[u8], text: Text<'_>, _: &[u8; 16]) -> Result<(), AeadError> {
+        text.into_place().map(drop)
     }
 }
 

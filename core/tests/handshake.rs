@@ -110,7 +110,7 @@ fn a_server_starts_when_the_first_bytes_are_there_and_reports_latency() {
         panic!("no server_start");
     };
     assert_eq!(start.in_bytes, b"ClientInit");
-    let parameters = &start.handshake_parameters[&HandshakeProtocol::ALTS];
+    let parameters = &start.handshake_parameters.get(&HandshakeProtocol::ALTS).unwrap();
     assert_eq!(parameters.record_protocols.as_slice(), ["ALTSRP_GCM_AES128_REKEY"]);
     assert_eq!(parameters.local_identities[0].service_account(), Some("me@x"));
     assert_eq!(parameters.token, None);

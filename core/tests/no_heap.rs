@@ -50,12 +50,12 @@ macro_rules! exercise {
 }
 
 fn list<const N: usize>(names: &[&'static str]) -> alts_core::msg::List<&'static str, N> {
-    names.iter().copied().collect()
+    alts_core::msg::List::try_from_iter(names.iter().copied()).unwrap()
 }
 
 fn identity() -> Identity<'static> {
     Identity {
-        attributes: [("zone", "a"), ("", "")].into_iter().collect(),
+        attributes: [("zone", "a"), ("", "")].into(),
         ..Identity::from_service_account("account@example.com")
     }
 }
@@ -70,7 +70,7 @@ fn requests() {
         handshake_security_protocol: HandshakeProtocol::ALTS,
         application_protocols: list(&["grpc", "h2"]),
         record_protocols: list(&["ALTSRP_GCM_AES128_REKEY"]),
-        target_identities: [identity(), identity()].into_iter().collect(),
+        target_identities: [identity(), identity()].into(),
         local_identity: Some(identity()),
         target_name: "host:443",
         rpc_versions: Some(versions()),
@@ -83,7 +83,7 @@ fn requests() {
 
     let parameters = ServerHandshakeParameters {
         record_protocols: list(&["ALTSRP_GCM_AES128_REKEY"]),
-        local_identities: [identity()].into_iter().collect(),
+        local_identities: [identity()].into(),
         token: Some(SecretText::new("")),
     };
     let mut handshake_parameters = Map::new();

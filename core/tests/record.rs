@@ -7,7 +7,7 @@
     clippy::unwrap_used
 )]
 
-use alts_core::aead::{Aead, AeadError, RustCrypto};
+use alts_core::aead::{Aead, AeadError, RustCrypto, Text};
 use alts_core::frame::{
     FrameError, FrameHeader, FrameSize, HEADER_SIZE, MAX_FRAME, MAX_LENGTH, MAX_PAYLOAD,
     MIN_LENGTH, OVERHEAD, TAG_SIZE,
@@ -233,42 +233,15 @@ impl Aead for Hasty {
         &self,
         n: &[u8; 12],
         a: &[u8],
-        p: &[u8],
-        c: &mut [u8],
+        text: Text<'_>,
         t: &mut [u8; 16],
     ) -> Result<(), AeadError> {
-        self.0.seal(n, a, p, c, t)
+        self.0.seal(n, a, text, t)
     }
-    fn seal_in_place(
-        &self,
-        n: &[u8; 12],
-        a: &[u8],
-        b: &mut [u8],
-        t: &mut [u8; 16],
-    ) -> Result<(), AeadError> {
-        self.0.seal_in_place(n, a, b, t)
-    }
-    fn open(
-        &self,
-        n: &[u8; 12],
-        a: &[u8],
-        c: &[u8],
-        t: &[u8; 16],
-        p: &mut [u8],
-    ) -> Result<(), AeadError> {
-        let result = self.0.open(n, a, c, t, p);
-        p.fill(0x77);
-        result
-    }
-    fn open_in_place(
-        &self,
-        n: &[u8; 12],
-        a: &[u8],
-        b: &mut [u8],
-        t: &[u8; 16],
-    ) -> Result<(), AeadError> {
-        let result = self.0.open_in_place(n, a, b, t);
-        b.fill(0x77);
+    fn open(&self, n: &[u8; 12], a: &[u8], text: Text<'_>, t: &[u8; 16]) -> Result<(), AeadError> {
+        let text = text.into_place()?;
+        let result = self.0.open(n, a, Text::InPlace(&mut *text), t);
+        text.fill(0x77);
         result
     }
 }

@@ -1,6 +1,6 @@
 //! An AEAD without cryptography: tags that a fuzzer can forge, so that it gets past them.
 
-use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE};
+use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE, Text};
 
 /// The "cipher" flips bits by key and nonce; the "tag" is a checksum of everything in its first
 /// four bytes, and zeros.
@@ -31,54 +31,26 @@ impl Aead for Fake {
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
+        text: Text<'_>,
         tag: &mut [u8; TAG_SIZE],
     ) -> Result<(), AeadError> {
-        if plaintext.len() != ciphertext.len() {
-            return Err(AeadError);
-        }
-        ciphertext.copy_from_slice(plaintext);
-        self.seal_in_place(nonce, aad, ciphertext, tag)
-    }
-
-    fn seal_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &mut [u8; TAG_SIZE],
-    ) -> Result<(), AeadError> {
-        buffer.iter_mut().for_each(|byte| *byte ^= self.mask(nonce));
-        *tag = self.tag(nonce, aad, buffer);
+        let text = text.into_place()?;
+        text.iter_mut().for_each(|byte| *byte ^= self.mask(nonce));
+        *tag = self.tag(nonce, aad, text);
         Ok(())
     }
 
+    /// Decrypts before it looks at the tag: whoever calls has to wipe.
     fn open(
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        ciphertext: &[u8],
-        tag: &[u8; TAG_SIZE],
-        plaintext: &mut [u8],
-    ) -> Result<(), AeadError> {
-        if plaintext.len() != ciphertext.len() {
-            return Err(AeadError);
-        }
-        plaintext.copy_from_slice(ciphertext);
-        self.open_in_place(nonce, aad, plaintext, tag)
-    }
-
-    /// Decrypts before it looks at the tag: whoever calls has to wipe.
-    fn open_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
+        text: Text<'_>,
         tag: &[u8; TAG_SIZE],
     ) -> Result<(), AeadError> {
-        let expected = self.tag(nonce, aad, buffer);
-        buffer.iter_mut().for_each(|byte| *byte ^= self.mask(nonce));
+        let text = text.into_place()?;
+        let expected = self.tag(nonce, aad, text);
+        text.iter_mut().for_each(|byte| *byte ^= self.mask(nonce));
         if expected == *tag { Ok(()) } else { Err(AeadError) }
     }
 }

@@ -1,6 +1,6 @@
 //! The reading half of a record layer once more, written for clarity: what the real one has to do.
 
-use alts_core::aead::Aead;
+use alts_core::aead::{Aead, Text};
 use alts_core::frame::FrameError;
 use alts_core::key::RecordProtocol;
 use alts_core::record::{Next, RecordError};
@@ -137,15 +137,15 @@ impl Model {
                 let hkdf = Hkdf::<Sha256>::from_prk(&self.key_data[..32]).unwrap();
                 hkdf.expand(&counter[2..8], &mut key).unwrap();
                 counter.iter_mut().zip(&self.key_data[32..]).for_each(|(byte, mask)| *byte ^= mask);
-                A::new(&key).unwrap().open_in_place(&counter, &[], &mut plaintext, &tag)
+                A::new(&key).unwrap().open(&counter, &[], Text::InPlace(&mut plaintext), &tag)
             }
             RecordProtocol::AesGcm128 => {
                 let key = self.key_data[..16].try_into().unwrap();
-                A::new(&key).unwrap().open_in_place(&counter, &[], &mut plaintext, &tag)
+                A::new(&key).unwrap().open(&counter, &[], Text::InPlace(&mut plaintext), &tag)
             }
             RecordProtocol::Gmac128 => {
                 let key = self.key_data[..16].try_into().unwrap();
-                A::new(&key).unwrap().open_in_place(&counter, payload, &mut [], &tag)
+                A::new(&key).unwrap().open(&counter, payload, Text::empty(), &tag)
             }
         };
         opened.map(|()| plaintext).map_err(|_| RecordError::Authentication)

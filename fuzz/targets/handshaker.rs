@@ -5,8 +5,8 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use alts_core::msg::{
-    HandshakeProtocol, HandshakerReq, HandshakerResp, Identity, NextHandshakeMessageReq, Request,
-    RpcProtocolVersions, RpcVersion, ServerHandshakeParameters, StartClientHandshakeReq,
+    HandshakeProtocol, HandshakerReq, HandshakerResp, Identity, List, NextHandshakeMessageReq,
+    Request, RpcProtocolVersions, RpcVersion, ServerHandshakeParameters, StartClientHandshakeReq,
     StartServerHandshakeReq,
 };
 use alts_core::wire::Message;
@@ -127,13 +127,13 @@ impl Start {
             (self.local >= 128).then(|| Identity::from_service_account(name(self.local, "")));
         if is_server {
             let parameters = ServerHandshakeParameters {
-                record_protocols: [record].into_iter().collect(),
-                local_identities: local.into_iter().collect(),
+                record_protocols: [record].into(),
+                local_identities: List::try_from_iter(local).unwrap(),
                 ..Default::default()
             };
             encode(Request::ServerStart(StartServerHandshakeReq {
-                application_protocols: [application].into_iter().collect(),
-                handshake_parameters: [(protocol, parameters)].into_iter().collect(),
+                application_protocols: [application].into(),
+                handshake_parameters: [(protocol, parameters)].into(),
                 in_bytes,
                 rpc_versions,
                 max_frame_size: self.max_frame_size,
@@ -144,9 +144,9 @@ impl Start {
                 (self.target >= 128).then(|| Identity::from_service_account(name(self.target, "")));
             encode(Request::ClientStart(StartClientHandshakeReq {
                 handshake_security_protocol: protocol,
-                application_protocols: [application].into_iter().collect(),
-                record_protocols: [record].into_iter().collect(),
-                target_identities: target.into_iter().collect(),
+                application_protocols: [application].into(),
+                record_protocols: [record].into(),
+                target_identities: List::try_from_iter(target).unwrap(),
                 local_identity: local,
                 rpc_versions,
                 max_frame_size: self.max_frame_size,

@@ -48,16 +48,16 @@
 //!
 //! let client_start = StartClientHandshakeReq {
 //!     handshake_security_protocol: HandshakeProtocol::ALTS,
-//!     application_protocols: ["grpc"].into_iter().collect(),
-//!     record_protocols: ["ALTSRP_GCM_AES128_REKEY"].into_iter().collect(),
+//!     application_protocols: ["grpc"].into(),
+//!     record_protocols: ["ALTSRP_GCM_AES128_REKEY"].into(),
 //!     ..Default::default()
 //! };
 //! let parameters = ServerHandshakeParameters {
-//!     record_protocols: ["ALTSRP_GCM_AES128_REKEY"].into_iter().collect(),
+//!     record_protocols: ["ALTSRP_GCM_AES128_REKEY"].into(),
 //!     ..Default::default()
 //! };
 //! let server_start = StartServerHandshakeReq {
-//!     application_protocols: ["grpc"].into_iter().collect(),
+//!     application_protocols: ["grpc"].into(),
 //!     handshake_parameters: [(HandshakeProtocol::ALTS, parameters)].into_iter().collect(),
 //!     ..Default::default()
 //! };

@@ -18,7 +18,7 @@ compile_error!("tokio-alts needs an AEAD provider: enable the feature `aws-lc-rs
 
 #[cfg(feature = "aws-lc-rs")]
 mod aws_lc {
-    use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE};
+    use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE, Text};
     use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
     use aws_lc_rs::error::Unspecified;
 
@@ -38,39 +38,17 @@ mod aws_lc {
             &self,
             nonce: &[u8; NONCE_SIZE],
             aad: &[u8],
-            plaintext: &[u8],
-            ciphertext: &mut [u8],
+            text: Text<'_>,
             tag: &mut [u8; TAG_SIZE],
         ) -> Result<(), AeadError> {
-            self.0
-                .seal_out_of_place_scatter(
-                    Nonce::assume_unique_for_key(*nonce),
-                    Aad::from(aad),
-                    plaintext,
-                    ciphertext,
-                    &[],
-                    tag,
-                )
-                .map_err(refused)
-        }
-
-        #[inline]
-        fn seal_in_place(
-            &self,
-            nonce: &[u8; NONCE_SIZE],
-            aad: &[u8],
-            buffer: &mut [u8],
-            tag: &mut [u8; TAG_SIZE],
-        ) -> Result<(), AeadError> {
-            self.0
-                .seal_in_place_scatter(
-                    Nonce::assume_unique_for_key(*nonce),
-                    Aad::from(aad),
-                    buffer,
-                    &[],
-                    tag,
-                )
-                .map_err(refused)
+            let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(aad));
+            match text {
+                Text::InPlace(text) => self.0.seal_in_place_scatter(nonce, aad, text, &[], tag),
+                Text::Across { from, to } => {
+                    self.0.seal_out_of_place_scatter(nonce, aad, from, to, &[], tag)
+                }
+            }
+            .map_err(refused)
         }
 
         #[inline]
@@ -78,29 +56,17 @@ mod aws_lc {
             &self,
             nonce: &[u8; NONCE_SIZE],
             aad: &[u8],
-            ciphertext: &[u8],
-            tag: &[u8; TAG_SIZE],
-            plaintext: &mut [u8],
-        ) -> Result<(), AeadError> {
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            self.0
-                .open_separate_gather(nonce, Aad::from(aad), ciphertext, tag, plaintext)
-                .map_err(refused)
-        }
-
-        #[inline]
-        fn open_in_place(
-            &self,
-            nonce: &[u8; NONCE_SIZE],
-            aad: &[u8],
-            buffer: &mut [u8],
+            text: Text<'_>,
             tag: &[u8; TAG_SIZE],
         ) -> Result<(), AeadError> {
-            let nonce = Nonce::assume_unique_for_key(*nonce);
-            self.0
-                .open_in_place_separate_tag(nonce, Aad::from(aad), tag, buffer)
-                .map(drop)
-                .map_err(refused)
+            let (nonce, aad) = (Nonce::assume_unique_for_key(*nonce), Aad::from(aad));
+            match text {
+                Text::InPlace(text) => {
+                    self.0.open_in_place_separate_tag(nonce, aad, tag, text).map(drop)
+                }
+                Text::Across { from, to } => self.0.open_separate_gather(nonce, aad, from, tag, to),
+            }
+            .map_err(refused)
         }
     }
 
@@ -114,7 +80,7 @@ mod tests {
     use std::mem;
 
     use alts_core::Side;
-    use alts_core::aead::{Aead, AeadError};
+    use alts_core::aead::{Aead, AeadError, Text};
     use alts_core::frame::FrameSize;
     use alts_core::key::{RecordKey, RecordProtocol};
     use alts_core::record::{Opener, RecordError, Sealer};
@@ -142,20 +108,24 @@ mod tests {
         ],
     );
 
+    fn across<'t>(from: &'t [u8], to: &'t mut [u8]) -> Text<'t> {
+        Text::Across { from, to }
+    }
+
     #[test]
     fn the_default_provider_computes_aes_128_gcm() {
         let aead = DefaultAead::new(&KEY).unwrap();
         let bytes = [3; 20];
         let mut tag = [0; 16];
-        assert_eq!(aead.seal_in_place(&NONCE, &bytes, &mut [], &mut tag), Ok(()));
+        assert_eq!(aead.seal(&NONCE, &bytes, Text::empty(), &mut tag), Ok(()));
         assert_eq!(mem::take(&mut tag), GMAC);
-        assert_eq!(aead.seal(&NONCE, &bytes, &[], &mut [], &mut tag), Ok(()));
+        assert_eq!(aead.seal(&NONCE, &bytes, across(&[], &mut []), &mut tag), Ok(()));
         assert_eq!(mem::take(&mut tag), GMAC);
         let mut sealed = [0; 20];
-        assert_eq!(aead.seal(&NONCE, &[], &bytes, &mut sealed, &mut tag), Ok(()));
+        assert_eq!(aead.seal(&NONCE, &[], across(&bytes, &mut sealed), &mut tag), Ok(()));
         assert_eq!((sealed, mem::take(&mut tag)), SEALED);
         let mut in_place = bytes;
-        assert_eq!(aead.seal_in_place(&NONCE, &[], &mut in_place, &mut tag), Ok(()));
+        assert_eq!(aead.seal(&NONCE, &[], Text::InPlace(&mut in_place), &mut tag), Ok(()));
         assert_eq!((in_place, tag), SEALED);
     }
 
@@ -163,14 +133,14 @@ mod tests {
     fn the_default_provider_opens_what_is_whole_and_nothing_else() {
         let aead = DefaultAead::new(&KEY).unwrap();
         let (mut out, mut in_place) = ([0; 20], SEALED.0);
-        assert_eq!(aead.open(&NONCE, &[], &SEALED.0, &SEALED.1, &mut out), Ok(()));
-        assert_eq!(aead.open_in_place(&NONCE, &[], &mut in_place, &SEALED.1), Ok(()));
+        assert_eq!(aead.open(&NONCE, &[], across(&SEALED.0, &mut out), &SEALED.1), Ok(()));
+        assert_eq!(aead.open(&NONCE, &[], Text::InPlace(&mut in_place), &SEALED.1), Ok(()));
         assert_eq!((out, in_place), ([3; 20], [3; 20]));
-        assert_eq!(aead.open_in_place(&NONCE, &[3; 20], &mut [], &GMAC), Ok(()));
+        assert_eq!(aead.open(&NONCE, &[3; 20], Text::empty(), &GMAC), Ok(()));
 
-        assert_eq!(aead.open(&NONCE, &[], &SEALED.0, &GMAC, &mut out), Err(AeadError));
-        assert_eq!(aead.open_in_place(&NONCE, &[], &mut in_place, &SEALED.1), Err(AeadError));
-        assert_eq!(aead.open_in_place(&NONCE, &[4; 20], &mut [], &GMAC), Err(AeadError));
+        assert_eq!(aead.open(&NONCE, &[], across(&SEALED.0, &mut out), &GMAC), Err(AeadError));
+        assert_eq!(aead.open(&NONCE, &[], Text::InPlace(&mut in_place), &SEALED.1), Err(AeadError));
+        assert_eq!(aead.open(&NONCE, &[4; 20], Text::empty(), &GMAC), Err(AeadError));
     }
 
     #[test]
@@ -178,9 +148,12 @@ mod tests {
         let aead = DefaultAead::new(&KEY).unwrap();
         for len in [0, 19, 21] {
             let mut out = vec![0; len];
-            let sealed = aead.seal(&NONCE, &[], &[3; 20], &mut out, &mut [0; 16]);
+            let sealed = aead.seal(&NONCE, &[], across(&[3; 20], &mut out), &mut [0; 16]);
             assert_eq!(sealed, Err(AeadError));
-            assert_eq!(aead.open(&NONCE, &[], &SEALED.0, &SEALED.1, &mut out), Err(AeadError));
+            assert_eq!(
+                aead.open(&NONCE, &[], across(&SEALED.0, &mut out), &SEALED.1),
+                Err(AeadError)
+            );
         }
     }
 

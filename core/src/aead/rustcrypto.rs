@@ -4,9 +4,8 @@ use aes_gcm::aead::inout::InOutBuf;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::{Aes128Gcm, Nonce, Tag};
 
+use super::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE, Text};
 use crate::key::wiping_stack;
-
-use super::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE};
 
 /// Bytes of stack that are wiped after each record: `aes-gcm` leaves copies of the key of GHASH there,
 /// by which records can be forged.
@@ -27,59 +26,10 @@ impl Aead for RustCrypto {
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
+        text: Text<'_>,
         tag: &mut [u8; TAG_SIZE],
     ) -> Result<(), AeadError> {
-        let buffer = InOutBuf::new(plaintext, ciphertext).map_err(|_| AeadError)?;
-        self.seal_buffer(nonce, aad, buffer, tag)
-    }
-
-    #[inline]
-    fn seal_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &mut [u8; TAG_SIZE],
-    ) -> Result<(), AeadError> {
-        self.seal_buffer(nonce, aad, buffer.into(), tag)
-    }
-
-    #[inline]
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        ciphertext: &[u8],
-        tag: &[u8; TAG_SIZE],
-        plaintext: &mut [u8],
-    ) -> Result<(), AeadError> {
-        let buffer = InOutBuf::new(ciphertext, plaintext).map_err(|_| AeadError)?;
-        self.open_buffer(nonce, aad, buffer, tag)
-    }
-
-    #[inline]
-    fn open_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &[u8; TAG_SIZE],
-    ) -> Result<(), AeadError> {
-        self.open_buffer(nonce, aad, buffer.into(), tag)
-    }
-}
-
-impl RustCrypto {
-    #[inline]
-    fn seal_buffer(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: InOutBuf<'_, '_, u8>,
-        tag: &mut [u8; TAG_SIZE],
-    ) -> Result<(), AeadError> {
+        let buffer = buffer(text)?;
         wiping_stack::<RECORD_STACK, _>(|| {
             self.0
                 .encrypt_inout_detached(&Nonce::from(*nonce), aad, buffer)
@@ -89,17 +39,26 @@ impl RustCrypto {
     }
 
     #[inline]
-    fn open_buffer(
+    fn open(
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        buffer: InOutBuf<'_, '_, u8>,
+        text: Text<'_>,
         tag: &[u8; TAG_SIZE],
     ) -> Result<(), AeadError> {
+        let buffer = buffer(text)?;
         wiping_stack::<RECORD_STACK, _>(|| {
             self.0
                 .decrypt_inout_detached(&Nonce::from(*nonce), aad, buffer, &Tag::from(*tag))
                 .map_err(|_| AeadError)
         })
+    }
+}
+
+#[inline]
+fn buffer(text: Text<'_>) -> Result<InOutBuf<'_, '_, u8>, AeadError> {
+    match text {
+        Text::InPlace(text) => Ok(text.into()),
+        Text::Across { from, to } => InOutBuf::new(from, to).map_err(|_| AeadError),
     }
 }

@@ -95,12 +95,9 @@ impl sealed::Role for Server<'_> {
             local_identities: identities(self.0.local_identities),
             token: self.0.token,
         };
-        let mut handshake_parameters = Map::new();
-        // The map has room for more than one entry.
-        let _ = handshake_parameters.insert(HandshakeProtocol::ALTS, parameters);
         Request::ServerStart(StartServerHandshakeReq {
             application_protocols: list(offer.application_protocols.iter().copied()),
-            handshake_parameters,
+            handshake_parameters: Map::from([(HandshakeProtocol::ALTS, parameters)]),
             in_bytes: &[],
             local_endpoint: offer.local_endpoint.clone(),
             remote_endpoint: offer.remote_endpoint.clone(),
@@ -132,5 +129,5 @@ fn transport_protocols<'c>(offer: &Offer<'c>) -> Option<TransportProtocolPrefere
 
 /// As many of the items as there is room for: the configuration was checked to have no more.
 fn list<T, const N: usize>(items: impl Iterator<Item = T>) -> List<T, N> {
-    items.take(N).collect()
+    List::try_from_iter(items.take(N)).unwrap_or_default()
 }

@@ -1,6 +1,6 @@
 //! One direction's cipher: counter, nonce and key are taken together, once for each frame.
 
-use crate::aead::{Aead, TAG_SIZE};
+use crate::aead::{Aead, TAG_SIZE, Text};
 use crate::key::{KeyMaterial, NONCE_SIZE, RecordKey, RecordProtocol, SETUP_STACK, wiping_stack};
 use crate::nonce::Counter;
 use crate::record::RecordError;
@@ -58,9 +58,9 @@ impl<A: Aead> Cipher<A> {
                 return Err(RecordError::Provider);
             }
             out.copy_from_slice(payload);
-            self.aead.seal_in_place(&nonce, payload, &mut [], tag)
+            self.aead.seal(&nonce, payload, Text::empty(), tag)
         } else {
-            self.aead.seal(&nonce, &[], payload, out, tag)
+            self.aead.seal(&nonce, &[], Text::Across { from: payload, to: out }, tag)
         };
         sealed.map_err(|_| RecordError::Provider)
     }
@@ -74,9 +74,9 @@ impl<A: Aead> Cipher<A> {
     ) -> Result<(), RecordError> {
         let nonce = self.advance()?;
         let sealed = if self.integrity_only() {
-            self.aead.seal_in_place(&nonce, payload, &mut [], tag)
+            self.aead.seal(&nonce, payload, Text::empty(), tag)
         } else {
-            self.aead.seal_in_place(&nonce, &[], payload, tag)
+            self.aead.seal(&nonce, &[], Text::InPlace(payload), tag)
         };
         sealed.map_err(|_| RecordError::Provider)
     }
@@ -93,7 +93,7 @@ impl<A: Aead> Cipher<A> {
         let nonce = self.advance()?;
         if self.integrity_only() {
             self.aead
-                .open_in_place(&nonce, sealed, &mut [], tag)
+                .open(&nonce, sealed, Text::empty(), tag)
                 .map_err(|_| RecordError::Authentication)?;
             if sealed.len() != out.len() {
                 return Err(RecordError::Provider);
@@ -101,7 +101,8 @@ impl<A: Aead> Cipher<A> {
             out.copy_from_slice(sealed);
             Ok(())
         } else {
-            self.aead.open(&nonce, &[], sealed, tag, out).map_err(|_| RecordError::Authentication)
+            let text = Text::Across { from: sealed, to: out };
+            self.aead.open(&nonce, &[], text, tag).map_err(|_| RecordError::Authentication)
         }
     }
 
@@ -115,9 +116,9 @@ impl<A: Aead> Cipher<A> {
     ) -> Result<(), RecordError> {
         let nonce = self.advance()?;
         let opened = if self.integrity_only() {
-            self.aead.open_in_place(&nonce, payload, &mut [], tag)
+            self.aead.open(&nonce, payload, Text::empty(), tag)
         } else {
-            self.aead.open_in_place(&nonce, &[], payload, tag)
+            self.aead.open(&nonce, &[], Text::InPlace(payload), tag)
         };
         opened.map_err(|_| RecordError::Authentication)
     }

@@ -1,9 +1,9 @@
 //! How values, optional values, lists, maps and messages stand on the wire.
 
-use heapless::{LinearMap, Vec};
-use prost::encoding::{self, WireType, encoded_len_varint, key_len};
-
+use super::list::{List, Map};
 use super::reader::Reader;
+use super::varint;
+pub(crate) use super::varint::WireType;
 use super::writer::Writer;
 use super::{DecodeError, Message, Refusal, Secret, SecretText};
 
@@ -71,7 +71,7 @@ impl<'a, T: Item<'a>> Field<'a> for T {
     }
 }
 
-/// A value whose absence is told from its default: a sub-message, or what is marked `optional`.
+/// A value whose absence is not its default: a sub-message, or what is marked `optional`.
 impl<'a, T: Item<'a>> Field<'a> for Option<T> {
     fn read_field(
         &mut self,
@@ -94,7 +94,7 @@ impl<'a, T: Item<'a>> Field<'a> for Option<T> {
 }
 
 /// Several values in their order. (None of ALTS's lists is one of numbers, so none is packed.)
-impl<'a, T: Item<'a>, const N: usize> Field<'a> for Vec<T, N> {
+impl<'a, T: Item<'a>, const N: usize> Field<'a> for List<T, N> {
     fn read_field(
         &mut self,
         _: u32,
@@ -119,7 +119,7 @@ impl<'a, T: Item<'a>, const N: usize> Field<'a> for Vec<T, N> {
 
 /// A map: a list of entries, each a message with the key as field 1 and the value as field 2. The
 /// last entry of a key replaces those before it.
-impl<'a, K: Item<'a> + Eq, V: Item<'a>, const N: usize> Field<'a> for LinearMap<K, V, N> {
+impl<'a, K: Item<'a> + Eq, V: Item<'a>, const N: usize> Field<'a> for Map<K, V, N> {
     fn read_field(
         &mut self,
         _: u32,
@@ -142,7 +142,7 @@ impl<'a, K: Item<'a> + Eq, V: Item<'a>, const N: usize> Field<'a> for LinearMap<
     }
 
     fn write_field(&self, tag: u32, to: &mut Writer<'_>) {
-        for (key, value) in self {
+        for (key, value) in self.iter() {
             write_head(tag, key.field_len(1) + value.field_len(2), to);
             key.write_field(1, to);
             value.write_field(2, to);
@@ -175,7 +175,7 @@ impl<'a, M: Message<'a>> Item<'a> for M {
 /// Numbers. Of a number that is too large for its field, protobuf takes the
 /// lower bits, and of a truth value only whether it is zero.
 macro_rules! number {
-    ($($ty:ty as $proto:ident: $number:ident => $value:expr, $wide:expr;)*) => {$(
+    ($($ty:ty: $number:ident => $value:expr, $wide:expr;)*) => {$(
         impl<'a> Item<'a> for $ty {
             fn read(&mut self, wire: WireType, from: &mut Reader<'a>) -> Result<(), DecodeError> {
                 let $number = from.number(wire)?;
@@ -189,16 +189,16 @@ macro_rules! number {
             }
 
             fn len(&self, tag: u32) -> usize {
-                encoding::$proto::encoded_len(tag, self)
+                key_len(tag) + varint::len($wide(*self))
             }
         }
     )*};
 }
 
 number! {
-    bool as bool: number => number != 0, u64::from;
-    u32 as uint32: number => lower_bits(number), u64::from;
-    i32 as int32: number => lower_bits(number).cast_signed(), sign_extended;
+    bool: number => number != 0, u64::from;
+    u32: number => lower_bits(number), u64::from;
+    i32: number => lower_bits(number).cast_signed(), sign_extended;
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "which is what it is for")]
@@ -244,12 +244,17 @@ slice! {
 }
 
 fn write_head(tag: u32, len: usize, to: &mut Writer<'_>) {
-    to.key(tag, WireType::LengthDelimited);
+    to.key(tag, WireType::Delimited);
     to.varint(len as u64);
 }
 
 fn delimited_len(tag: u32, len: usize) -> usize {
-    key_len(tag) + encoded_len_varint(len as u64) + len
+    key_len(tag) + varint::len(len as u64) + len
+}
+
+fn key_len(tag: u32) -> usize {
+    // Whatever the wire type.
+    varint::len(varint::key(tag, WireType::Varint))
 }
 
 /// Declares messages: `tag => field: Type`, or `tag..=tag => field: Option<OneOf>`.
@@ -267,7 +272,7 @@ macro_rules! message {
             fn read_fields(
                 &mut self,
                 tag: u32,
-                wire: ::prost::encoding::WireType,
+                wire: $crate::wire::field::WireType,
                 from: &mut $crate::wire::reader::Reader<'a>,
             ) -> Result<(), $crate::wire::DecodeError> {
                 match tag {
@@ -309,7 +314,7 @@ macro_rules! one_of {
             fn read_field(
                 &mut self,
                 tag: u32,
-                wire: ::prost::encoding::WireType,
+                wire: $crate::wire::field::WireType,
                 from: &mut $crate::wire::reader::Reader<$life>,
             ) -> Result<(), $crate::wire::DecodeError> {
                 match tag {
@@ -378,7 +383,7 @@ macro_rules! open_enum {
         impl<'a> $crate::wire::field::Item<'a> for $name {
             fn read(
                 &mut self,
-                wire: ::prost::encoding::WireType,
+                wire: $crate::wire::field::WireType,
                 from: &mut $crate::wire::reader::Reader<'a>,
             ) -> Result<(), $crate::wire::DecodeError> {
                 $crate::wire::field::Item::read(&mut self.0, wire, from)

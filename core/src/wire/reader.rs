@@ -3,11 +3,11 @@
 use core::str;
 
 use heapless::Vec;
-use prost::encoding::WireType;
 
+use super::varint::WireType;
 use super::{DecodeError, Refusal};
 
-/// How deep messages, map entries and skipped groups may be nested: prost's limit.
+/// How deep messages, map entries and skipped groups may be nested: the limit of prost and others.
 const DEPTH: usize = 100;
 
 /// What is left of a message, and what to call it when it is refused.
@@ -43,15 +43,7 @@ impl<'a> Reader<'a> {
     fn key_here(&mut self) -> Result<(u32, WireType), DecodeError> {
         let key = self.varint()?;
         let key = u32::try_from(key).map_err(|_| self.refuse(Refusal::Malformed))?;
-        let wire = match key & 7 {
-            0 => WireType::Varint,
-            1 => WireType::SixtyFourBit,
-            2 => WireType::LengthDelimited,
-            3 => WireType::StartGroup,
-            4 => WireType::EndGroup,
-            5 => WireType::ThirtyTwoBit,
-            _ => return Err(self.refuse(Refusal::Malformed)),
-        };
+        let wire = WireType::of(key).ok_or(self.refuse(Refusal::Malformed))?;
         match key >> 3 {
             0 => Err(self.refuse(Refusal::Malformed)),
             tag => Ok((tag, wire)),
@@ -66,7 +58,7 @@ impl<'a> Reader<'a> {
 
     /// A field's bytes.
     pub(super) fn bytes(&mut self, wire: WireType) -> Result<&'a [u8], DecodeError> {
-        self.expect(wire, WireType::LengthDelimited)?;
+        self.expect(wire, WireType::Delimited)?;
         let len = self.varint()?;
         // A length beyond the address space is beyond the end of the bytes, too.
         self.take(usize::try_from(len).unwrap_or(usize::MAX))
@@ -97,9 +89,9 @@ impl<'a> Reader<'a> {
     pub(crate) fn skip(&mut self, tag: u32, wire: WireType) -> Result<(), DecodeError> {
         match wire {
             WireType::Varint => self.varint().map(drop),
-            WireType::SixtyFourBit => self.take(8).map(drop),
-            WireType::LengthDelimited => self.bytes(wire).map(drop),
-            WireType::ThirtyTwoBit => self.take(4).map(drop),
+            WireType::Fixed64 => self.take(8).map(drop),
+            WireType::Delimited => self.bytes(wire).map(drop),
+            WireType::Fixed32 => self.take(4).map(drop),
             WireType::StartGroup => self.skip_group(tag),
             WireType::EndGroup => Err(self.refuse(Refusal::Malformed)),
         }
@@ -145,7 +137,7 @@ impl<'a> Reader<'a> {
             self.rest = rest;
             value |= u64::from(byte & 0x7f) << shift;
             if byte < 0x80 {
-                // The tenth byte has room for the topmost bit alone.
+                // The tenth byte has room for only the topmost bit.
                 let overflow = shift == 63 && byte > 1;
                 return if overflow { Err(self.refuse(Refusal::Malformed)) } else { Ok(value) };
             }

@@ -1,15 +1,11 @@
 //! A writer of protobuf fields into a slice, which cannot write beyond its end.
 
-use prost::encoding::{WireType, encode_varint};
-
-/// Bytes of the longest number.
-const MAX_VARINT: usize = 10;
+use super::varint::{self, WireType};
 
 /// What is left of the room for a message.
 ///
-/// prost's buffers panic when they are full. Here, what does not fit is left out: the room is made
-/// as large as the message is, so nothing is, and no arithmetic stands between a mistake in a
-/// length and a panic.
+/// What does not fit is left out. The room is as large as the message, so nothing is; but a mistake
+/// in a length would not be a panic.
 #[derive(Debug)]
 pub struct Writer<'o> {
     rest: &'o mut [u8],
@@ -28,16 +24,24 @@ impl<'o> Writer<'o> {
 
     /// Starts a field.
     pub(super) fn key(&mut self, tag: u32, wire: WireType) {
-        self.varint(u64::from(tag) << 3 | wire as u64);
+        self.varint(varint::key(tag, wire));
     }
 
     /// Writes a number, or a length.
     pub(super) fn varint(&mut self, value: u64) {
-        let mut bytes = [0; MAX_VARINT];
-        let mut free = bytes.as_mut_slice();
-        encode_varint(value, &mut free);
-        let len = MAX_VARINT.saturating_sub(free.len());
-        self.bytes(bytes.get(..len).unwrap_or_default());
+        let mut bytes = [0; varint::MAX_LEN];
+        let len = varint::len(value);
+        let mut rest = value;
+        for byte in bytes.iter_mut().take(len) {
+            // The highest bit: another byte follows.
+            *byte = lowest_7_bits(rest) | 0x80;
+            rest >>= 7;
+        }
+        let number = bytes.get_mut(..len).unwrap_or_default();
+        if let Some(last) = number.last_mut() {
+            *last &= 0x7f;
+        }
+        self.bytes(number);
     }
 
     /// Writes what stands for itself.
@@ -49,6 +53,11 @@ impl<'o> Writer<'o> {
     }
 }
 
+#[expect(clippy::cast_possible_truncation, reason = "what is left has 7 bits")]
+const fn lowest_7_bits(value: u64) -> u8 {
+    (value & 0x7f) as u8
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -57,7 +66,7 @@ mod tests {
     fn numbers_are_those_of_protobuf() {
         let mut room = [0xff; 16];
         let mut writer = Writer::new(&mut room);
-        writer.key(6, WireType::LengthDelimited);
+        writer.key(6, WireType::Delimited);
         writer.varint(300);
         writer.varint(u64::MAX);
         writer.bytes(&[1, 2, 3]);

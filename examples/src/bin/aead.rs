@@ -5,7 +5,7 @@
 use std::error::Error;
 
 use alts_core::Side;
-use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, RustCrypto, TAG_SIZE};
+use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, RustCrypto, TAG_SIZE, Text};
 use alts_core::frame::FrameSize;
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::record::{Opener, RecordError, Sealer};
@@ -23,50 +23,20 @@ impl Aead for Chip {
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
+        text: Text<'_>,
         tag: &mut [u8; TAG_SIZE],
     ) -> Result<(), AeadError> {
-        if plaintext.len() != ciphertext.len() {
-            return Err(AeadError);
-        }
-        ciphertext.copy_from_slice(plaintext);
-        self.seal_in_place(nonce, aad, ciphertext, tag)
-    }
-
-    fn seal_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &mut [u8; TAG_SIZE],
-    ) -> Result<(), AeadError> {
-        self.0.seal_in_place(nonce, aad, buffer, tag)
+        self.0.seal(nonce, aad, Text::InPlace(text.into_place()?), tag)
     }
 
     fn open(
         &self,
         nonce: &[u8; NONCE_SIZE],
         aad: &[u8],
-        ciphertext: &[u8],
-        tag: &[u8; TAG_SIZE],
-        plaintext: &mut [u8],
-    ) -> Result<(), AeadError> {
-        if ciphertext.len() != plaintext.len() {
-            return Err(AeadError);
-        }
-        plaintext.copy_from_slice(ciphertext);
-        self.open_in_place(nonce, aad, plaintext, tag)
-    }
-
-    fn open_in_place(
-        &self,
-        nonce: &[u8; NONCE_SIZE],
-        aad: &[u8],
-        buffer: &mut [u8],
+        text: Text<'_>,
         tag: &[u8; TAG_SIZE],
     ) -> Result<(), AeadError> {
-        self.0.open_in_place(nonce, aad, buffer, tag)
+        self.0.open(nonce, aad, Text::InPlace(text.into_place()?), tag)
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 
 use alts_core::{
     msg::{
-        HandshakeProtocol, HandshakerReq, HandshakerResp, Identity, IdentityKind,
+        HandshakeProtocol, HandshakerReq, HandshakerResp, Identity, IdentityKind, List,
         NextHandshakeMessageReq, Request, RpcProtocolVersions, RpcVersion,
         ServerHandshakeParameters, StartClientHandshakeReq, StartServerHandshakeReq,
         TransportProtocolPreferences,
@@ -54,29 +54,31 @@ pub fn versions(min: (u32, u32), max: (u32, u32)) -> RpcProtocolVersions {
     RpcProtocolVersions::new(RpcVersion::new(min.0, min.1), RpcVersion::new(max.0, max.1))
 }
 
+fn list<T, const N: usize>(items: impl Iterator<Item = T>) -> List<T, N> {
+    List::try_from_iter(items).unwrap()
+}
+
 impl Start {
     fn preferences(&self) -> Option<TransportProtocolPreferences<'static>> {
         self.transport.as_ref().map(|names| TransportProtocolPreferences {
-            transport_protocol: names.iter().copied().collect(),
+            transport_protocol: list(names.iter().copied()),
         })
     }
 
     pub fn client(&self) -> Vec<u8> {
         encode(Request::ClientStart(StartClientHandshakeReq {
             handshake_security_protocol: self.protocol,
-            application_protocols: self.application.iter().copied().collect(),
-            record_protocols: self.record.iter().copied().collect(),
-            target_identities: self
-                .targets
-                .iter()
-                .map(|account| match account.strip_prefix("host:") {
+            application_protocols: list(self.application.iter().copied()),
+            record_protocols: list(self.record.iter().copied()),
+            target_identities: list(self.targets.iter().map(|account| {
+                match account.strip_prefix("host:") {
                     Some(host) => Identity {
                         identity: Some(IdentityKind::Hostname(host)),
                         ..Identity::default()
                     },
                     None => Identity::from_service_account(account),
-                })
-                .collect(),
+                }
+            })),
             local_identity: self.local.first().map(|own| Identity::from_service_account(own)),
             target_name: "service.test:443",
             rpc_versions: self.versions,
@@ -89,17 +91,15 @@ impl Start {
 
     pub fn server(&self, in_bytes: &[u8]) -> Vec<u8> {
         let parameters = ServerHandshakeParameters {
-            record_protocols: self.record.iter().copied().collect(),
-            local_identities: self
-                .local
-                .iter()
-                .map(|own| Identity::from_service_account(own))
-                .collect(),
+            record_protocols: list(self.record.iter().copied()),
+            local_identities: list(
+                self.local.iter().map(|own| Identity::from_service_account(own)),
+            ),
             token: (!self.token.is_empty()).then_some(SecretText::new(self.token)),
         };
         encode(Request::ServerStart(StartServerHandshakeReq {
-            application_protocols: self.application.iter().copied().collect(),
-            handshake_parameters: core::iter::once((self.protocol, parameters)).collect(),
+            application_protocols: list(self.application.iter().copied()),
+            handshake_parameters: [(self.protocol, parameters)].into(),
             in_bytes,
             rpc_versions: self.versions,
             max_frame_size: self.max_frame_size,

@@ -3,7 +3,7 @@
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
 
-use alts_core::msg::{HandshakerReq, HandshakerResp, Request};
+use alts_core::msg::{HandshakeProtocol, HandshakerReq, HandshakerResp, Request};
 use alts_core::wire::Message as _;
 use alts_handshaker::grpc::HandshakerServer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
@@ -77,8 +77,8 @@ fn take_token(request: &mut HandshakerReq<'_>) {
     let token = match &mut request.request {
         Some(Request::ClientStart(start)) => std::mem::take(&mut start.access_token).expose(),
         Some(Request::ServerStart(start)) => {
-            let mut parameters = start.handshake_parameters.values_mut();
-            parameters.next().unwrap().token.take().unwrap().expose()
+            let parameters = start.handshake_parameters.get_mut(&HandshakeProtocol::ALTS);
+            parameters.unwrap().token.take().unwrap().expose()
         }
         _ => panic!("not a start message"),
     };

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use alts_core::msg::{HandshakerReq, HandshakerResp, HandshakerStatus, Request};
+use alts_core::msg::{HandshakerReq, HandshakerResp, HandshakerStatus, List, Request};
 use alts_core::wire::Message;
 use alts_handshaker::Handshaker;
 use alts_handshaker::dev::Authority;
@@ -160,7 +160,7 @@ pub(crate) fn refuse(response: &mut HandshakerResp<'_>) {
 pub(crate) fn expect_anybody(request: &mut HandshakerReq<'_>) {
     if let Some(Request::ClientStart(start)) = &mut request.request {
         assert_eq!(start.target_identities.len(), 1);
-        start.target_identities.clear();
+        start.target_identities = List::new();
     }
 }
 

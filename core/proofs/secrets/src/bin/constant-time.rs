@@ -12,7 +12,7 @@ use std::hint::black_box;
 use std::process::ExitCode;
 
 use alts_core::Side;
-use alts_core::aead::{Aead, AeadError, RustCrypto};
+use alts_core::aead::{Aead, AeadError, RustCrypto, Text};
 use alts_core::frame::FrameSize;
 use alts_core::handshake::ClientConfig;
 use alts_core::key::{RecordKey, RecordProtocol};
@@ -162,44 +162,20 @@ impl Aead for Judged {
         &self,
         nonce: &[u8; 12],
         aad: &[u8],
-        plaintext: &[u8],
-        ciphertext: &mut [u8],
+        text: Text<'_>,
         tag: &mut [u8; 16],
     ) -> Result<(), AeadError> {
-        self.0.seal(nonce, aad, plaintext, ciphertext, tag)
-    }
-
-    fn seal_in_place(
-        &self,
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut [u8],
-        tag: &mut [u8; 16],
-    ) -> Result<(), AeadError> {
-        self.0.seal_in_place(nonce, aad, buffer, tag)
+        self.0.seal(nonce, aad, text, tag)
     }
 
     fn open(
         &self,
         nonce: &[u8; 12],
         aad: &[u8],
-        ciphertext: &[u8],
-        tag: &[u8; 16],
-        plaintext: &mut [u8],
-    ) -> Result<(), AeadError> {
-        let mut right = self.0.open(nonce, aad, ciphertext, tag, plaintext).is_ok();
-        public(&mut right);
-        if right { Ok(()) } else { Err(AeadError) }
-    }
-
-    fn open_in_place(
-        &self,
-        nonce: &[u8; 12],
-        aad: &[u8],
-        buffer: &mut [u8],
+        text: Text<'_>,
         tag: &[u8; 16],
     ) -> Result<(), AeadError> {
-        let mut right = self.0.open_in_place(nonce, aad, buffer, tag).is_ok();
+        let mut right = self.0.open(nonce, aad, text, tag).is_ok();
         public(&mut right);
         if right { Ok(()) } else { Err(AeadError) }
     }

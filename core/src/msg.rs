@@ -40,11 +40,7 @@ pub use handshaker::{
 /// The level of protection of a channel, which `transport_security_common.proto` declares.
 pub use crate::key::SecurityLevel;
 
-/// A list of up to `N` values.
-pub type List<T, const N: usize> = heapless::Vec<T, N>;
-
-/// A map of up to `N` entries, searched one by one.
-pub type Map<K, V, const N: usize> = heapless::LinearMap<K, V, N>;
+pub use crate::wire::{Full, List, Map};
 
 /// How many elements the lists and maps of the messages hold at most. A message with more is
 /// refused.

@@ -1,0 +1,61 @@
+//! Protobuf's numbers, and the keys that stand before its fields.
+
+/// Bytes of the longest number.
+pub(super) const MAX_LEN: usize = 10;
+
+/// How a field's value is encoded: the lowest three bits of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WireType {
+    /// A number.
+    Varint = 0,
+    /// Eight bytes.
+    Fixed64 = 1,
+    /// A length, and so many bytes.
+    Delimited = 2,
+    /// The beginning of a group.
+    StartGroup = 3,
+    /// The end of a group.
+    EndGroup = 4,
+    /// Four bytes.
+    Fixed32 = 5,
+}
+
+impl WireType {
+    /// The wire type of a key; `None` for the two numbers that mean nothing.
+    pub(super) const fn of(key: u32) -> Option<Self> {
+        Some(match key & 7 {
+            0 => Self::Varint,
+            1 => Self::Fixed64,
+            2 => Self::Delimited,
+            3 => Self::StartGroup,
+            4 => Self::EndGroup,
+            5 => Self::Fixed32,
+            _ => return None,
+        })
+    }
+}
+
+/// The key of a field.
+pub(super) fn key(tag: u32, wire: WireType) -> u64 {
+    u64::from(tag) << 3 | wire as u64
+}
+
+/// Bytes of `value`: one for each 7 bits, and one for 0.
+pub(super) const fn len(value: u64) -> usize {
+    let bits = (value | 1).ilog2() + 1;
+    bits.div_ceil(7) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_takes_a_byte_for_each_7_bits() {
+        for bytes in 1..=9 {
+            assert_eq!(len((1 << (7 * bytes)) - 1), bytes);
+            assert_eq!(len(1 << (7 * bytes)), bytes + 1);
+        }
+        assert_eq!((len(0), len(1), len(u64::MAX)), (1, 1, MAX_LEN));
+    }
+}
