@@ -15,6 +15,7 @@ use tokio_alts::FrameSize;
 use super::{
     address::Address,
     config::{Alts, Config, Level, Listen, Peers, Protocol, Security, Upstream, frame_size},
+    headers::Forwarding,
 };
 
 /// What can be said on the command line: one listener and one upstream, or a file.
@@ -153,6 +154,7 @@ impl Arguments {
             upstream: "upstream".to_owned(),
             idle: Config::IDLE,
             header_deadline: Config::HEADER_DEADLINE,
+            forwarding: Forwarding::default(),
             place: place.to_owned(),
         };
         let (place, addresses, security) = if self.to_alts.is_empty() {

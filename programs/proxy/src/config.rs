@@ -13,7 +13,7 @@ use alts_serving::{config_error::ConfigError, settings::LogSettings, socket_file
 use serde::Deserialize;
 use tokio_alts::FrameSize;
 
-use super::{address::Address, path::Prefix};
+use super::{address::Address, headers::Forwarding, path::Prefix};
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -28,6 +28,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Where metrics and health are served, over plain HTTP.
     pub metrics: Option<SocketAddr>,
+    /// Whether other machines may read them.
+    pub metrics_remote: bool,
     /// How long connections may go on once the proxy is to stop.
     pub grace: Duration,
 }
@@ -53,6 +55,8 @@ pub struct Listen {
     pub idle: Duration,
     /// How long the headers of a request may take, and the pause before them in HTTP/1.1.
     pub header_deadline: Duration,
+    /// What becomes of headers that say for whom a client forwards.
+    pub forwarding: Forwarding,
     /// Where it was written.
     pub place: String,
 }
@@ -263,6 +267,7 @@ impl Config {
             limits: Limits::default(),
             log: LogSettings::default(),
             metrics: None,
+            metrics_remote: false,
             grace: Self::GRACE,
         }
     }
@@ -304,6 +309,17 @@ impl Config {
             };
             listen.check(upstream).or_else(refuse)?;
         }
+        if let Some(address) = self.metrics
+            && !self.metrics_remote
+            && !address.ip().to_canonical().is_loopback()
+        {
+            let what = format!(
+                "{address} can be reached from other machines, and metrics name listeners and \
+                 upstreams: listen on 127.0.0.1, or set remote = true in [metrics] of a file if \
+                 other machines are to read them"
+            );
+            return Err(ConfigError::new(format!("{place}, [metrics]"), what));
+        }
         self.limits.check().map_err(|what| ConfigError::new(format!("{place}, [limits]"), what))
     }
 
@@ -328,8 +344,9 @@ impl Config {
                      socket, or let clients speak ALTS",
                     listen.name, listen.address, upstream.name, alts.handshaker
                 )),
-                Security::Plain if from_elsewhere => warnings.push(format!(
-                    "listener {} and upstream {} are both plain: nothing is secured by ALTS",
+                Security::Plain if listen.security == Security::Plain => warnings.push(format!(
+                    "listener {} and upstream {} are both plain: nothing is secured by ALTS, and \
+                     nobody knows who calls",
                     listen.name, upstream.name
                 )),
                 Security::Plain if upstream.addresses.iter().any(|to| !to.is_local()) => {
@@ -347,11 +364,6 @@ impl Config {
             if !self.listeners.iter().any(|listen| listen.upstream == upstream.name) {
                 warnings.push(format!("no listener uses upstream {}", upstream.name));
             }
-        }
-        if let Some(address) = self.metrics
-            && !address.ip().to_canonical().is_loopback()
-        {
-            warnings.push(format!("the metrics on {address} can be read from other machines"));
         }
         warnings
     }

@@ -1,12 +1,57 @@
 //! Headers that a proxy has to see to.
 
+use std::net::IpAddr;
+
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{CONNECTION, CONTENT_TYPE, COOKIE, EXPECT, TE, TRANSFER_ENCODING, UPGRADE},
+    header::{
+        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING,
+        UPGRADE,
+    },
 };
+use serde::Deserialize;
 
 /// The client's service account, towards the upstream.
 pub const ACCOUNT: HeaderName = HeaderName::from_static("x-alts-peer-service-account");
+
+/// What becomes of headers with which proxies say for whom they forward: `Forwarded`,
+/// `X-Forwarded-*`, `X-Real-IP`, and others that servers believe.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Forwarding {
+    /// They are removed.
+    #[default]
+    Strip,
+    /// They are removed, and `X-Forwarded-For` is the client's address.
+    Own,
+    /// They pass: for clients that are trusted proxies themselves.
+    Pass,
+}
+
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// Names with which proxies say for whom, for what host, and for what path they forward, where
+/// every character that is neither a letter nor a digit is `_`. Also all that begin with
+/// `x_forwarded`.
+const FORWARDING: [&str; 13] = [
+    "client_ip",
+    "forwarded",
+    "forwarded_for",
+    "true_client_ip",
+    "x_client_ip",
+    "x_cluster_client_ip",
+    "x_envoy_external_address",
+    "x_host",
+    "x_original_forwarded_for",
+    "x_original_host",
+    "x_original_url",
+    "x_real_ip",
+    "x_rewrite_url",
+];
+
+/// Headers without which a message means something else: naming them in `connection` removes them
+/// from no message.
+const OF_THE_MESSAGE: [HeaderName; 2] = [CONTENT_LENGTH, HOST];
 
 /// RFC 9110, section 7.6.1, and what older clients send; `expect` is fulfilled by this hop.
 const HOP_BY_HOP: [HeaderName; 8] = [
@@ -25,6 +70,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     if headers.contains_key(CONNECTION) {
         let named: Vec<HeaderName> = tokens(headers, &CONNECTION)
             .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())
+            .filter(|name| !OF_THE_MESSAGE.contains(name))
             .collect();
         for name in named {
             headers.remove(name);
@@ -35,12 +81,18 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
     }
 }
 
-/// Makes the headers of a request those of the next hop: without what was for this one, and with
-/// the client's account if it has one. Trailers may come back if the client takes them.
-pub fn for_upstream(headers: &mut HeaderMap, account: Option<&str>) {
+/// Makes the headers of a request those of the next hop: without what was for this one and what
+/// clients do not say themselves, and with the client's account if it has one. Trailers may come
+/// back if the client takes them.
+pub fn for_upstream(
+    headers: &mut HeaderMap,
+    account: Option<&str>,
+    forwarding: Forwarding,
+    address: Option<IpAddr>,
+) {
     let takes_trailers = tokens(headers, &TE).any(|token| token.eq_ignore_ascii_case("trailers"));
     strip_hop_by_hop(headers);
-    strip_account(headers);
+    strip_claims(headers, forwarding);
     if takes_trailers {
         headers.insert(TE, HeaderValue::from_static("trailers"));
     }
@@ -48,24 +100,38 @@ pub fn for_upstream(headers: &mut HeaderMap, account: Option<&str>) {
     if let Some(value) = account.and_then(|account| HeaderValue::from_str(account).ok()) {
         headers.insert(ACCOUNT, value);
     }
+    if let (Forwarding::Own, Some(address)) = (forwarding, address)
+        && let Ok(value) = HeaderValue::from_str(&address.to_canonical().to_string())
+    {
+        headers.insert(FORWARDED_FOR, value);
+    }
 }
 
-/// Removes what a client says about its own account, in whichever spelling: servers that turn
-/// headers into variables take `_` for `-`.
-pub fn strip_account(headers: &mut HeaderMap) {
-    headers.remove(ACCOUNT);
-    let wanted = ACCOUNT;
-    let is_spelt_otherwise = |name: &HeaderName| {
-        name.as_str().len() == wanted.as_str().len()
-            && name
-                .as_str()
-                .bytes()
-                .zip(wanted.as_str().bytes())
-                .all(|(one, other)| one == other || (one == b'_' && other == b'-'))
+/// Removes what a client says about its own account or about whom it forwards for, in whichever
+/// spelling: servers that turn headers into variables take `_` for whatever is neither a letter nor
+/// a digit.
+pub fn strip_claims(headers: &mut HeaderMap, forwarding: Forwarding) {
+    let is_claim = |name: &HeaderName| {
+        let same = |wanted: &str| {
+            name.as_str().len() == wanted.len() && begins_like(name.as_str(), wanted)
+        };
+        same(ACCOUNT.as_str())
+            || (forwarding != Forwarding::Pass
+                && (begins_like(name.as_str(), "x_forwarded")
+                    || FORWARDING.iter().any(|wanted| same(wanted))))
     };
-    while let Some(name) = headers.keys().find(|name| is_spelt_otherwise(name)).cloned() {
+    let claims: Vec<_> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
+    for name in claims {
         headers.remove(name);
     }
+}
+
+/// Whether a name begins like another one for a server that sees letters and digits only.
+fn begins_like(name: &str, beginning: &str) -> bool {
+    let plain =
+        |byte: u8| if byte.is_ascii_alphanumeric() { byte.to_ascii_lowercase() } else { b'_' };
+    name.len() >= beginning.len()
+        && name.bytes().zip(beginning.bytes()).all(|(one, other)| plain(one) == plain(other))
 }
 
 /// Whether the connection is to become a WebSocket, or has become one. Nothing else passes: behind
@@ -103,6 +169,16 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
         .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
+/// Whether a body comes in an encoding that this hop would have to take away and cannot: anything
+/// but `chunked`, once.
+#[must_use]
+pub fn has_foreign_encoding(headers: &HeaderMap) -> bool {
+    headers.contains_key(TRANSFER_ENCODING)
+        && !tokens(headers, &TRANSFER_ENCODING)
+            .map(str::to_ascii_lowercase)
+            .eq(["chunked".to_owned()])
+}
+
 /// The bytes of all headers, as HTTP/2 counts a list of them.
 #[must_use]
 pub fn size(headers: &HeaderMap) -> usize {
@@ -123,6 +199,8 @@ fn tokens<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item =
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
@@ -140,15 +218,18 @@ mod tests {
             "X-ALTS-Peer-Service-Account",
             "x_alts_peer_service_account",
             "x-alts_peer-service_account",
+            "x.alts.peer.service.account",
+            "X!ALTS!peer!service!account",
+            "x~alts|peer^service`account",
         ] {
             let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
             let mut forged = HeaderMap::new();
             forged.append(&name, HeaderValue::from_static("admin@x.test"));
             forged.append(&name, HeaderValue::from_static("root@x.test"));
             let mut plain = forged.clone();
-            for_upstream(&mut plain, None);
+            for_upstream(&mut plain, None, Forwarding::Strip, None);
             assert!(plain.is_empty(), "{plain:?}");
-            for_upstream(&mut forged, Some("me@x.test"));
+            for_upstream(&mut forged, Some("me@x.test"), Forwarding::Strip, None);
             assert_eq!(
                 forged.iter().collect::<Vec<_>>(),
                 [(&ACCOUNT, &HeaderValue::from_static("me@x.test"))]
@@ -170,7 +251,7 @@ mod tests {
             ("accept", "*/*"),
         ]);
         assert!(is_websocket(&request));
-        for_upstream(&mut request, Some("me@x.test"));
+        for_upstream(&mut request, Some("me@x.test"), Forwarding::Strip, None);
         let wanted = headers(&[
             ("accept", "*/*"),
             ("te", "trailers"),
@@ -185,6 +266,80 @@ mod tests {
             }
             assert!(!is_websocket(&upgrade), "{other:?}");
         }
+    }
+
+    #[test]
+    fn nobody_says_themselves_for_whom_they_forward() {
+        let own = [
+            ("X-Forwarded-For", "192.0.2.1"),
+            ("x_forwarded_for", "192.0.2.1"),
+            ("X.Forwarded.Host", "admin.test"),
+            ("x-forwarded-client-cert", "By=x"),
+            ("X-Real-IP", "192.0.2.1"),
+            ("Forwarded", "for=192.0.2.1"),
+            ("X-Original-URL", "/admin"),
+            ("x-rewrite-url", "/admin"),
+        ];
+        let mut all = HeaderMap::new();
+        for (name, value) in own {
+            let name = HeaderName::from_bytes(name.as_bytes()).unwrap();
+            all.append(name, HeaderValue::from_static(value));
+        }
+        let with = |forwarding| {
+            let mut headers = all.clone();
+            for_upstream(&mut headers, None, forwarding, "::ffff:198.51.100.7".parse().ok());
+            headers
+        };
+        assert!(with(Forwarding::Strip).is_empty());
+        assert_eq!(with(Forwarding::Own), headers(&[("x-forwarded-for", "198.51.100.7")]));
+        assert_eq!(with(Forwarding::Pass), all);
+        let mut others = headers(&[("x-forward", "1"), ("forwarded-by", "1"), ("host", "x")]);
+        strip_claims(&mut others, Forwarding::Strip);
+        assert_eq!(others.len(), 3, "what only looks alike passes");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_a_server_maps_to_a_trusted_name_is_removed(
+            name in prop::sample::select(vec![
+                "x-alts-peer-service-account", "x-forwarded-for", "x-forwarded-client-cert",
+                "x-real-ip", "forwarded", "x-forwarded-proto", "x-original-url",
+            ]),
+            separators in prop::collection::vec(
+                prop::sample::select(b"!#$%&'*+-.^_`|~".to_vec()), 4,
+            ),
+            capitals in prop::collection::vec(any::<bool>(), 30),
+        ) {
+            let mut separators = separators.into_iter();
+            let spelt: Vec<u8> = name
+                .bytes()
+                .zip(capitals)
+                .map(|(byte, capital)| match byte {
+                    b'-' => separators.next().unwrap_or(b'-'),
+                    byte if capital => byte.to_ascii_uppercase(),
+                    byte => byte,
+                })
+                .collect();
+            let mut forged = HeaderMap::new();
+            forged.insert(
+                HeaderName::from_bytes(&spelt).unwrap(),
+                HeaderValue::from_static("admin@x.test"),
+            );
+            for_upstream(&mut forged, None, Forwarding::default(), None);
+            prop_assert!(forged.is_empty(), "{forged:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_message_needs_is_not_for_one_hop() {
+        let mut request = headers(&[
+            ("connection", "host, content-length, x-own"),
+            ("host", "x.test"),
+            ("content-length", "3"),
+            ("x-own", "1"),
+        ]);
+        strip_hop_by_hop(&mut request);
+        assert_eq!(request, headers(&[("host", "x.test"), ("content-length", "3")]));
     }
 
     #[test]

@@ -10,6 +10,7 @@
 pub mod answer;
 pub mod body;
 pub mod forward;
+pub mod host;
 pub mod routes;
 
 use alts_serving::life::Alive;
@@ -65,10 +66,7 @@ pub async fn serve(
             let access = Arc::new(Access::new(&client, &activity, &request));
             let (client, listener) = (Arc::clone(&client), Arc::clone(&listener));
             let alive = alive.clone();
-            async move {
-                let account = client.account();
-                Ok::<_, Infallible>(handle(&access, account, &listener, request, alive).await)
-            }
+            async move { Ok::<_, Infallible>(handle(&access, &client, &listener, request, alive).await) }
         })
     };
     let builder = server(limits, settings.header_deadline);
@@ -125,17 +123,14 @@ fn server(limits: &Limits, header_deadline: Duration) -> auto::Builder<TokioExec
 /// Answers a request, or has it answered.
 async fn handle(
     access: &Arc<Access>,
-    account: Option<&str>,
+    client: &Client,
     listener: &Listener,
     mut request: Request<Incoming>,
     alive: Alive,
 ) -> Response<ResponseBody> {
     let is_grpc = headers::is_grpc(request.headers());
-    let answer = match admit(account, listener, &mut request) {
-        Ok(()) => {
-            let upstream = &listener.upstream;
-            forward::forward(access, account, upstream, request, is_grpc, alive).await
-        }
+    let answer = match admit(client.account(), listener, &mut request) {
+        Ok(()) => forward::forward(access, client, listener, request, is_grpc, alive).await,
         Err(refusal) => Err(refusal),
     };
     let response =
@@ -154,12 +149,13 @@ fn admit(
     if headers::size(request.headers()) > limits.header_bytes as usize {
         return Err(Refusal::HEADERS_TOO_LARGE);
     }
-    if request.headers().get_all(http::header::HOST).iter().count() > 1 {
-        return Err(Refusal::bad_request("there is more than one Host header"));
-    }
     if *request.method() == Method::CONNECT {
         return Err(Refusal::NO_TUNNELS);
     }
+    if headers::has_foreign_encoding(request.headers()) {
+        return Err(Refusal::UNKNOWN_ENCODING);
+    }
+    host::check(request)?;
     routes::judge(&settings.routes, account, request.uri_mut())
 }
 

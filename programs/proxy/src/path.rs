@@ -1,6 +1,6 @@
 //! Paths of requests as they are judged: in one notation, so that no other one slips past a route.
 
-use core::fmt;
+use core::fmt::{self, Write as _};
 
 use serde::Deserialize;
 
@@ -14,18 +14,19 @@ impl fmt::Display for Ambiguous {
     }
 }
 
-/// A path in one notation: unreserved characters as they are, all others as they came with their
-/// hexadecimal digits in capitals, no empty segment, no `.` and no `..`.
+/// A path in one notation: every character that a segment can hold as it is (RFC 3986's `pchar`) is
+/// not encoded, every other one is, with capitals for hexadecimal digits; no empty segment, no `.`
+/// and no `..`.
 ///
 /// # Errors
 ///
 /// When servers do not agree what a path means: an encoded `/`, `\`, `%` or control character, a
-/// backslash, or an escape that is none.
+/// backslash, an escape that is none, or bytes that are not UTF-8 (an overlong `/` is none).
 pub fn normalise(path: &str) -> Result<String, Ambiguous> {
-    let mut plain = Vec::with_capacity(path.len());
+    let mut decoded = Vec::with_capacity(path.len());
     let mut bytes = path.bytes();
     while let Some(byte) = bytes.next() {
-        match byte {
+        decoded.push(match byte {
             b'%' => {
                 let digits = (bytes.next().and_then(hex), bytes.next().and_then(hex));
                 let (Some(high), Some(low)) = digits else {
@@ -37,15 +38,25 @@ pub fn normalise(path: &str) -> Result<String, Ambiguous> {
                             "an encoded slash, backslash, % or control character",
                         ));
                     }
-                    code if is_unreserved(code) => plain.push(code),
-                    code => plain.extend_from_slice(format!("%{code:02X}").as_bytes()),
+                    code => code,
                 }
             }
-            b'\\' => return Err(Ambiguous("a backslash")),
-            byte => plain.push(byte),
+            b'\\' | 0..=0x1f | 0x7f => return Err(Ambiguous("a backslash or control character")),
+            byte => byte,
+        });
+    }
+    if core::str::from_utf8(&decoded).is_err() {
+        return Err(Ambiguous("bytes that are not UTF-8"));
+    }
+    let mut plain = String::with_capacity(path.len());
+    for byte in decoded {
+        if byte == b'/' || is_pchar(byte) {
+            plain.push(char::from(byte));
+        } else {
+            // Writing to a string does not fail.
+            let _ = write!(plain, "%{byte:02X}");
         }
     }
-    let plain = String::from_utf8(plain).map_err(|_| Ambiguous("bytes that are no text"))?;
     let mut segments: Vec<&str> = Vec::new();
     for segment in plain.split('/') {
         // Some servers see `..;x` as `..`.
@@ -84,9 +95,28 @@ fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok())
 }
 
-/// RFC 3986, section 2.3: encoded or not, they mean the same.
-const fn is_unreserved(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+/// RFC 3986, section 3.3: what a segment can hold without an escape.
+const fn is_pchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.'
+                | b'_'
+                | b'~'
+                | b':'
+                | b'@'
+                | b'!'
+                | b'$'
+                | b'&'
+                | b'\''
+                | b'('
+                | b')'
+                | b'*'
+                | b'+'
+                | b','
+                | b';'
+                | b'='
+        )
 }
 
 /// What a path begins with: whole segments, so that `/admin` is not the beginning of
@@ -150,6 +180,12 @@ mod tests {
             ("/%2E/a", "/a"),
             ("/a%3fb%c3%a4", "/a%3Fb%C3%A4"),
             ("/a;x=1/b", "/a;x=1/b"),
+            ("/v1/users%3Adelete", "/v1/users:delete"),
+            ("/%40admin", "/@admin"),
+            ("/%21%24%26%27%28%29%2a%2B%2c%3b%3D", "/!$&'()*+,;="),
+            ("/a%20b/\u{fc}", "/a%20b/%C3%BC"),
+            ("/a b/%c3%bc", "/a%20b/%C3%BC"),
+            ("/[x]\"<>^`{|}", "/%5Bx%5D%22%3C%3E%5E%60%7B%7C%7D"),
             ("/pkg.Service/Method", "/pkg.Service/Method"),
         ] {
             assert_eq!(normalise(path).as_deref(), Ok(wanted), "{path}");
@@ -174,6 +210,13 @@ mod tests {
             "/;x/a",
             "/.;/a",
             "/a%0ab",
+            "/x/..%3b/a",
+            "/%3bx/a",
+            "/a\tb",
+            "/%c0%afb",
+            "/%c0%ae%c0%ae/a",
+            "/%fc",
+            "/%ed%a0%80",
         ] {
             assert!(normalise(path).is_err(), "{path}");
         }

@@ -20,7 +20,7 @@ use super::{
     Address, Alts, Config, Level, Limits, Listen, Peers, Protocol, Route, Security, Upstream,
     frame_size,
 };
-use crate::path::Prefix;
+use crate::{headers::Forwarding, path::Prefix};
 
 impl Config {
     /// Reads a file.
@@ -59,7 +59,10 @@ fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let mut config = Config::new(listeners, upstreams);
     config.limits = raw.limits;
     config.log = raw.log;
-    config.metrics = raw.metrics.map(|metrics| metrics.address);
+    if let Some(RawMetrics { address, remote }) = raw.metrics {
+        config.metrics = Some(address);
+        config.metrics_remote = remote;
+    }
     config.grace = raw.shutdown.grace.map_or(Config::GRACE, |span| span.0);
     Ok(config)
 }
@@ -84,6 +87,9 @@ struct Raw {
 #[serde(deny_unknown_fields)]
 struct RawMetrics {
     address: SocketAddr,
+    /// Whether other machines may read them.
+    #[serde(default)]
+    remote: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -122,6 +128,7 @@ struct RawListen {
     route: Vec<Spanned<RawRoute>>,
     idle: Option<Span>,
     header_deadline: Option<Span>,
+    forwarded_headers: Option<Forwarding>,
 }
 
 #[derive(Deserialize)]
@@ -196,6 +203,7 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Con
         upstream: raw.upstream,
         idle: raw.idle.map_or(Config::IDLE, |span| span.0),
         header_deadline: raw.header_deadline.map_or(Config::HEADER_DEADLINE, |span| span.0),
+        forwarding: raw.forwarded_headers.unwrap_or_default(),
         place,
     })
 }

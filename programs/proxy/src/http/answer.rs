@@ -31,6 +31,11 @@ impl Refusal {
     );
     pub(super) const NO_TUNNELS: Self =
         Self::new(StatusCode::NOT_IMPLEMENTED, 12, "CONNECT is not supported here");
+    pub(super) const UNKNOWN_ENCODING: Self = Self::new(
+        StatusCode::NOT_IMPLEMENTED,
+        12,
+        "no Transfer-Encoding but chunked is supported here",
+    );
     pub(super) const NO_UPGRADE: Self = Self::new(
         StatusCode::NOT_IMPLEMENTED,
         12,

@@ -6,11 +6,14 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{
     HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::HOST,
+    header::{HOST, TRANSFER_ENCODING},
     request::Parts,
     uri::{Authority, PathAndQuery, Scheme},
 };
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use hyper::{
+    body::{Body as _, Incoming},
+    upgrade::OnUpgrade,
+};
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
@@ -19,8 +22,10 @@ use alts_serving::life::Alive;
 use super::{answer::Refusal, body::ResponseBody};
 use crate::{
     access::Access,
+    client::Client,
     config::Protocol,
     headers,
+    listener::Listener,
     reason::root,
     socket::FOREVER,
     upstream::{Upstream, body::RequestBody, pool::Lease},
@@ -32,12 +37,13 @@ const ATTEMPTS: usize = 4;
 /// Passes a request on, and returns the response as soon as it begins.
 pub(super) async fn forward(
     access: &Arc<Access>,
-    account: Option<&str>,
-    upstream: &Upstream,
+    client: &Client,
+    listener: &Listener,
     mut request: Request<Incoming>,
     is_grpc: bool,
     alive: Alive,
 ) -> Result<Response<ResponseBody>, Refusal> {
+    let (upstream, forwarding) = (&*listener.upstream, listener.settings.forwarding);
     let settings = upstream.settings();
     let wants_websocket =
         request.version() != Version::HTTP_2 && headers::is_websocket(request.headers());
@@ -49,16 +55,17 @@ pub(super) async fn forward(
         Protocol::Same => request.version() == Version::HTTP_2,
     };
     let (mut head, body) = request.into_parts();
-    headers::for_upstream(&mut head.headers, account);
+    let address = client.addresses.map(|(remote, _)| remote.ip());
+    headers::for_upstream(&mut head.headers, client.account(), forwarding, address);
     if by_http2 {
         for_http2(&mut head)?;
     } else {
-        for_http1(&mut head)?;
+        for_http1(&mut head, &body)?;
     }
     if wants_websocket {
         headers::become_websocket(&mut head.headers);
     }
-    let request = Request::from_parts(head, RequestBody::new(body, Arc::clone(access)));
+    let request = Request::from_parts(head, RequestBody::new(body, Arc::clone(access), forwarding));
     let (mut response, lease) = {
         let sending = send(access, upstream, request, by_http2);
         // A call of gRPC may be answered when all of its messages have been sent, and not before.
@@ -115,7 +122,7 @@ async fn send(
 }
 
 /// Makes the head of a request one of HTTP/1.1.
-fn for_http1(head: &mut Parts) -> Result<(), Refusal> {
+fn for_http1(head: &mut Parts, body: &Incoming) -> Result<(), Refusal> {
     if let Some(authority) = head.uri.authority() {
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|_| Refusal::bad_request("the authority cannot be a Host header"))?;
@@ -126,6 +133,10 @@ fn for_http1(head: &mut Parts) -> Result<(), Refusal> {
     }
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
+    }
+    if !body.is_end_stream() && body.size_hint().exact().is_none() {
+        // Said here, a body goes on with every method: for some, hyper takes it that there is none.
+        head.headers.insert(TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     let path = head.uri.path_and_query().cloned();
     head.uri = path.unwrap_or_else(|| PathAndQuery::from_static("/")).into();

@@ -46,6 +46,8 @@ fn is_allowed(routes: &[Route], account: Option<&str>, path: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::config::Peers;
 
@@ -99,5 +101,79 @@ mod tests {
         assert_eq!(judged(&only, "user@x.test", "*"), None);
         assert_eq!(judged(&[], "user@x.test", "//a/../b").as_deref(), Some("//a/../b"));
         assert_eq!(judged(&[route("/", Some(&[]))], "user@x.test", "/"), None);
+    }
+    /// One character in one of its spellings.
+    fn spelling(character: char) -> impl Strategy<Value = String> {
+        let mut buffer = [0; 4];
+        let bytes = character.encode_utf8(&mut buffer).as_bytes().to_vec();
+        let upper = bytes.iter().map(|byte| format!("%{byte:02X}")).collect::<Vec<_>>().concat();
+        let lower = upper.to_lowercase();
+        let raw = if character == ' ' { upper.clone() } else { character.to_string() };
+        prop_oneof![Just(raw), Just(upper), Just(lower)]
+    }
+
+    /// A path in one of its spellings: its characters, what stands between its segments, and what
+    /// some servers take away.
+    fn spellings(path: &'static str) -> impl Strategy<Value = String> {
+        let segments: Vec<_> = path
+            .split('/')
+            .skip(1)
+            .map(|segment| {
+                let between = prop_oneof![
+                    4 => Just("/"),
+                    1 => prop::sample::select(vec![
+                        "//", "/./", "/%2e/", "/x/../", "/x/%2E%2e/", "/;/", "/..;/", "/x/..%3b/",
+                        "/%2F", "/\\", "/%5c", "/%c0%af",
+                    ]),
+                ];
+                let characters = segment.chars().map(spelling).collect::<Vec<_>>();
+                let behind = prop_oneof![4 => Just(""), 1 => Just(";x=1"), 1 => Just("%3Bx")];
+                (between, characters, behind).prop_map(|(between, characters, behind)| {
+                    format!("{between}{}{behind}", characters.concat())
+                })
+            })
+            .collect();
+        let end = prop::sample::select(vec!["", "/", "/below", "?q", "/.", "/x/.."]);
+        (segments, end).prop_map(|(segments, end)| segments.concat() + end)
+    }
+
+    const PROTECTED: [&str; 7] = [
+        "/v1/users:delete",
+        "/@admin",
+        "/a b/c",
+        "/\u{fc}ber/alles",
+        "/!$&'()*+,=",
+        "/pkg.Admin/Delete-All_~1",
+        "/[x]/{y}",
+    ];
+
+    proptest! {
+        #[test]
+        fn no_spelling_of_a_protected_path_reaches_an_upstream(
+            path in prop::sample::select(PROTECTED.to_vec()).prop_flat_map(spellings)
+        ) {
+            let mut routes = vec![route("/", None)];
+            routes.extend(PROTECTED.map(|path| route(path, Some(&["root@x.test"]))));
+            if let Ok(mut uri) = path.parse::<Uri>() {
+                prop_assert!(judge(&routes, Some("user@x.test"), &mut uri).is_err(), "{path}: {uri}");
+            }
+        }
+
+        #[test]
+        fn whoever_may_call_a_path_may_spell_it_as_they_like(
+            path in prop::sample::select(PROTECTED.to_vec()).prop_flat_map(|path| {
+                path.chars()
+                    .map(|one| if one == '/' { Just("/".to_owned()).boxed() } else { spelling(one).boxed() })
+                    .collect::<Vec<_>>()
+                    .prop_map(move |spelt| (path, spelt.concat()))
+            })
+        ) {
+            let (plain, spelt) = path;
+            let routes = [route(plain, Some(&["root@x.test"]))];
+            if let Ok(mut uri) = spelt.parse::<Uri>() {
+                prop_assert!(judge(&routes, Some("root@x.test"), &mut uri).is_ok(), "{spelt}");
+                prop_assert_eq!(uri.path(), path::normalise(plain).unwrap(), "in one notation");
+            }
+        }
     }
 }

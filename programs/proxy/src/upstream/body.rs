@@ -9,19 +9,23 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use crate::{access::Access, headers};
+use crate::{
+    access::Access,
+    headers::{self, Forwarding},
+};
 
 /// The body of a request.
 pub struct RequestBody {
     inner: Incoming,
     access: Arc<Access>,
+    forwarding: Forwarding,
 }
 
 impl RequestBody {
     /// The body of a client's request.
     #[must_use]
-    pub const fn new(inner: Incoming, access: Arc<Access>) -> Self {
-        Self { inner, access }
+    pub const fn new(inner: Incoming, access: Arc<Access>, forwarding: Forwarding) -> Self {
+        Self { inner, access, forwarding }
     }
 }
 
@@ -38,7 +42,7 @@ impl Body for RequestBody {
             if let Some(data) = frame.data_ref() {
                 self.access.received(data.len());
             } else if let Some(trailers) = frame.trailers_mut() {
-                headers::strip_account(trailers);
+                headers::strip_claims(trailers, self.forwarding);
             }
         }
         Poll::Ready(frame)

@@ -17,7 +17,8 @@ use tokio_stream::wrappers::ReceiverStream;
 use crate::{
     origin::{Origin, call, empty, get, get2, http1, http2, text},
     support::{
-        World, address, chain, closed_port, connect, echo, metric, silent_server, soon, until,
+        World, address, chain, closed_port, connect, echo, metric, read_all, silent_server, soon,
+        until,
     },
 };
 
@@ -349,12 +350,59 @@ async fn what_is_too_large_or_can_be_read_in_two_ways_is_refused() {
         "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
         "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n",
         "GET / HTTP/1.1\r\nHost : a\r\n\r\n",
+        "GET / HTTP/1.1\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: x y\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: a@x\r\n\r\n",
+        "GET http://a@x.test/ HTTP/1.1\r\nHost: x.test\r\n\r\n",
     ] {
-        let mut raw = connect(outer).await;
+        assert_eq!(status_of(outer, request).await, "HTTP/1.1 400", "{request:?}");
+    }
+    for request in [
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
+        "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    ] {
+        assert_eq!(status_of(outer, request).await, "HTTP/1.1 501", "{request:?}");
+    }
+    let kept = "GET /x HTTP/1.1\r\nHost: x.test\r\nConnection: host, close\r\n\r\n";
+    let mut raw = connect(outer).await;
+    raw.write_all(kept.as_bytes()).await.unwrap();
+    let said = String::from_utf8(read_all(&mut raw).await).unwrap();
+    assert!(said.contains("\nhost: x.test\n"), "{said}");
+}
+
+/// The beginning of the answer to what is written.
+async fn status_of(address: std::net::SocketAddr, request: &str) -> String {
+    let mut raw = connect(address).await;
+    raw.write_all(request.as_bytes()).await.unwrap();
+    let mut status = [0; 12];
+    soon(raw.read_exact(&mut status)).await.unwrap();
+    String::from_utf8(status.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn the_body_of_a_get_passes_whatever_the_versions_are() {
+    let world = World::new();
+    let origin = Origin::start().await;
+    for protocol in ["http1", "http2", "same"] {
+        let proxy = world
+            .proxy(&format!(
+                "[[listen]]\nname = \"plain\"\ntcp = \"127.0.0.1:0\"\nupstream = \"server\"\n{HTTP}\n\
+                 [[upstream]]\nname = \"server\"\naddresses = [\"{}\"]\nprotocol = \"{protocol}\"\n",
+                origin.address
+            ))
+            .await;
+        let plain = address(&proxy, "plain").await;
+        let mut client = http2(connect(plain).await).await;
+        let pieces = StreamBody::new(tokio_stream::iter([Ok(Frame::data("a body".into()))]));
+        let request = Request::get("http://example.test/echo").body(pieces.boxed_unsync()).unwrap();
+        let response = soon(client.send_request(request)).await.unwrap();
+        assert_eq!(text(response).await, "a body", "from HTTP/2 to {protocol}");
+        let mut raw = connect(plain).await;
+        let request = "GET /echo HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\
+                       Transfer-Encoding: chunked\r\n\r\n6\r\na body\r\n0\r\n\r\n";
         raw.write_all(request.as_bytes()).await.unwrap();
-        let mut status = [0; 12];
-        soon(raw.read_exact(&mut status)).await.unwrap();
-        assert_eq!(&status, b"HTTP/1.1 400", "{request:?}");
+        let said = String::from_utf8(read_all(&mut raw).await).unwrap();
+        assert!(said.contains("a body"), "from HTTP/1.1 to {protocol}: {said}");
     }
 }
 

@@ -14,6 +14,9 @@ fn config(origin: &Origin) -> String {
          handshaker = \"dev:server@dev.test\"\nany_peer = true\nlevel = \"http\"\n\
          upstream = \"server\"\n\
          [[listen.route]]\nprefix = \"/\"\nany_peer = true\n\
+         [[listen.route]]\nprefix = \"/v1/users:delete\"\nallow = [\"root@dev.test\"]\n\
+         [[listen.route]]\nprefix = \"/@admin\"\nallow = [\"root@dev.test\"]\n\
+         [[listen.route]]\nprefix = \"/\u{fc} x\"\nallow = [\"root@dev.test\"]\n\
          [[listen.route]]\nprefix = \"/admin\"\nallow = [\"root@dev.test\"]\n\
          [[listen.route]]\nprefix = \"/grpc.Admin\"\nallow = [\"root@dev.test\"]\n\
          [[listen.route]]\nprefix = \"/secret\"\nallow = []\n\
@@ -65,6 +68,19 @@ async fn a_path_is_for_those_whom_its_route_names() {
         assert_eq!(response.status(), StatusCode::OK, "{path}");
         let said = text(response).await;
         assert!(said.starts_with(&format!("GET {path} ")), "{said}");
+    }
+    for (path, one) in [
+        ("/v1/users%3Adelete", "/v1/users:delete"),
+        ("/%76%31/users%3adelete", "/v1/users:delete"),
+        ("/%40admin", "/@admin"),
+        ("/%C3%BC%20x", "/%C3%BC%20x"),
+        ("/%c3%bc%20%78", "/%C3%BC%20x"),
+    ] {
+        let response = soon(user.send_request(get(path))).await.unwrap();
+        assert_eq!(response.status(), StatusCode::FORBIDDEN, "{path}");
+        text(response).await;
+        let said = text(soon(root.send_request(get(path))).await.unwrap()).await;
+        assert!(said.starts_with(&format!("GET {one} ")), "in one notation: {said}");
     }
     let response = soon(root.send_request(get("/secret"))).await.unwrap();
     assert_eq!(response.status(), StatusCode::FORBIDDEN, "not even root");
