@@ -1,16 +1,15 @@
-//! Protobuf on borrowed bytes: a reader, a writer, and what may fail.
+//! Protobuf on borrowed bytes: a reader, prost's primitives to write, and what may fail.
 //!
 //! Messages are views: text and bytes borrow from the buffer that they were decoded from, lists and
-//! maps have a fixed capacity, and neither reading nor writing touches a heap. That is why there is
-//! no protobuf library below: prost, for one, needs `alloc` (its errors are allocations) and atomic
-//! compare-and-swap. The reader accepts and refuses exactly what prost does, with one addition: what
-//! does not fit is refused.
+//! maps have a fixed capacity, and neither reading nor writing touches a heap. That is why the
+//! reader is not prost's: every error of prost's decoder is an allocation. This one accepts and
+//! refuses exactly what prost does, with one addition: what does not fit is refused.
 
 pub(crate) mod field;
+mod key;
 mod list;
 pub(crate) mod reader;
 mod secret;
-mod varint;
 pub(crate) mod writer;
 
 pub(crate) use field::{message, one_of, open_enum};

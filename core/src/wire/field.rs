@@ -1,9 +1,10 @@
 //! How values, optional values, lists, maps and messages stand on the wire.
 
+use prost::encoding::{encoded_len_varint, key_len};
+
+pub(crate) use super::key::WireType;
 use super::list::{List, Map};
 use super::reader::Reader;
-use super::varint;
-pub(crate) use super::varint::WireType;
 use super::writer::Writer;
 use super::{DecodeError, Message, Refusal, Secret, SecretText};
 
@@ -189,7 +190,7 @@ macro_rules! number {
             }
 
             fn len(&self, tag: u32) -> usize {
-                key_len(tag) + varint::len($wide(*self))
+                key_len(tag) + encoded_len_varint($wide(*self))
             }
         }
     )*};
@@ -249,12 +250,7 @@ fn write_head(tag: u32, len: usize, to: &mut Writer<'_>) {
 }
 
 fn delimited_len(tag: u32, len: usize) -> usize {
-    key_len(tag) + varint::len(len as u64) + len
-}
-
-fn key_len(tag: u32) -> usize {
-    // Whatever the wire type.
-    varint::len(varint::key(tag, WireType::Varint))
+    key_len(tag) + encoded_len_varint(len as u64) + len
 }
 
 /// Declares messages: `tag => field: Type`, or `tag..=tag => field: Option<OneOf>`.

@@ -4,7 +4,7 @@ use core::str;
 
 use heapless::Vec;
 
-use super::varint::WireType;
+use super::key::WireType;
 use super::{DecodeError, Refusal};
 
 /// How deep messages, map entries and skipped groups may be nested: the limit of prost and others.

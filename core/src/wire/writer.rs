@@ -1,11 +1,16 @@
 //! A writer of protobuf fields into a slice, which cannot write beyond its end.
 
-use super::varint::{self, WireType};
+use prost::encoding::encode_varint;
+
+use super::key::{self, WireType};
+
+/// Bytes of the longest number.
+const MAX_VARINT: usize = 10;
 
 /// What is left of the room for a message.
 ///
-/// What does not fit is left out. The room is as large as the message, so nothing is; but a mistake
-/// in a length would not be a panic.
+/// prost's buffers panic when they are full. Here, what does not fit is left out: the room is as large
+/// as the message, so nothing is, and a mistake in a length would not be a panic.
 #[derive(Debug)]
 pub struct Writer<'o> {
     rest: &'o mut [u8],
@@ -24,24 +29,16 @@ impl<'o> Writer<'o> {
 
     /// Starts a field.
     pub(super) fn key(&mut self, tag: u32, wire: WireType) {
-        self.varint(varint::key(tag, wire));
+        self.varint(key::key(tag, wire));
     }
 
     /// Writes a number, or a length.
     pub(super) fn varint(&mut self, value: u64) {
-        let mut bytes = [0; varint::MAX_LEN];
-        let len = varint::len(value);
-        let mut rest = value;
-        for byte in bytes.iter_mut().take(len) {
-            // The highest bit: another byte follows.
-            *byte = lowest_7_bits(rest) | 0x80;
-            rest >>= 7;
-        }
-        let number = bytes.get_mut(..len).unwrap_or_default();
-        if let Some(last) = number.last_mut() {
-            *last &= 0x7f;
-        }
-        self.bytes(number);
+        let mut bytes = [0; MAX_VARINT];
+        let mut free = bytes.as_mut_slice();
+        encode_varint(value, &mut free);
+        let len = MAX_VARINT.saturating_sub(free.len());
+        self.bytes(bytes.get(..len).unwrap_or_default());
     }
 
     /// Writes what stands for itself.
@@ -51,11 +48,6 @@ impl<'o> Writer<'o> {
             None => self.overrun = true,
         }
     }
-}
-
-#[expect(clippy::cast_possible_truncation, reason = "what is left has 7 bits")]
-const fn lowest_7_bits(value: u64) -> u8 {
-    (value & 0x7f) as u8
 }
 
 #[cfg(test)]

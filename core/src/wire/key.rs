@@ -1,7 +1,4 @@
-//! Protobuf's numbers, and the keys that stand before its fields.
-
-/// Bytes of the longest number.
-pub(super) const MAX_LEN: usize = 10;
+//! The keys that stand before protobuf's fields.
 
 /// How a field's value is encoded: the lowest three bits of its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,24 +35,4 @@ impl WireType {
 /// The key of a field.
 pub(super) fn key(tag: u32, wire: WireType) -> u64 {
     u64::from(tag) << 3 | wire as u64
-}
-
-/// Bytes of `value`: one for each 7 bits, and one for 0.
-pub(super) const fn len(value: u64) -> usize {
-    let bits = (value | 1).ilog2() + 1;
-    bits.div_ceil(7) as usize
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_number_takes_a_byte_for_each_7_bits() {
-        for bytes in 1..=9 {
-            assert_eq!(len((1 << (7 * bytes)) - 1), bytes);
-            assert_eq!(len(1 << (7 * bytes)), bytes + 1);
-        }
-        assert_eq!((len(0), len(1), len(u64::MAX)), (1, 1, MAX_LEN));
-    }
 }
