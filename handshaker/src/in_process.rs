@@ -29,14 +29,14 @@ struct InProcess {
 }
 
 impl HandshakerCall for InProcess {
-    fn exchange<'a>(
-        &'a mut self,
-        request: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
+    fn exchange(
+        &mut self,
+        request: ServiceMessage,
+    ) -> BoxFuture<'_, Result<Option<ServiceMessage>, ServiceError>> {
         Box::pin(async move {
             // As over gRPC: the dialogue has ended right behind the result.
             let over = self.call.is_finished();
-            Ok((!over).then(|| self.call.handle(request, self.began.elapsed()).encode()))
+            Ok((!over).then(|| self.call.handle(&request, self.began.elapsed()).encode()))
         })
     }
 }

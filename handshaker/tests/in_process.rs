@@ -15,7 +15,7 @@ use common::{CLIENT, SERVER, Start, next};
 use tokio_alts::{HandshakerCall, HandshakerService};
 
 async fn ask(call: &mut Box<dyn HandshakerCall>, request: Vec<u8>) -> Vec<u8> {
-    let response = call.exchange(&request).await.unwrap().expect("an answer");
+    let response = call.exchange(request.into()).await.unwrap().expect("an answer");
     response.to_vec()
 }
 
@@ -40,5 +40,5 @@ async fn two_in_one_process() {
     let of_server = HandshakerResp::decode(&of_server).unwrap().result.unwrap();
     assert_eq!(of_client.key_data.expose(), of_server.key_data.expose());
     assert_eq!(of_client.peer_identity.unwrap().service_account(), Some(SERVER));
-    assert!(client.exchange(&next(b"more")).await.unwrap().is_none(), "the dialogue is over");
+    assert!(client.exchange(next(b"more").into()).await.unwrap().is_none(), "the dialogue is over");
 }

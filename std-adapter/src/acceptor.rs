@@ -2,39 +2,27 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
-use alts_core::{ServerHandshake, Side};
+use alts_core::aead::Aead;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::Semaphore;
-use tracing::Instrument;
 
-use crate::config::{ServerConfig, strs};
-use crate::error::HandshakeFailure;
-use crate::handshake::{Around, stream};
-use crate::observe::span;
+use crate::config::ServerConfig;
+use crate::handshake::{Accept, Shared, Slots};
 use crate::service::HandshakerService;
-use crate::stream::AltsStream;
 
 /// Makes a server's end of ALTS connections.
 ///
 /// Clones share the configuration, the handshaker service and the limit on concurrent handshakes.
 #[derive(Clone)]
 pub struct AltsAcceptor {
-    shared: Arc<Shared>,
-}
-
-struct Shared {
-    config: ServerConfig,
-    service: Box<dyn HandshakerService>,
-    slots: Semaphore,
+    shared: Arc<Shared<ServerConfig>>,
 }
 
 impl AltsAcceptor {
     /// An acceptor with that configuration, whose handshakes `service` makes.
     #[must_use]
     pub fn new(config: ServerConfig, service: impl HandshakerService) -> Self {
-        let slots = Semaphore::new(config.max_concurrent_handshakes().min(Semaphore::MAX_PERMITS));
+        let slots = Slots::new(config.max_concurrent_handshakes(), true);
         Self { shared: Arc::new(Shared { config, service: Box::new(service), slots }) }
     }
 
@@ -46,35 +34,41 @@ impl AltsAcceptor {
 
     /// Waits for a client's handshake on `io`, and makes it.
     ///
+    /// ```
+    /// # async fn serve(
+    /// #     listener: tokio::net::TcpListener,
+    /// #     acceptor: tokio_alts::AltsAcceptor,
+    /// # ) -> std::io::Result<()> {
+    /// loop {
+    ///     let (io, _) = listener.accept().await?;
+    ///     tokio::spawn(acceptor.accept(io));
+    /// }
+    /// # }
+    /// ```
+    ///
     /// A client that says nothing costs no more than this future, until the deadline: it counts
-    /// among the handshakes under way only when its first bytes have arrived. The future may be
-    /// dropped at any point; what it holds is freed with it.
+    /// among the handshakes under way only when its first bytes have arrived. One that stops in the
+    /// middle makes room for others when all slots are taken: see
+    /// [`max_concurrent_handshakes`](crate::config::ServerConfigBuilder::max_concurrent_handshakes).
+    /// The future may be dropped at any point; what it holds is freed with it.
     ///
     /// Accept further connections meanwhile: the handshakes of different connections are made in
     /// different tasks, as [`AltsIncoming`](crate::AltsIncoming) does.
     ///
     /// # Errors
-    /// [`HandshakeFailure`], which has the I/O object, after the configured deadline at the
-    /// latest.
-    pub async fn accept<IO>(&self, io: IO) -> Result<AltsStream<IO>, HandshakeFailure<IO>>
+    /// [`HandshakeFailure`](crate::HandshakeFailure), which has the I/O object, after the configured
+    /// deadline at the latest.
+    pub fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> Accept<IO> {
+        Accept::new(&self.shared, io)
+    }
+
+    /// As [`accept`](Self::accept), with the records of a certain provider.
+    pub fn accept_with<A, IO>(&self, io: IO) -> Accept<IO, A>
     where
+        A: Aead + Send + 'static,
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let Shared { config, service, slots } = &*self.shared;
-        let identities = strs(config.local_identities());
-        let protocols = strs(config.application_protocols());
-        let asked = config.core(&identities, &protocols);
-        let around = Around {
-            side: Side::Server,
-            target_name: "",
-            service: &**service,
-            slots,
-            expected: &[],
-            options: config.stream_options(),
-        };
-        let span = span(Side::Server, service.address(), "");
-        let machine = ServerHandshake::server(&asked, Duration::ZERO).map(Box::new);
-        stream(machine, io, around).instrument(span).await
+        Accept::new(&self.shared, io)
     }
 }
 

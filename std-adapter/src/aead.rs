@@ -2,16 +2,50 @@
 
 #[cfg(feature = "rustcrypto")]
 pub use alts_core::aead::RustCrypto;
+use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE, Text};
 #[cfg(feature = "aws-lc-rs")]
 pub use aws_lc::AwsLc;
 
-/// The provider that is used unless the caller names another: aws-lc-rs.
 #[cfg(feature = "aws-lc-rs")]
-pub type DefaultAead = AwsLc;
-/// The provider that is used unless the caller names another: RustCrypto, because the feature
-/// `aws-lc-rs` is off.
+use AwsLc as Chosen;
 #[cfg(all(feature = "rustcrypto", not(feature = "aws-lc-rs")))]
-pub type DefaultAead = RustCrypto;
+use RustCrypto as Chosen;
+
+/// AES-128-GCM of aws-lc-rs where the feature `aws-lc-rs` is on, otherwise of RustCrypto.
+///
+/// It is one type whatever features are on, and computes the same: another package that switches a
+/// feature on changes at most how fast it is. To insist on a provider, name it:
+/// [`AltsAcceptor::accept_with`](crate::AltsAcceptor::accept_with),
+/// [`AltsConnector::connect_with`](crate::AltsConnector::connect_with).
+pub struct DefaultAead(Chosen);
+
+impl Aead for DefaultAead {
+    fn new(key: &[u8; AES_KEY_SIZE]) -> Result<Self, AeadError> {
+        Chosen::new(key).map(Self)
+    }
+
+    #[inline]
+    fn seal(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        text: Text<'_>,
+        tag: &mut [u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
+        self.0.seal(nonce, aad, text, tag)
+    }
+
+    #[inline]
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_SIZE],
+        aad: &[u8],
+        text: Text<'_>,
+        tag: &[u8; TAG_SIZE],
+    ) -> Result<(), AeadError> {
+        self.0.open(nonce, aad, text, tag)
+    }
+}
 
 #[cfg(not(any(feature = "aws-lc-rs", feature = "rustcrypto")))]
 compile_error!("tokio-alts needs an AEAD provider: enable the feature `aws-lc-rs` or `rustcrypto`");

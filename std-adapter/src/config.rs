@@ -204,6 +204,19 @@ pub(crate) fn strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
+/// Borrowed texts, in room for as many as the configuration may have: it was checked when it was built.
+pub(crate) fn listed<'r, 't, const N: usize>(
+    texts: &'t [String],
+    room: &'r mut [&'t str; N],
+) -> &'r [&'t str] {
+    let mut count = 0usize;
+    for (text, place) in texts.iter().zip(room.iter_mut()) {
+        *place = text;
+        count = count.saturating_add(1);
+    }
+    room.get(..count).unwrap_or_default()
+}
+
 /// What the core says against a configuration.
 fn sendable(started: Result<(), handshake::HandshakeError>) -> Result<(), ConfigError> {
     match started.map_err(|error| error.kind()) {
@@ -229,7 +242,7 @@ pub struct ServerConfigBuilder {
 
 /// What both builders, and both configurations, have.
 macro_rules! common {
-    ($config:ident, $builder:ident, $default_deadline:literal) => {
+    ($config:ident, $builder:ident, $deadline:literal) => {
         impl $config {
             /// The application protocols that are offered.
             #[must_use]
@@ -285,19 +298,21 @@ macro_rules! common {
                 self
             }
 
-            #[doc = concat!(
-                                        "How long a handshake may take, from first to last: ",
-                                        $default_deadline,
-                                        " seconds unless said otherwise."
-                                    )]
+            #[doc = concat!("How long a handshake may take: ", $deadline, " seconds by default.")]
             pub const fn deadline(mut self, deadline: Duration) -> Self {
                 self.config.common.deadline = deadline;
                 self
             }
 
-            /// How many handshakes may be under way at once: 100 unless said otherwise. More wait
-            /// for their turn, within their deadline. Clones of a connector or acceptor share
-            /// their turns; a connector and an acceptor never do.
+            /// How many handshakes may be under way at once: 100 by default. More wait for their
+            /// turn, within their deadline. Clones of a connector or acceptor share their turns; a
+            /// connector and an acceptor never do.
+            ///
+            /// On a server, a handshake that waits for its turn is given that of the one that has
+            /// waited longest for its client: more than 200 ms in the middle of a message, or 500 ms
+            /// between two. That one fails ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)).
+            /// Clients that begin and do not go on delay others by that much, and by as much again
+            /// for every so many of them.
             pub const fn max_concurrent_handshakes(mut self, count: usize) -> Self {
                 self.config.common.concurrent_handshakes = count;
                 self
@@ -411,7 +426,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoExpectedPeer => f.write_str(
-                "no expected service account: name those that the server may have, or say that                  any peer will do",
+                "no expected service account: name those that the server may have, or say that any peer will do",
             ),
             Self::AnyPeerAndSome => {
                 f.write_str("service accounts are expected, and any peer will do: which one is it?")

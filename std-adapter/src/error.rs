@@ -3,20 +3,22 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::time::Duration;
 
 use alts_core::Fault;
 use alts_core::Side;
 use alts_core::handshake::HandshakeErrorKind;
 use alts_core::record::RecordError;
 
+pub use crate::printable::Printable;
 use crate::service::ServiceError;
 
 /// Why a handshake failed.
 ///
 /// Its text is one line that says which side this is, whose fault it was (the handshaker service
 /// is named by its address), how far the handshake had come, and why, in the words of whoever knew
-/// best. It never holds a key or a token.
-#[derive(Debug)]
+/// best. It never holds a key or a token. [`Debug`](fmt::Debug) writes the same line, for programs
+/// whose `main` returns it.
 pub struct Error(Box<Inner>);
 
 #[derive(Debug)]
@@ -65,6 +67,11 @@ pub enum ErrorKind {
         /// For whom: [`Fault::Local`] means for other handshakes of this process to end.
         waiting_for: Fault,
     },
+    /// The peer kept this side waiting while all slots were taken and others waited for one.
+    MadeRoom {
+        /// How long it had waited.
+        waited: Duration,
+    },
     /// The handshaker service could not be reached, or has ended the call with an error.
     Service(ServiceError),
     /// The connection to the peer failed, or could not be made.
@@ -103,7 +110,7 @@ impl Error {
             ErrorKind::Handshake(kind) => kind.fault(),
             ErrorKind::TimedOut { waiting_for } => *waiting_for,
             ErrorKind::Service(_) => Fault::HandshakerService,
-            ErrorKind::Io(_) => Fault::Peer,
+            ErrorKind::Io(_) | ErrorKind::MadeRoom { .. } => Fault::Peer,
             ErrorKind::Record(error) => error.fault(),
         }
     }
@@ -147,12 +154,14 @@ impl fmt::Display for Error {
         let Inner { side, phase, kind, report } = &*self.0;
         write!(f, "{side} handshake ")?;
         if !report.target.is_empty() {
-            write!(f, "with {} ", report.target)?;
+            write!(f, "with {} ", Printable(&report.target))?;
         }
         write!(f, "failed, {phase}: ")?;
         if !matches!(kind, ErrorKind::Service(_)) {
             match self.fault() {
-                Fault::HandshakerService => write!(f, "handshaker service ({})", report.service)?,
+                Fault::HandshakerService => {
+                    write!(f, "handshaker service ({})", Printable(&report.service))?;
+                }
                 fault => fault.fmt(f)?,
             }
             f.write_str(": ")?;
@@ -160,20 +169,35 @@ impl fmt::Display for Error {
         match kind {
             ErrorKind::Handshake(HandshakeErrorKind::UnexpectedPeer) => {
                 let expected = report.expected.join(", ");
-                write!(f, "expected one of [{expected}], the peer is {}", report.peer)
+                let (expected, peer) = (Printable(&expected), Printable(&report.peer));
+                write!(f, "expected one of [{expected}], the peer is {peer}")
             }
             ErrorKind::Handshake(kind) => {
                 kind.fmt(f)?;
-                if report.details.is_empty() { Ok(()) } else { write!(f, ": {}", report.details) }
+                match &*report.details {
+                    "" => Ok(()),
+                    details => write!(f, ": {}", Printable(details)),
+                }
             }
             ErrorKind::TimedOut { .. } if *phase == Phase::Slot => {
                 f.write_str("too many handshakes at once, none ended before the deadline")
             }
             ErrorKind::TimedOut { .. } => f.write_str("no answer before the deadline"),
+            ErrorKind::MadeRoom { waited } => write!(
+                f,
+                "silent for {} ms while others waited for a handshake slot",
+                waited.as_millis()
+            ),
             ErrorKind::Service(error) => error.fmt(f),
             ErrorKind::Io(error) => error.fmt(f),
             ErrorKind::Record(error) => error.fmt(f),
         }
+    }
+}
+
+impl fmt::Debug for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -183,7 +207,10 @@ impl StdError for Error {
         match &self.0.kind {
             ErrorKind::Service(error) => error.source(),
             ErrorKind::Io(error) => error.source(),
-            ErrorKind::Handshake(_) | ErrorKind::TimedOut { .. } | ErrorKind::Record(_) => None,
+            ErrorKind::Handshake(_)
+            | ErrorKind::TimedOut { .. }
+            | ErrorKind::MadeRoom { .. }
+            | ErrorKind::Record(_) => None,
         }
     }
 }
@@ -201,7 +228,7 @@ impl fmt::Display for Phase {
 impl From<Error> for io::Error {
     fn from(error: Error) -> Self {
         let kind = match error.kind() {
-            ErrorKind::TimedOut { .. } => io::ErrorKind::TimedOut,
+            ErrorKind::TimedOut { .. } | ErrorKind::MadeRoom { .. } => io::ErrorKind::TimedOut,
             ErrorKind::Io(error) => error.kind(),
             ErrorKind::Handshake(HandshakeErrorKind::UnexpectedPeer) => {
                 io::ErrorKind::PermissionDenied
@@ -255,7 +282,7 @@ impl<IO> HandshakeFailure<IO> {
 
 impl<IO> fmt::Debug for HandshakeFailure<IO> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HandshakeFailure").field("error", &self.error).finish_non_exhaustive()
+        fmt::Display::fmt(&self.error, f)
     }
 }
 

@@ -1,90 +1,152 @@
 //! The one driver of handshakes: between the socket, the machine and the handshaker service.
 
+mod future;
+mod peer;
+mod slots;
+
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use alts_core::aead::Aead;
 use alts_core::handshake::{
     Established, Handshake, HandshakeError, HandshakeErrorKind, Phase as CorePhase,
     REQUEST_OVERHEAD, Role, Want,
 };
+use alts_core::msg::capacity;
 use alts_core::record::RecordError;
-use alts_core::{Fault, Session, Side};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::sync::Semaphore;
+use alts_core::{ClientHandshake, Fault, ServerHandshake, Session, Side};
 use tokio::time::{Instant, timeout, timeout_at};
+use tracing::Instrument;
 use zeroize::Zeroizing;
 
-use crate::aead::DefaultAead;
-use crate::error::{Error, ErrorKind, HandshakeFailure, Phase, Report};
-use crate::observe::Observed;
-use crate::service::{HandshakerService, ServiceError, ServiceMessage};
-use crate::stream::{AltsStream, StreamOptions};
+use crate::config::{ClientConfig, ServerConfig, listed};
+use crate::error::{Error, ErrorKind, Phase, Report};
+use crate::observe::{Observed, span};
+use crate::service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
 
-/// Bytes to read from the peer at once: a flight of handshake messages is about that long.
-const PEER_READ: usize = 4 * 1024;
+use self::peer::Peer;
+use self::slots::{AN_ANSWER, MakeRoom, PART_OF_A_MESSAGE, Slot};
+
+pub use self::future::{Accept, Connect};
+pub(crate) use self::slots::Slots;
+
 /// How long the peer is given to take an alert, when the handshake has failed anyway.
 const ALERT: Duration = Duration::from_secs(1);
 /// The longest deadline that is kept: some 30 years.
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+/// What a request that is not the first has besides the peer's bytes, at most.
+const NEXT_OVERHEAD: usize = 64;
+
+/// What the handshakes of a connector or an acceptor share.
+pub(crate) struct Shared<C> {
+    pub(crate) config: C,
+    pub(crate) service: Box<dyn HandshakerService>,
+    pub(crate) slots: Slots,
+}
+
+/// An established session, and the bytes of the record layer that have arrived behind the handshake.
+type Outcome<A> = Result<(Session<A>, Vec<u8>), Error>;
+
+/// The accounts that one connection's peer may have, instead of the configuration's.
+pub(crate) type Expected = Option<Arc<[String]>>;
+
+/// A server's handshake, whose clock starts when it is first polled.
+fn server<A: Aead + Send + 'static>(
+    shared: Arc<Shared<ServerConfig>>,
+    peer: Peer,
+) -> BoxFuture<'static, Outcome<A>> {
+    let span = span(Side::Server, shared.service.address(), "");
+    let drive = async move {
+        let Shared { config, service, slots } = &*shared;
+        let around =
+            Around { side: Side::Server, target: "", service: &**service, slots, expected: &[] };
+        let mut identities = [""; capacity::LOCAL_IDENTITIES];
+        let mut protocols = [""; capacity::PROTOCOLS];
+        let asked = config.core(
+            listed(config.local_identities(), &mut identities),
+            listed(config.application_protocols(), &mut protocols),
+        );
+        session(ServerHandshake::server(&asked, Duration::ZERO), peer, around).await
+    };
+    Box::pin(drive.instrument(span))
+}
+
+/// A client's handshake with the server that was looked for under `target`, likewise.
+fn client<A: Aead + Send + 'static>(
+    shared: Arc<Shared<ClientConfig>>,
+    target: Option<Box<str>>,
+    expected: Expected,
+    peer: Peer,
+) -> BoxFuture<'static, Outcome<A>> {
+    let target_name = target.as_deref().unwrap_or_else(|| shared.config.target_name());
+    let span = span(Side::Client, shared.service.address(), target_name);
+    let drive = async move {
+        let Shared { config, service, slots } = &*shared;
+        let target = target.as_deref().unwrap_or_else(|| config.target_name());
+        let expected = expected.as_deref().unwrap_or_else(|| config.expected_service_accounts());
+        let around = Around { side: Side::Client, target, service: &**service, slots, expected };
+        let mut accounts = [""; capacity::TARGET_IDENTITIES];
+        let mut protocols = [""; capacity::PROTOCOLS];
+        let asked = config.core(
+            target,
+            listed(expected, &mut accounts),
+            listed(config.application_protocols(), &mut protocols),
+        );
+        session(ClientHandshake::client(&asked, Duration::ZERO), peer, around).await
+    };
+    Box::pin(drive.instrument(span))
+}
 
 /// What a handshake runs against, besides the peer.
 #[derive(Clone, Copy)]
-pub(crate) struct Around<'a> {
-    pub(crate) side: Side,
+struct Around<'a> {
+    side: Side,
     /// The name under which the server is looked for, for errors.
-    pub(crate) target_name: &'a str,
-    pub(crate) service: &'a dyn HandshakerService,
+    target: &'a str,
+    service: &'a dyn HandshakerService,
     /// Whoever has one of these may have a call to the service.
-    pub(crate) slots: &'a Semaphore,
+    slots: &'a Slots,
     /// The accounts that are expected of the peer, for errors.
-    pub(crate) expected: &'a [String],
-    /// How the stream treats what it writes.
-    pub(crate) options: StreamOptions,
+    expected: &'a [String],
 }
 
-/// Makes a stream of `io`: the whole handshake of `machine`, whose clock starts now at zero, as
-/// far as it could be started. In a box, because each future that it is handed to has room for it.
-pub(crate) async fn stream<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
-    machine: Result<Box<Handshake<R>>, HandshakeError>,
-    mut io: IO,
+/// The session that `machine` comes to, as far as it could be started.
+async fn session<R: Role, A: Aead>(
+    machine: Result<Handshake<R>, HandshakeError>,
+    peer: Peer,
     around: Around<'_>,
-) -> Result<AltsStream<IO>, HandshakeFailure<IO>> {
+) -> Outcome<A> {
     let observed = Observed::begin(around.side);
     let outcome = match machine {
-        Ok(machine) => run(machine, &mut io, around).await,
-        Err(error) => Err(around.error(error.phase(), Failure::Machine(error), Step::Peer)),
+        Ok(machine) => run(machine, peer, around).await,
+        Err(error) => Err(around.error(error.phase(), error.into(), Step::Peer)),
     };
-    let session = outcome.and_then(|(established, leftover)| {
-        let session = Session::<DefaultAead>::new(established)
+    let outcome = outcome.and_then(|(established, leftover)| {
+        let session = Session::new(established)
             .map_err(|error| around.error(CorePhase::Result, Failure::Record(error), Step::Peer))?;
         Ok((session, leftover))
     });
-    match session {
-        Ok((session, leftover)) => {
-            observed.established(session.context());
-            let (sealer, opener, context) = session.into_parts();
-            Ok(AltsStream::new(io, sealer, opener, context.into(), &leftover, around.options))
-        }
-        Err(error) => {
-            observed.failed(&error);
-            Err(HandshakeFailure::new(io, error))
-        }
+    match &outcome {
+        Ok((session, _)) => observed.established(session.context()),
+        Err(error) => observed.failed(error),
     }
+    outcome
 }
 
-/// Runs `machine` over `io`. Returns the result, and the bytes of the record layer that have
-/// arrived behind the handshake.
+/// Runs `machine`. Returns the result, and the bytes of the record layer that have arrived behind the
+/// handshake.
 ///
 /// Dropping the future is fine at any point: it owns the slot and the call to the service.
-async fn run<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
-    mut machine: Box<Handshake<R>>,
-    io: &mut IO,
+async fn run<R: Role>(
+    mut machine: Handshake<R>,
+    peer: Peer,
     around: Around<'_>,
 ) -> Result<(Established, Vec<u8>), Error> {
     let began = Instant::now();
     let mut step = Step::Peer;
     let deadline = began + machine.deadline().min(FOREVER);
-    let drive = drive(&mut machine, io, around, began, &mut step);
+    let drive = drive(&mut machine, &peer, around, began, &mut step);
     let outcome = match timeout_at(deadline, drive).await {
         Ok(outcome) => outcome,
         Err(_) => Err(match machine.want(machine.deadline()) {
@@ -94,27 +156,27 @@ async fn run<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
         }),
     };
     let phase = machine.phase();
-    let report = Report {
-        details: machine.details().to_owned(),
-        peer: machine.peer_account().to_owned(),
-        ..around.report()
-    };
     match outcome {
         Ok(leftover) => match machine.established() {
             Ok(established) => Ok((established, leftover)),
             Err(error) => Err(around.error(phase, error.into(), step)),
         },
         Err(failure) => {
+            let report = Report {
+                details: machine.details().to_owned(),
+                peer: machine.peer_account().to_owned(),
+                ..around.report()
+            };
             Err(Error::new(around.side, step.at(phase), failure.into_kind(step), report))
         }
     }
 }
 
 /// Does what the machine wants until it wants nothing more; returns what is left of the peer's
-/// bytes. `step` tells what it waits for.
-async fn drive<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
+/// bytes. `step` says what it waits for.
+async fn drive<R: Role>(
     machine: &mut Handshake<R>,
-    io: &mut IO,
+    peer: &Peer,
     around: Around<'_>,
     began: Instant,
     step: &mut Step,
@@ -124,45 +186,70 @@ async fn drive<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
     let mut request = ServiceMessage::default();
     let mut response = ServiceMessage::default();
     let mut to_peer = 0..0;
-    let mut dialogue = None;
+    let mut dialogue: Option<(Slot<'_>, Box<dyn HandshakerCall>)> = None;
+    // Since when the service needs more of a message of which the peer has sent a part: a byte now and
+    // then does not make it longer.
+    let mut part_since = None;
+    let mut overhead = REQUEST_OVERHEAD;
     loop {
         match machine.want(began.elapsed())? {
             Want::PeerBytes => {
                 *step = Step::Peer;
-                if read(io, &mut from_peer).await? == 0 {
+                let read = peer.read(&mut from_peer);
+                let count = match &dialogue {
+                    Some((slot, _)) => {
+                        let (since, patience) = match part_since {
+                            Some(since) => (since, PART_OF_A_MESSAGE),
+                            None => (Instant::now(), AN_ANSWER),
+                        };
+                        slot.wait_for_peer(since, patience, read).await??
+                    }
+                    None => read.await?,
+                };
+                if count == 0 {
                     return Err(machine.peer_closed().into());
                 }
-                ask(machine, &from_peer, &mut request, began)?;
+                request = ask(machine, &from_peer, overhead, began)?;
             }
-            Want::Request => ask(machine, &from_peer, &mut request, began)?,
+            Want::Request => request = ask(machine, &from_peer, overhead, began)?,
             Want::Response => {
                 if dialogue.is_none() {
                     *step = Step::Slot;
-                    // An error would mean that the semaphore is closed, which nobody does.
-                    let slot = around.slots.acquire().await.ok();
+                    let slot = around.slots.take().await;
                     // It may have come when it was too late to begin a call.
                     machine.want(began.elapsed())?;
                     dialogue = Some((slot, around.service.open()));
                 }
-                let Some((_slot, call)) = &mut dialogue else { continue };
+                let Some((_, call)) = &mut dialogue else { continue };
                 *step = Step::Service;
-                let Some(answer) = call.exchange(&request).await? else {
+                let Some(answer) = call.exchange(std::mem::take(&mut request)).await? else {
                     return Err(machine.service_closed().into());
                 };
+                overhead = NEXT_OVERHEAD;
                 response = answer;
-                let told = machine.response(&mut response, began.elapsed())?;
-                from_peer.drain(..told.consumed.min(from_peer.len()));
-                to_peer = told.to_peer;
+                let done = machine.response(&mut response, began.elapsed())?;
+                from_peer.drain(..done.consumed.min(from_peer.len()));
+                to_peer = done.to_peer;
+                if !to_peer.is_empty() {
+                    part_since = None;
+                } else if part_since.is_none() {
+                    part_since = Some(Instant::now());
+                }
             }
             Want::Send => {
                 *step = Step::Peer;
-                write(io, response.get(to_peer.clone()).unwrap_or_default()).await?;
+                let write = peer.write(&mut response, to_peer.clone());
+                match &dialogue {
+                    Some((slot, _)) => {
+                        slot.wait_for_peer(Instant::now(), AN_ANSWER, write).await??
+                    }
+                    None => write.await?,
+                }
                 machine.sent(began.elapsed());
             }
             Want::Alert => {
                 *step = Step::Peer;
-                let alert = response.get(to_peer.clone()).unwrap_or_default();
-                let _ = timeout(ALERT, write(io, alert)).await;
+                let _ = timeout(ALERT, peer.write(&mut response, to_peer.clone())).await;
                 machine.sent(began.elapsed());
             }
             Want::Established => return Ok(from_peer),
@@ -170,20 +257,20 @@ async fn drive<R: Role, IO: AsyncRead + AsyncWrite + Unpin>(
     }
 }
 
-/// Writes the machine's next request into `request`.
+/// The machine's next request.
 fn ask<R: Role>(
     machine: &mut Handshake<R>,
     from_peer: &[u8],
-    request: &mut ServiceMessage,
+    overhead: usize,
     began: Instant,
-) -> Result<(), HandshakeError> {
-    let mut room = from_peer.len().saturating_add(REQUEST_OVERHEAD);
+) -> Result<ServiceMessage, HandshakeError> {
+    let mut room = from_peer.len().saturating_add(overhead);
     loop {
-        *request = Zeroizing::new(vec![0; room]);
-        match machine.request(from_peer, request, began.elapsed()) {
+        let mut request = Zeroizing::new(vec![0; room]);
+        match machine.request(from_peer, &mut request, began.elapsed()) {
             Ok(len) => {
                 request.truncate(len);
-                return Ok(());
+                return Ok(request);
             }
             Err(error) => match error.kind() {
                 HandshakeErrorKind::BufferTooSmall { needed } if needed > room => room = needed,
@@ -193,20 +280,6 @@ fn ask<R: Role>(
     }
 }
 
-/// Reads once from the peer, behind what is there.
-async fn read<IO: AsyncRead + Unpin>(io: &mut IO, from_peer: &mut Vec<u8>) -> io::Result<usize> {
-    let have = from_peer.len();
-    from_peer.resize(have.saturating_add(PEER_READ), 0);
-    let read = io.read(from_peer.get_mut(have..).unwrap_or_default()).await;
-    from_peer.truncate(have.saturating_add(*read.as_ref().unwrap_or(&0)));
-    read
-}
-
-async fn write<IO: AsyncWrite + Unpin>(io: &mut IO, bytes: &[u8]) -> io::Result<()> {
-    io.write_all(bytes).await?;
-    io.flush().await
-}
-
 fn is_timeout(error: &HandshakeError) -> bool {
     matches!(error.kind(), HandshakeErrorKind::TimedOut { .. })
 }
@@ -214,7 +287,7 @@ fn is_timeout(error: &HandshakeError) -> bool {
 impl Around<'_> {
     fn report(&self) -> Report {
         Report {
-            target: self.target_name.to_owned(),
+            target: self.target.to_owned(),
             service: self.service.address().to_owned(),
             expected: self.expected.to_vec(),
             ..Report::default()
@@ -250,6 +323,7 @@ enum Failure {
     Service(ServiceError),
     Io(io::Error),
     Record(RecordError),
+    MadeRoom(MakeRoom),
     TimedOut,
 }
 
@@ -260,6 +334,7 @@ impl Failure {
             Self::Service(error) => ErrorKind::Service(error),
             Self::Io(error) => ErrorKind::Io(error),
             Self::Record(error) => ErrorKind::Record(error),
+            Self::MadeRoom(MakeRoom { waited }) => ErrorKind::MadeRoom { waited },
             Self::Machine(_) | Self::TimedOut => ErrorKind::TimedOut {
                 waiting_for: match step {
                     Step::Slot => Fault::Local,
@@ -286,5 +361,11 @@ impl From<ServiceError> for Failure {
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
         Self::Io(error)
+    }
+}
+
+impl From<MakeRoom> for Failure {
+    fn from(room: MakeRoom) -> Self {
+        Self::MadeRoom(room)
     }
 }

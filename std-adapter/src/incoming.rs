@@ -30,8 +30,9 @@ type Callback<IO> = Box<dyn Fn(IncomingFailure<'_, IO>) + Send + Sync>;
 
 /// The ALTS connections that arrive at a listener.
 ///
-/// Each connection has its handshake in a task of its own, with its own deadline: a slow or silent
-/// client delays nobody. Failures are reported through tracing, and to
+/// Each connection has its handshake in a task of its own, with its own deadline. A silent client
+/// delays nobody, and one that stops in the middle of its handshake makes room for others: see
+/// [`max_concurrent_handshakes`](crate::config::ServerConfigBuilder::max_concurrent_handshakes). Failures are reported through tracing, and to
 /// [`on_failure`](Self::on_failure); neither a handshake nor an error of the listener ends the
 /// stream. Dropping it closes the listener and ends the handshakes under way.
 ///
@@ -160,8 +161,7 @@ where
         self.next_pause = PAUSES.0;
         let peer = io.remote_addr().map(tracing::field::display);
         let span = info_span!("alts_connection", peer);
-        let acceptor = self.acceptor.clone();
-        self.handshakes.spawn(async move { acceptor.accept(io).await }.instrument(span));
+        self.handshakes.spawn(self.acceptor.accept(io).instrument(span));
     }
 
     /// The next connection that is established, or `None` when there will be no more.

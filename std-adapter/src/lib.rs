@@ -111,6 +111,7 @@ pub mod hyper;
 mod incoming;
 mod observe;
 pub mod platform;
+mod printable;
 pub mod service;
 pub mod stream;
 #[cfg(feature = "tonic")]
@@ -129,6 +130,7 @@ pub use config::{ClientConfig, ConfigError, ServerConfig};
 pub use connect_info::{Addresses, AltsConnectInfo};
 pub use connector::AltsConnector;
 pub use error::{Error, ErrorKind, HandshakeFailure, Phase};
+pub use handshake::{Accept, Connect};
 #[cfg(feature = "hyper")]
 pub use hyper::AltsHttpConnector;
 #[cfg(any(feature = "tonic", feature = "axum"))]

@@ -13,6 +13,8 @@ use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
+use crate::printable::Printable;
+
 #[cfg(feature = "tonic")]
 pub use address::{Address, AddressError};
 #[cfg(feature = "tonic")]
@@ -46,14 +48,14 @@ pub trait HandshakerCall: Send {
     /// `HandshakerResp`; `None` when the service has ended the call without one.
     ///
     /// The next request is sent after the answer to the one before. There may be a token in
-    /// `request`: who copies it wipes the copy.
+    /// `request`, which wipes itself: a copy has to be wiped by whoever made it.
     ///
     /// # Errors
     /// [`ServiceError`] when the service cannot be reached, or ends the call with an error.
-    fn exchange<'a>(
-        &'a mut self,
-        request: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>>;
+    fn exchange(
+        &mut self,
+        request: ServiceMessage,
+    ) -> BoxFuture<'_, Result<Option<ServiceMessage>, ServiceError>>;
 }
 
 impl<S: HandshakerService + ?Sized> HandshakerService for Arc<S> {
@@ -67,7 +69,9 @@ impl<S: HandshakerService + ?Sized> HandshakerService for Arc<S> {
 }
 
 /// The handshaker service could not be reached, or has ended a call with an error.
-#[derive(Debug)]
+///
+/// Its message comes from elsewhere: what could trick a terminal or a log is escaped when it is
+/// printed.
 pub struct ServiceError {
     address: Box<str>,
     message: Box<str>,
@@ -118,7 +122,14 @@ impl ServiceError {
 
 impl fmt::Display for ServiceError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "handshaker service ({}): {}", self.address, self.message)
+        let (address, message) = (Printable(&self.address), Printable(&self.message));
+        write!(f, "handshaker service ({address}): {message}")
+    }
+}
+
+impl fmt::Debug for ServiceError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -162,11 +162,10 @@ enum State {
 }
 
 impl HandshakerCall for Call {
-    fn exchange<'a>(
-        &'a mut self,
-        request: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
-        let request = Zeroizing::new(request.to_vec());
+    fn exchange(
+        &mut self,
+        request: ServiceMessage,
+    ) -> BoxFuture<'_, Result<Option<ServiceMessage>, ServiceError>> {
         Box::pin(async move { self.next(request).await.map_err(|error| self.error(&error)) })
     }
 }

@@ -71,7 +71,9 @@ async fn beside_slow_peers(peers: usize) -> (Duration, isize) {
             });
             tokio::spawn(async move {
                 let error = acceptor.accept(near).await.err().unwrap().into_error();
-                assert!(matches!(error.kind(), ErrorKind::TimedOut { .. }), "{error}");
+                let slow =
+                    matches!(error.kind(), ErrorKind::TimedOut { .. } | ErrorKind::MadeRoom { .. });
+                assert!(slow, "{error}");
             })
         })
         .collect();
@@ -101,9 +103,8 @@ async fn slow_loris_peers() {
             each as f32 / KIB as f32
         );
         assert!(each <= 48 * KIB, "{each}");
-        // Below the number of slots nobody waits; above it, until their deadline.
-        let most = if peers < 100 { 100 } else { 26_000 };
-        assert!(waited <= Duration::from_millis(most), "{waited:?}");
+        // Nobody waits for a slot; above their number, slow peers make room.
+        assert!(waited <= Duration::from_millis(300), "{waited:?}");
     }
 }
 
@@ -127,10 +128,10 @@ impl HandshakerService for Mute {
 struct Silence;
 
 impl HandshakerCall for Silence {
-    fn exchange<'a>(
-        &'a mut self,
-        _: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
+    fn exchange(
+        &mut self,
+        _: ServiceMessage,
+    ) -> BoxFuture<'_, Result<Option<ServiceMessage>, ServiceError>> {
         Box::pin(std::future::pending())
     }
 }

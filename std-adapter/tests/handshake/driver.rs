@@ -315,3 +315,25 @@ async fn frame_sizes_and_protocols_are_negotiated() {
     assert_eq!((client.frame_size(), server.frame_size()), (16 * 1024, 16 * 1024));
     talk(&mut client, &mut server).await;
 }
+
+#[tokio::test]
+async fn what_a_service_says_is_fit_for_a_terminal_and_debug_is_the_sentence() {
+    let (ours, theirs) = services();
+    let wild = |response: &mut alts_core::msg::HandshakerResp<'_>| {
+        let details = "no\u{1b}[2Jtrust \u{202e}ten\0\n2026 INFO all is well";
+        response.status = Some(HandshakerStatus { code: 7, details });
+    };
+    let refused = Scripted::new(ours, move |_| Act::Change(wild));
+    let failed = Scripted::new(theirs, |_| Act::Fail("down\u{1b}[2J\nand out"));
+    for service in [refused, failed] {
+        let (near, _far) = duplex(64 * 1024);
+        let failure = connector(service).connect(near).await.err().unwrap();
+        let debug = format!("{failure:?}");
+        let error = failure.into_error();
+        let text = error.to_string();
+        assert!(text.contains("\\u{1b}[2J"), "{text}");
+        assert!(!text.contains(|c: char| c.is_control() || c == '\u{202e}'), "{text:?}");
+        assert_eq!(debug, text);
+        assert_eq!(format!("{error:?}"), text);
+    }
+}

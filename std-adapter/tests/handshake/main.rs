@@ -6,6 +6,7 @@
     reason = "test code; clippy exempts only what stands in a test function"
 )]
 
+mod crowd;
 mod driver;
 mod economy;
 mod incoming;

@@ -154,10 +154,10 @@ impl<S: HandshakerService> HandshakerService for Overheard<S> {
 }
 
 impl HandshakerCall for OverheardCall {
-    fn exchange<'a>(
-        &'a mut self,
-        request: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
+    fn exchange(
+        &mut self,
+        request: ServiceMessage,
+    ) -> BoxFuture<'_, Result<Option<ServiceMessage>, ServiceError>> {
         Box::pin(async move {
             let answer = self.of.exchange(request).await?;
             if let Some(answer) = &answer

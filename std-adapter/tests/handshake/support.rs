@@ -42,6 +42,8 @@ pub(crate) enum Act {
     Honest,
     /// Never answers.
     Silent,
+    /// The honest answer, so much later.
+    Late(Duration),
     /// Ends the call.
     End,
     /// Fails the call.
@@ -110,15 +112,19 @@ impl Drop for ScriptedCall {
 }
 
 impl HandshakerCall for ScriptedCall {
-    fn exchange<'a>(
-        &'a mut self,
-        request: &'a [u8],
-    ) -> BoxFuture<'a, Result<Option<ServiceMessage>, ServiceError>> {
+    fn exchange(
+        &mut self,
+        request: ServiceMessage,
+    ) -> BoxFuture<'_, Result<Option<ServiceMessage>, ServiceError>> {
         let act = (self.of.script)(self.requests);
         self.requests += 1;
         Box::pin(async move {
             match act {
                 Act::Honest => self.honest.exchange(request).await,
+                Act::Late(delay) => {
+                    tokio::time::sleep(delay).await;
+                    self.honest.exchange(request).await
+                }
                 Act::Silent => std::future::pending().await,
                 Act::End => Ok(None),
                 Act::Fail(message) => Err(ServiceError::new(ADDRESS, message)),
@@ -130,9 +136,9 @@ impl HandshakerCall for ScriptedCall {
                     Ok(Some(encode(&answer).into()))
                 }
                 Act::Ask(change) => {
-                    let mut request = HandshakerReq::decode(request).unwrap();
+                    let mut request = HandshakerReq::decode(&request).unwrap();
                     change(&mut request);
-                    self.honest.exchange(&encode(&request)).await
+                    self.honest.exchange(encode(&request).into()).await
                 }
             }
         })

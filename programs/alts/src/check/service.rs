@@ -48,7 +48,7 @@ pub(super) async fn ask(
     request.truncate(length);
 
     let mut call = service.open();
-    let answer = match timeout(deadline, call.exchange(&request)).await {
+    let answer = match timeout(deadline, call.exchange(request.into())).await {
         Err(_) => {
             return Err(Problem::new(
                 Culprit::Handshaker,

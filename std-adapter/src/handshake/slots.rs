@@ -1,0 +1,179 @@
+//! Slots: how many handshakes may have a call to the service at once, and who makes room.
+
+use std::collections::BTreeMap;
+use std::future::poll_fn;
+use std::pin::pin;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Poll, Waker};
+use std::time::Duration;
+
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
+
+/// How long a peer may be silent in the middle of a message before its handshake has to make room
+/// for another: whoever sends messages sends them at once.
+pub(super) const PART_OF_A_MESSAGE: Duration = Duration::from_millis(200);
+/// How long a peer may owe an answer before its handshake has to make room for another: a way there
+/// and back, and what the peer's own service takes.
+pub(super) const AN_ANSWER: Duration = Duration::from_millis(500);
+
+/// The slots of a connector or an acceptor.
+pub(crate) struct Slots {
+    semaphore: Semaphore,
+    /// Whether holders that wait for their peers make room.
+    give_way: bool,
+    holders: Mutex<Holders>,
+}
+
+#[derive(Default)]
+struct Holders {
+    next: u64,
+    by_number: BTreeMap<u64, Holder>,
+}
+
+#[derive(Default)]
+struct Holder {
+    /// When the wait for the peer began, and when its patience ends.
+    waits: Option<(Instant, Instant)>,
+    makes_room: bool,
+    waker: Option<Waker>,
+}
+
+/// The handshake has to make room: it has waited for its peer, and others wait for a slot.
+pub(super) struct MakeRoom {
+    /// How long it has waited.
+    pub(super) waited: Duration,
+}
+
+impl Slots {
+    /// So many slots. With `give_way`, a handshake that waits for a slot is given that of the one that
+    /// has waited longest for its peer.
+    pub(crate) fn new(count: usize, give_way: bool) -> Self {
+        let semaphore = Semaphore::new(count.min(Semaphore::MAX_PERMITS));
+        Self { semaphore, give_way, holders: Mutex::default() }
+    }
+
+    /// Waits for a slot, in turn.
+    pub(super) async fn take(&self) -> Slot<'_> {
+        let permit = match self.semaphore.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(_) => self.wait().await,
+        };
+        let mut holders = self.holders();
+        let number = holders.next;
+        holders.next = number.wrapping_add(1);
+        holders.by_number.insert(number, Holder::default());
+        drop(holders);
+        Slot { slots: self, number, _permit: permit }
+    }
+
+    async fn wait(&self) -> Option<SemaphorePermit<'_>> {
+        let mut permit = pin!(self.semaphore.acquire());
+        // Each one that waits makes one other go: no more than are needed. A slot that is free goes to
+        // whoever has waited longest.
+        while self.give_way {
+            let now = Instant::now();
+            let again = match self.ask_for_room(now) {
+                Asked::Yes => break,
+                // Whoever begins to wait from now on may do so at least that long.
+                Asked::NotBefore(earliest) => earliest.min(now + PART_OF_A_MESSAGE),
+                Asked::Nobody => now + PART_OF_A_MESSAGE,
+            };
+            if let Ok(permit) = timeout_at(again, permit.as_mut()).await {
+                return permit.ok();
+            }
+        }
+        // An error would mean that the semaphore is closed, which nobody does.
+        permit.await.ok()
+    }
+
+    /// Asks the holder that has waited longest for its peer, beyond its patience, to make room.
+    fn ask_for_room(&self, now: Instant) -> Asked {
+        let mut holders = self.holders();
+        let waiting = holders.by_number.values_mut().filter(|holder| !holder.makes_room);
+        let waiting = waiting.filter_map(|holder| holder.waits.map(|waits| (waits, holder)));
+        let mut earliest = None::<Instant>;
+        let mut longest = None::<(Instant, &mut Holder)>;
+        for ((since, until), holder) in waiting {
+            if until > now {
+                earliest = Some(earliest.map_or(until, |earliest| earliest.min(until)));
+            } else if longest.as_ref().is_none_or(|(other, _)| since < *other) {
+                longest = Some((since, holder));
+            }
+        }
+        match (longest, earliest) {
+            (Some((_, holder)), _) => {
+                holder.makes_room = true;
+                if let Some(waker) = holder.waker.take() {
+                    waker.wake();
+                }
+                Asked::Yes
+            }
+            (None, Some(earliest)) => Asked::NotBefore(earliest),
+            (None, None) => Asked::Nobody,
+        }
+    }
+
+    fn holders(&self) -> MutexGuard<'_, Holders> {
+        // Nothing panics while it is held.
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What came of asking for room.
+enum Asked {
+    Yes,
+    /// Everybody who waits for a peer may do so a little longer.
+    NotBefore(Instant),
+    /// Nobody waits for a peer.
+    Nobody,
+}
+
+/// A handshake's slot, free again when this is dropped.
+pub(super) struct Slot<'s> {
+    slots: &'s Slots,
+    number: u64,
+    _permit: Option<SemaphorePermit<'s>>,
+}
+
+impl Slot<'_> {
+    /// Waits for the peer, for which it has waited since `since`, as long as nobody needs the slot or
+    /// `patience` has not run out.
+    pub(super) async fn wait_for_peer<F: Future>(
+        &self,
+        since: Instant,
+        patience: Duration,
+        peer: F,
+    ) -> Result<F::Output, MakeRoom> {
+        let mut peer = pin!(peer);
+        self.with(|holder| holder.waits = Some((since, since + patience)));
+        let outcome = poll_fn(|cx| {
+            if let Poll::Ready(done) = peer.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            let makes_room = self.with(|holder| {
+                if !holder.makes_room {
+                    holder.waker = Some(cx.waker().clone());
+                }
+                holder.makes_room
+            });
+            if makes_room == Some(true) {
+                return Poll::Ready(Err(MakeRoom { waited: since.elapsed() }));
+            }
+            Poll::Pending
+        })
+        .await;
+        self.with(|holder| (holder.waits, holder.waker) = (None, None));
+        outcome
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Holder) -> T) -> Option<T> {
+        self.slots.holders().by_number.get_mut(&self.number).map(act)
+    }
+}
+
+impl Drop for Slot<'_> {
+    fn drop(&mut self) {
+        self.slots.holders().by_number.remove(&self.number);
+    }
+}
