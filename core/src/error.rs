@@ -2,6 +2,7 @@
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Fault {
     /// The peer, or whoever sits on the network between: it sent what the protocol forbids.
     Peer,

@@ -190,6 +190,7 @@ pub enum Find {
 
 /// Why a header is refused. Always the peer's fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum FrameError {
     /// The length field is below [`MIN_LENGTH`] or above [`MAX_LENGTH`].
     Length(u32),

@@ -1,6 +1,7 @@
 //! The handshake, client and server: a machine between the peer and the handshaker service.
 
 mod config;
+pub mod defaults;
 mod error;
 mod request;
 mod result;
@@ -13,7 +14,7 @@ use core::time::Duration;
 use heapless::String;
 use zeroize::Zeroize;
 
-pub use config::{ClientConfig, ConfigError, Offer, ServerConfig};
+pub use config::{ClientConfig, ConfigError, ExpectedPeer, Offer, ServerConfig};
 pub use error::{HandshakeError, HandshakeErrorKind, Phase};
 pub use result::Established;
 pub use role::{Client, Role, Server};
@@ -104,6 +105,7 @@ pub enum Want {
 
 /// What a message of the handshaker service says to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 #[must_use]
 pub struct Response {
     /// Where in the message the bytes stand that have to be written to the peer; often empty.
@@ -152,7 +154,7 @@ impl<'c> ServerHandshake<'c> {
 impl<R: Role> Handshake<R> {
     fn new(role: R, first: Want, now: Duration) -> Result<Self, HandshakeError> {
         role.check().map_err(|error| HandshakeErrorKind::Config(error).at(Phase::Start))?;
-        let deadline = now.saturating_add(role.offer().timeout);
+        let deadline = now.saturating_add(role.timeout());
         Ok(Self {
             role,
             state: State::Waiting(first),

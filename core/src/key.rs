@@ -21,6 +21,7 @@ pub(crate) const SETUP_STACK: usize = 5 * 1024;
 
 /// How bytes are sealed after the handshake; `docs/PROTOCOL.md` § "Record protocols".
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RecordProtocol {
     /// `ALTSRP_GCM_AES128_REKEY`: AES-128-GCM with a new key every 2^16 frames. The one that
     /// every peer offers.
@@ -34,7 +35,7 @@ pub enum RecordProtocol {
 
 impl RecordProtocol {
     /// All of them, the preferred one first.
-    pub const ALL: [Self; 3] = [Self::AesGcm128Rekey, Self::AesGcm128, Self::Gmac128];
+    pub const ALL: &'static [Self] = &[Self::AesGcm128Rekey, Self::AesGcm128, Self::Gmac128];
 
     /// Its name in handshaker messages.
     #[must_use]
@@ -49,7 +50,7 @@ impl RecordProtocol {
     /// The protocol with that name, compared exactly.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|protocol| protocol.name() == name)
+        Self::ALL.iter().copied().find(|protocol| protocol.name() == name)
     }
 
     /// Bytes of `key_data` that it uses; a service may return more.
@@ -79,6 +80,7 @@ impl fmt::Display for RecordProtocol {
 
 /// What a channel promises, in increasing order (`transport_security_common.proto`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum SecurityLevel {
     /// Nothing.
     #[default]
@@ -232,7 +234,7 @@ mod tests {
 
     #[test]
     fn short_key_data_is_refused_and_long_key_data_is_cut() {
-        for protocol in RecordProtocol::ALL {
+        for &protocol in RecordProtocol::ALL {
             let needed = protocol.key_len();
             let data = [7; 64];
             for found in 0..needed {
@@ -246,7 +248,7 @@ mod tests {
 
     #[test]
     fn names_are_exact_and_gmac_is_integrity_only() {
-        for protocol in RecordProtocol::ALL {
+        for &protocol in RecordProtocol::ALL {
             assert_eq!(RecordProtocol::from_name(protocol.name()), Some(protocol));
         }
         assert_eq!(RecordProtocol::from_name("altsrp_gcm_aes128_rekey"), None);

@@ -29,7 +29,7 @@
 //! use core::time::Duration;
 //!
 //! use alts_core::aead::RustCrypto;
-//! use alts_core::handshake::{ClientConfig, Handshake, Role, ServerConfig, Want};
+//! use alts_core::handshake::{ClientConfig, ExpectedPeer, Handshake, Role, ServerConfig, Want};
 //! use alts_core::msg::*;
 //! use alts_core::wire::{Message, Secret};
 //! use alts_core::{ClientHandshake, ServerHandshake, Session};
@@ -57,7 +57,7 @@
 //!             (b"welcome", start.in_bytes.len(), Some(established(client, server)))
 //!         }
 //!         Some(Request::Next(next)) => (b"", next.in_bytes.len(), Some(established(server, client))),
-//!         None => return Err("an empty request".into()),
+//!         _ => return Err("an empty request".into()),
 //!     };
 //!     let status = Some(HandshakerStatus { code: 0, details: "" });
 //!     let answer = HandshakerResp { out_frames, bytes_consumed: used as u32, result, status };
@@ -93,9 +93,9 @@
 //! fn main() -> Result<(), Error> {
 //!     // The handshake.
 //!     let expected = ["server@example.com"];
-//!     let config = ClientConfig { expected_service_accounts: &expected, ..Default::default() };
+//!     let config = ClientConfig::new(ExpectedPeer::Accounts(&expected));
 //!     let mut client = ClientHandshake::client(&config, NOW)?;
-//!     let config = ServerConfig::default();
+//!     let config = ServerConfig::new();
 //!     let mut server = ServerHandshake::server(&config, NOW)?;
 //!     let (mut to_server, mut to_client) = ([0; 64], [0; 64]);
 //!     let (_, sent) = drive(&mut client, &[], &mut to_server)?;

@@ -21,6 +21,7 @@ use crate::nonce::Exhausted;
 /// Apart from [`RecordError::BufferTooSmall`], which changes nothing, every error is final for the
 /// direction that it happened in: each later call returns it again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum RecordError {
     /// A frame's header was refused.
     Frame(FrameError),

@@ -12,7 +12,7 @@ use std::time::Duration;
 use alts_core::aead::RustCrypto;
 use alts_core::embedded::{self, Buffers, HandshakeFailure, StreamError, blocking};
 use alts_core::frame::FrameSize;
-use alts_core::handshake::{ClientConfig, HandshakeErrorKind, ServerConfig};
+use alts_core::handshake::{ClientConfig, ExpectedPeer, HandshakeErrorKind, ServerConfig};
 use alts_core::msg::{
     HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus, Identity, Request,
     RpcProtocolVersions, RpcVersion,
@@ -127,7 +127,7 @@ impl ToyService {
                 (b"hello", next.in_bytes, b"welcome")
             }
             Some(Request::Next(next)) => (b"welcome", next.in_bytes, b""),
-            None => panic!("an empty request"),
+            _ => panic!("an empty request"),
         };
         // It takes a message whole, and nothing before.
         let whole = in_bytes.starts_with(expected);
@@ -180,7 +180,7 @@ fn two_threads_with_blocking_transports_talk() {
         let (client_end, server_end) = pipe(chunk);
         let server = thread::spawn(move || {
             let mut io = server_end;
-            let config = ServerConfig::default();
+            let config = ServerConfig::new();
             let machine = ServerHandshake::server(&config, now()).unwrap();
             let (mut from_peer, mut request, mut response) =
                 (vec![0; ROOM], vec![0; 4096], vec![0; 4096]);
@@ -205,7 +205,7 @@ fn two_threads_with_blocking_transports_talk() {
             assert_eq!(stream.read(&mut [0; 8]), Ok(0), "the end, between two frames");
         });
         let mut io = client_end;
-        let config = ClientConfig::default();
+        let config = ClientConfig::new(ExpectedPeer::Any);
         let machine = ClientHandshake::client(&config, now()).unwrap();
         let (mut from_peer, mut request, mut response) =
             (vec![0; ROOM], vec![0; 4096], vec![0; 4096]);
@@ -256,7 +256,7 @@ fn two_futures_on_one_thread_talk() {
     let (client_end, server_end) = (AsyncPipe(client_end), AsyncPipe(server_end));
     let server = async {
         let mut io = server_end;
-        let config = ServerConfig::default();
+        let config = ServerConfig::new();
         let machine = ServerHandshake::server(&config, now()).unwrap();
         let (mut from_peer, mut request, mut response) =
             (vec![0; ROOM], vec![0; 4096], vec![0; 4096]);
@@ -276,7 +276,7 @@ fn two_futures_on_one_thread_talk() {
     };
     let client = async {
         let mut io = client_end;
-        let config = ClientConfig::default();
+        let config = ClientConfig::new(ExpectedPeer::Any);
         let machine = ClientHandshake::client(&config, now()).unwrap();
         let (mut from_peer, mut request, mut response) =
             (vec![0; ROOM], vec![0; 4096], vec![0; 4096]);
@@ -343,7 +343,7 @@ impl blocking::Service for RefusingService {
 #[test]
 fn an_alert_that_cannot_be_sent_does_not_hide_why_there_is_one() {
     for takes in [0, 2, 5] {
-        let config = ClientConfig::default();
+        let config = ClientConfig::new(ExpectedPeer::Any);
         let machine = ClientHandshake::client(&config, now()).unwrap();
         let (mut from_peer, mut request, mut response) = ([0; 64], [0; 4096], [0; 4096]);
         let buffers =
@@ -360,7 +360,7 @@ fn an_alert_that_cannot_be_sent_does_not_hide_why_there_is_one() {
 #[test]
 fn a_transport_that_takes_nothing_is_an_error() {
     for takes in 0..3 {
-        let config = ClientConfig::default();
+        let config = ClientConfig::new(ExpectedPeer::Any);
         let machine = ClientHandshake::client(&config, now()).unwrap();
         let (mut from_peer, mut request, mut response) = ([0; 64], [0; 512], [0; 512]);
         let buffers =
@@ -379,7 +379,7 @@ fn a_peer_that_leaves_is_an_error_and_a_cut_frame_is_truncation() {
     let (client_end, server_end) = pipe(100);
     drop(server_end);
     let mut io = client_end;
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let machine = ClientHandshake::client(&config, now()).unwrap();
     let (mut from_peer, mut request, mut response) = ([0; 64], [0; 512], [0; 512]);
     let buffers =

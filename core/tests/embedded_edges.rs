@@ -6,7 +6,7 @@ use std::time::Duration;
 use alts_core::aead::RustCrypto;
 use alts_core::embedded::{Buffers, HandshakeFailure, StreamError, blocking};
 use alts_core::frame::{FrameSize, OVERHEAD};
-use alts_core::handshake::{ClientConfig, ServerConfig};
+use alts_core::handshake::{ClientConfig, ExpectedPeer, ServerConfig};
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::msg::{HandshakerResp, HandshakerStatus};
 use alts_core::record::{Opener, RecordError, Sealer};
@@ -207,7 +207,7 @@ fn wants_more() -> Vec<u8> {
 #[test]
 fn a_handshake_says_which_of_its_counterparts_failed() {
     let now = || Duration::ZERO;
-    let server = ServerConfig::default();
+    let server = ServerConfig::new();
     let run = |mut io: Memory, says, sizes: (usize, usize)| {
         let (mut from_peer, mut request) = (vec![0; sizes.0], vec![0; sizes.1]);
         let buffers =
@@ -230,7 +230,7 @@ fn a_handshake_says_which_of_its_counterparts_failed() {
         "handshaker service, start of the handshake: cannot read its message: HandshakerResp, \
          outside its known fields: cut short"
     );
-    let client = ClientConfig::default();
+    let client = ClientConfig::new(ExpectedPeer::Any);
     let machine = ClientHandshake::client(&client, now()).unwrap();
     let buffers =
         Buffers { from_peer: &mut [0; 64], request: &mut [0; 512], response: &mut [0; 512] };

@@ -12,8 +12,8 @@ use std::time::Duration;
 use alts_core::aead::{Aead, AeadError, RustCrypto, Text};
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
-    ClientConfig, Handshake, HandshakeError, HandshakeErrorKind, Offer, REQUEST_OVERHEAD, Role,
-    ServerConfig, Want,
+    ClientConfig, ExpectedPeer, Handshake, HandshakeError, HandshakeErrorKind, Offer,
+    REQUEST_OVERHEAD, Role, ServerConfig, Want,
 };
 use alts_core::msg::*;
 use alts_core::record::{InPlace, Next, RecordError};
@@ -130,6 +130,7 @@ impl Toy {
             Request::ClientStart(_) => return self.respond(0, true, false),
             Request::ServerStart(start) => start.in_bytes,
             Request::Next(next) => next.in_bytes,
+            other => panic!("{other:?}"),
         };
         let used = in_bytes.len().min(HELLO - self.theirs.len());
         self.theirs.extend(&in_bytes[..used]);
@@ -391,23 +392,14 @@ fn schedule<A: Aead>(seed: u64, tally: &mut Tally) -> bool {
     let [mut to_server, mut to_client] = faults.map(|fault| Direction::new(random, fault));
     let (up, down) = (1 + random.length(60_000), 1 + random.length(60_000));
     let (up, down) = (random.bytes(up), random.bytes(down));
-    let offer = Offer {
-        timeout: DEADLINE,
-        max_frame_size: random.pick(&[FrameSize::MIN, FrameSize::MAX]),
-        ..ClientConfig::default().offer
-    };
-    let config = ClientConfig {
-        offer,
-        expected_service_accounts: &["peer@example.com"],
-        ..Default::default()
-    };
+    let offer = Offer::new().with_max_frame_size(random.pick(&[FrameSize::MIN, FrameSize::MAX]));
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&["peer@example.com"]))
+        .with_offer(offer)
+        .with_timeout(DEADLINE);
     let machine = ClientHandshake::client(&config, Duration::ZERO).unwrap();
     let toy = Toy::new(Side::Client, random);
     let mut client = Party::<_, A>::new(machine, toy, up.clone(), down.clone());
-    let config = ServerConfig {
-        offer: Offer { timeout: DEADLINE, ..ServerConfig::default().offer },
-        ..Default::default()
-    };
+    let config = ServerConfig::new().with_timeout(DEADLINE);
     let machine = ServerHandshake::server(&config, Duration::ZERO).unwrap();
     let mut server = Party::<_, A>::new(machine, Toy::new(Side::Server, random), down, up);
 

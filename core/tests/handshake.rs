@@ -10,8 +10,8 @@ use std::time::Duration;
 use alts_core::aead::RustCrypto;
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
-    ClientConfig, ConfigError, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES, MAX_ROUNDS, Offer,
-    Phase, Response, ServerConfig, Want,
+    ClientConfig, ConfigError, ExpectedPeer, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES,
+    MAX_ROUNDS, Offer, Phase, ServerConfig, Want,
 };
 use alts_core::key::{RecordProtocol, SecurityLevel};
 use alts_core::msg::{
@@ -49,7 +49,7 @@ fn client_takes(config: &ClientConfig<'_>, result: HandshakerResult<'_>) -> Resu
     };
     match client.response(&mut bytes(&response), T0) {
         Ok(response) => {
-            assert_eq!(response, Response { to_peer: 0..0, consumed: 10 });
+            assert_eq!((response.to_peer, response.consumed), (0..0, 10));
             assert_eq!(client.want(T0), Ok(Want::Established));
             client.established().unwrap();
             Ok(())
@@ -64,17 +64,12 @@ fn client_takes(config: &ClientConfig<'_>, result: HandshakerResult<'_>) -> Resu
 
 #[test]
 fn a_client_starts_with_everything_that_was_configured() {
-    let config = ClientConfig {
-        expected_service_accounts: &["a@x", "b@x"],
-        target_name: "host:1",
-        local_identity: Some("me@x"),
-        access_token: SecretText::new("token"),
-        offer: Offer {
-            transport_protocols: &["tcp"],
-            max_frame_size: FrameSize::MAX,
-            ..ClientConfig::default().offer
-        },
-    };
+    let offer = Offer::new().with_transport_protocols(&["tcp"]).with_max_frame_size(FrameSize::MAX);
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&["a@x", "b@x"]))
+        .with_target_name("host:1")
+        .with_local_identity(Some("me@x"))
+        .with_access_token(SecretText::new("token"))
+        .with_offer(offer);
     let mut client = ClientHandshake::client(&config, T0).unwrap();
     assert_eq!(client.want(T0), Ok(Want::Request));
     let mut out = [0; 4096];
@@ -100,7 +95,7 @@ fn a_client_starts_with_everything_that_was_configured() {
 
 #[test]
 fn a_server_starts_when_the_first_bytes_are_there_and_reports_latency() {
-    let config = ServerConfig { local_identities: &["me@x"], ..ServerConfig::default() };
+    let config = ServerConfig::new().with_local_identities(&["me@x"]);
     let mut server = ServerHandshake::server(&config, T0).unwrap();
     let mut out = [0; 4096];
     assert_eq!(server.want(T0), Ok(Want::PeerBytes));
@@ -137,8 +132,7 @@ fn a_server_starts_when_the_first_bytes_are_there_and_reports_latency() {
 
 #[test]
 fn a_result_that_was_asked_for_is_established() {
-    let config =
-        ClientConfig { expected_service_accounts: &["peer@example.com"], ..Default::default() };
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&["peer@example.com"]));
     let mut client = client_in_exchange(&config, b"ServerInit and the first records");
     let response = HandshakerResp {
         out_frames: b"ClientFinished",
@@ -177,7 +171,7 @@ fn a_result_that_was_asked_for_is_established() {
 #[test]
 fn results_that_lack_something_or_were_not_asked_for_are_refused() {
     let v = RpcVersion::new;
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let takes = |result| client_takes(&config, result);
     assert_eq!(takes(result()), Ok(()));
     assert_eq!(
@@ -249,13 +243,8 @@ fn results_that_lack_something_or_were_not_asked_for_are_refused() {
 
 #[test]
 fn integrity_only_is_taken_when_it_was_listed_and_reported_as_that() {
-    let config = ClientConfig {
-        offer: Offer {
-            record_protocols: &[RecordProtocol::Gmac128],
-            ..ClientConfig::default().offer
-        },
-        ..ClientConfig::default()
-    };
+    let offer = Offer::new().with_record_protocols(&[RecordProtocol::Gmac128]);
+    let config = ClientConfig::new(ExpectedPeer::Any).with_offer(offer);
     let mut client = client_in_exchange(&config, b"ServerInit");
     let response = HandshakerResp {
         bytes_consumed: 10,
@@ -277,7 +266,7 @@ fn integrity_only_is_taken_when_it_was_listed_and_reported_as_that() {
 fn the_client_compares_accounts_itself_byte_by_byte() {
     for expected in ["Peer@example.com", "peer@example.co", "peer@example.com ", "x@y"] {
         let expected = [expected];
-        let config = ClientConfig { expected_service_accounts: &expected, ..Default::default() };
+        let config = ClientConfig::new(ExpectedPeer::Accounts(&expected));
         assert_eq!(client_takes(&config, result()), Err(Kind::UnexpectedPeer));
         let mut client = client_in_exchange(&config, b"ServerInit");
         let response = HandshakerResp {
@@ -296,7 +285,7 @@ fn the_client_compares_accounts_itself_byte_by_byte() {
 fn a_status_counts_on_every_response_and_an_alert_goes_out_first() {
     let refusal = HandshakerStatus { code: 7, details: "the peer's certificate has expired" };
     for with_result in [false, true] {
-        let config = ClientConfig::default();
+        let config = ClientConfig::new(ExpectedPeer::Any);
         let mut client = client_in_exchange(&config, b"ServerInit");
         let mut message = bytes(&HandshakerResp {
             out_frames: b"alert",
@@ -322,7 +311,7 @@ fn a_status_counts_on_every_response_and_an_alert_goes_out_first() {
     // No alert, no wait; and a response without a status is none.
     for (status, kind) in [(Some(refusal), Kind::Refused { code: 7 }), (None, Kind::MissingStatus)]
     {
-        let config = ClientConfig::default();
+        let config = ClientConfig::new(ExpectedPeer::Any);
         let mut client = client_in_exchange(&config, b"ServerInit");
         let mut message =
             bytes(&HandshakerResp { result: Some(result()), status, ..HandshakerResp::default() });
@@ -333,7 +322,7 @@ fn a_status_counts_on_every_response_and_an_alert_goes_out_first() {
 
 #[test]
 fn bytes_that_were_not_consumed_are_given_again() {
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, T0).unwrap();
     let mut out = [0; 4096];
     let given = |out: &[u8], len| match HandshakerReq::decode(&out[..len]).unwrap().request {
@@ -364,7 +353,7 @@ fn bytes_that_were_not_consumed_are_given_again() {
 
 #[test]
 fn a_service_cannot_consume_what_it_was_not_given() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = client_in_exchange(&config, b"ServerInit");
     let mut message = bytes(&HandshakerResp {
         bytes_consumed: 11,
@@ -385,7 +374,7 @@ fn a_service_cannot_consume_what_it_was_not_given() {
 
 #[test]
 fn a_result_before_the_peer_has_said_anything_is_refused() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = ClientHandshake::client(&config, T0).unwrap();
     client.request(&[], &mut [0; 4096], T0).unwrap();
     let mut message =
@@ -395,7 +384,7 @@ fn a_result_before_the_peer_has_said_anything_is_refused() {
 
 #[test]
 fn bytes_and_rounds_are_bounded() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     // A service that makes more and more of them.
     let mut client = client_in_exchange(&config, b"x");
     let mut message = out_frames(&vec![0; MAX_HANDSHAKE_BYTES]);
@@ -438,7 +427,7 @@ fn bytes_and_rounds_are_bounded() {
 
 #[test]
 fn what_does_not_fit_into_the_request_waits_for_the_next() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = client_in_exchange(&config, b"x");
     let mut all = bytes(&HandshakerResp { bytes_consumed: 1, status: ok(), ..Default::default() });
     client.response(&mut all, T0).unwrap();
@@ -460,7 +449,7 @@ fn what_does_not_fit_into_the_request_waits_for_the_next() {
 
 #[test]
 fn the_deadline_names_who_was_waited_for() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let late = T0 + Duration::from_secs(20);
     let just = late - Duration::from_nanos(1);
     let mut client = ClientHandshake::client(&config, T0).unwrap();
@@ -479,14 +468,14 @@ fn the_deadline_names_who_was_waited_for() {
     let error = client.request(b"late", &mut [0; 4096], late).unwrap_err();
     assert_eq!((error.fault(), error.phase()), (Fault::Peer, Phase::Exchange));
 
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, T0).unwrap();
     assert_eq!(server.want(T0 + Duration::from_secs(30)).unwrap_err().fault(), Fault::Peer);
 }
 
 #[test]
 fn a_counterpart_that_goes_away_is_named() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = client_in_exchange(&config, b"x");
     let error = client.service_closed();
     assert_eq!((error.kind(), error.fault()), (Kind::ServiceClosed, Fault::HandshakerService));
@@ -495,7 +484,7 @@ fn a_counterpart_that_goes_away_is_named() {
     assert_eq!(client.peer_closed().fault(), Fault::Peer);
 
     // A client that goes away before it has said anything, and one that has seen our answer.
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, T0).unwrap();
     assert_eq!(server.peer_closed().phase(), Phase::Start);
     let mut server = ServerHandshake::server(&config, T0).unwrap();
@@ -506,7 +495,7 @@ fn a_counterpart_that_goes_away_is_named() {
     assert_eq!(server.peer_closed().phase(), Phase::Exchange);
     assert_eq!(server.phase(), Phase::Exchange);
 
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = client_in_exchange(&config, b"x");
     client.peer_closed();
     assert!(client.request(b"xy", &mut [0; 4096], T0).is_err());
@@ -522,30 +511,23 @@ fn configurations_that_cannot_be_sent_are_refused_at_once() {
             kind => panic!("{kind:?}"),
         }
     };
-    let offer = ClientConfig::default().offer;
+    let offer = Offer::new();
+    let any = || ClientConfig::new(ExpectedPeer::Any);
+    let accounts = |accounts| ClientConfig::new(ExpectedPeer::Accounts(accounts));
     let empty = |field| ConfigError::Empty { field };
     assert_eq!(
-        refused(ClientConfig {
-            offer: Offer { application_protocols: &[], ..offer.clone() },
-            ..Default::default()
-        }),
+        refused(any().with_offer(offer.clone().with_application_protocols(&[]))),
         empty("application_protocols")
     );
     assert_eq!(
-        refused(ClientConfig {
-            offer: Offer { record_protocols: &[], ..offer },
-            ..Default::default()
-        }),
+        refused(any().with_offer(offer.with_record_protocols(&[]))),
         empty("record_protocols")
     );
-    assert_eq!(
-        refused(ClientConfig { expected_service_accounts: &["a@x", ""], ..Default::default() }),
-        empty("expected_service_accounts")
-    );
-    assert_eq!(
-        refused(ClientConfig { expected_service_accounts: &["a@x"; 33], ..Default::default() }),
-        ConfigError::TooMany { field: "expected_service_accounts", capacity: 32 }
-    );
+    let field = "expected_service_accounts";
+    assert_eq!(refused(accounts(&["a@x", ""])), empty(field));
+    // A list that somebody forgot to fill does not admit everybody.
+    assert_eq!(refused(accounts(&[])), empty(field));
+    assert_eq!(refused(accounts(&["a@x"; 33])), ConfigError::TooMany { field, capacity: 32 });
 }
 
 proptest! {
@@ -569,7 +551,7 @@ proptest! {
         chunks in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..6), 1..12),
         is_client: bool,
     ) {
-        let (client, server) = (ClientConfig::default(), ServerConfig::default());
+        let (client, server) = (ClientConfig::new(ExpectedPeer::Any), ServerConfig::new());
         if is_client {
             drive(ClientHandshake::client(&client, T0).unwrap(), answers, chunks)?;
         } else {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
-    ClientConfig, ConfigError, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES, Offer, Phase,
-    REQUEST_OVERHEAD, Response, ServerConfig, Want,
+    ClientConfig, ConfigError, ExpectedPeer, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES,
+    Offer, Phase, REQUEST_OVERHEAD, ServerConfig, Want,
 };
 use alts_core::key::RecordProtocol;
 use alts_core::msg::{
@@ -46,7 +46,7 @@ fn waiting<'c>(config: &'c ClientConfig<'c>) -> ClientHandshake<'c> {
 
 #[test]
 fn calls_out_of_turn_end_the_handshake_and_are_this_sides_fault() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut out = [0; 4096];
 
     let mut early = client(&config);
@@ -75,7 +75,7 @@ fn calls_out_of_turn_end_the_handshake_and_are_this_sides_fault() {
 
 #[test]
 fn what_was_not_asked_for_is_not_sent() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = waiting(&config);
     client.sent(T0 + Duration::from_secs(5));
     client.sent(T0 + Duration::from_secs(6));
@@ -92,8 +92,7 @@ fn what_was_not_asked_for_is_not_sent() {
 #[test]
 fn a_latency_beyond_its_place_is_the_largest() {
     let timeout = Duration::from_secs(1 << 40);
-    let offer = Offer { timeout, ..ClientConfig::default().offer };
-    let config = ClientConfig { offer, ..ClientConfig::default() };
+    let config = ClientConfig::new(ExpectedPeer::Any).with_timeout(timeout);
     let mut client = waiting(&config);
     let mut out = [0; 4096];
     let len = client.request(b"x", &mut out, T0 + Duration::from_millis(1 << 33)).unwrap();
@@ -105,8 +104,8 @@ fn a_latency_beyond_its_place_is_the_largest() {
 
 #[test]
 fn a_deadline_is_this_sides_fault_when_nobody_is_waited_for() {
-    let config = ClientConfig::default();
-    let late = T0 + config.offer.timeout;
+    let config = ClientConfig::new(ExpectedPeer::Any);
+    let late = T0 + config.timeout;
     let error = client(&config).want(late).unwrap_err();
     assert_eq!(error.kind(), Kind::TimedOut { waiting_for: Fault::Local });
     // Bytes for the peer wait to be written: it does not take them.
@@ -115,14 +114,13 @@ fn a_deadline_is_this_sides_fault_when_nobody_is_waited_for() {
     let _ = client.response(&mut out_frames(b"ClientInit"), T0).unwrap();
     assert_eq!(client.want(late).unwrap_err().fault(), Fault::Peer);
     // No clock reaches the end of time.
-    let offer = Offer { timeout: Duration::MAX, ..ClientConfig::default().offer };
-    let config = ClientConfig { offer, ..ClientConfig::default() };
+    let config = ClientConfig::new(ExpectedPeer::Any).with_timeout(Duration::MAX);
     assert_eq!(ClientHandshake::client(&config, T0).unwrap().deadline(), Duration::MAX);
 }
 
 #[test]
 fn as_many_handshake_bytes_as_allowed_and_not_one_more() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     for (len, fits) in [(MAX_HANDSHAKE_BYTES, true), (MAX_HANDSHAKE_BYTES + 1, false)] {
         let mut client = client(&config);
         client.request(&[], &mut [0; 4096], T0).unwrap();
@@ -158,11 +156,9 @@ fn as_many_handshake_bytes_as_allowed_and_not_one_more() {
 fn a_start_message_of_ordinary_size_has_room() {
     let account = "a-service-account-of-some-length@example.com";
     let token = "t".repeat(1500);
-    let config = ClientConfig {
-        expected_service_accounts: &[account; 32],
-        access_token: SecretText::new(&token),
-        ..ClientConfig::default()
-    };
+    let expected = [account; 32];
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&expected))
+        .with_access_token(SecretText::new(&token));
     let len = client(&config).request(&[], &mut [0; REQUEST_OVERHEAD], T0).unwrap();
     assert!((2048..REQUEST_OVERHEAD).contains(&len), "{len} bytes");
 }
@@ -170,14 +166,15 @@ fn a_start_message_of_ordinary_size_has_room() {
 #[test]
 fn a_result_may_use_up_bytes_that_came_earlier() {
     // The peer's bytes were consumed before the result, which comes without new ones.
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = waiting(&config);
     client.request(b"abc", &mut [0; 4096], T0).unwrap();
     let _ = client.response(&mut consumed(2), T0).unwrap();
     assert_eq!(client.want(T0), Ok(Want::Request));
     client.request(b"c", &mut [0; 4096], T0).unwrap();
     let mut message = bytes(HandshakerResp { result: Some(result()), ..Default::default() });
-    assert_eq!(client.response(&mut message, T0), Ok(Response { to_peer: 0..0, consumed: 0 }));
+    let response = client.response(&mut message, T0).unwrap();
+    assert_eq!((response.to_peer, response.consumed), (0..0, 0));
     assert_eq!((client.want(T0), client.phase()), (Ok(Want::Established), Phase::Result));
     assert_eq!(client.peer_account(), "peer@example.com");
     let established = client.established().unwrap();
@@ -189,7 +186,7 @@ fn a_result_may_use_up_bytes_that_came_earlier() {
 
 #[test]
 fn a_server_takes_whoever_the_service_vouches_for() {
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, T0).unwrap();
     server.request(b"ClientInit", &mut [0; 4096], T0).unwrap();
     let mut message = bytes(HandshakerResp {
@@ -205,7 +202,7 @@ fn a_server_takes_whoever_the_service_vouches_for() {
 
 #[test]
 fn an_error_after_the_result_takes_it_back() {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = waiting(&config);
     client.request(b"abc", &mut [0; 4096], T0).unwrap();
     let mut message = bytes(HandshakerResp {
@@ -223,8 +220,8 @@ fn an_error_after_the_result_takes_it_back() {
 
 #[test]
 fn a_transport_protocol_is_taken_when_it_was_offered_or_not_chosen() {
-    let offer = Offer { transport_protocols: &["tcp"], ..ClientConfig::default().offer };
-    let config = ClientConfig { offer, ..ClientConfig::default() };
+    let offer = Offer::new().with_transport_protocols(&["tcp"]);
+    let config = ClientConfig::new(ExpectedPeer::Any).with_offer(offer);
     for (chosen, accepted) in [("tcp", true), ("", true), ("quic", false)] {
         let mut client = waiting(&config);
         client.request(b"abc", &mut [0; 4096], T0).unwrap();
@@ -242,7 +239,7 @@ fn lists_may_be_as_long_as_their_places() {
         Kind::Config(error) => error,
         kind => panic!("{kind:?}"),
     };
-    let offer = ClientConfig::default().offer;
+    let offer = Offer::new();
     let protocols = ["p"; 17];
     let (records, accounts) = ([RecordProtocol::AesGcm128Rekey; 17], ["a@x"; 33]);
     let offered = |field, of: &dyn Fn(usize) -> ClientConfig<'static>, capacity| {
@@ -254,29 +251,25 @@ fn lists_may_be_as_long_as_their_places() {
     let (protocols, records): (&'static [&str], &'static [RecordProtocol]) =
         (Box::leak(Box::new(protocols)), Box::leak(Box::new(records)));
     let accounts: &'static [&str] = Box::leak(Box::new(accounts));
-    let with = |offer| ClientConfig { offer, ..ClientConfig::default() };
+    let with = |offer| ClientConfig::new(ExpectedPeer::Any).with_offer(offer);
     offered(
         "application_protocols",
-        &|n| with(Offer { application_protocols: &protocols[..n], ..offer.clone() }),
+        &|n| with(offer.clone().with_application_protocols(&protocols[..n])),
         16,
     );
-    offered(
-        "record_protocols",
-        &|n| with(Offer { record_protocols: &records[..n], ..offer.clone() }),
-        16,
-    );
+    offered("record_protocols", &|n| with(offer.clone().with_record_protocols(&records[..n])), 16);
     offered(
         "transport_protocols",
-        &|n| with(Offer { transport_protocols: &protocols[..n], ..offer.clone() }),
+        &|n| with(offer.clone().with_transport_protocols(&protocols[..n])),
         16,
     );
     offered(
         "expected_service_accounts",
-        &|n| ClientConfig { expected_service_accounts: &accounts[..n], ..Default::default() },
+        &|n| ClientConfig::new(ExpectedPeer::Accounts(&accounts[..n])),
         32,
     );
     let server = |n: usize| {
-        let config = ServerConfig { local_identities: &accounts[..n], ..Default::default() };
+        let config = ServerConfig::new().with_local_identities(&accounts[..n]);
         ServerHandshake::server(&config, T0).err().map(config_error)
     };
     let capacity = alts_core::msg::capacity::LOCAL_IDENTITIES;

@@ -226,6 +226,7 @@ impl AsValue for msg::Identity<'_> {
             Some(IdentityKind::ServiceAccount(name)) => object["service_account"] = json!(name),
             Some(IdentityKind::Hostname(name)) => object["hostname"] = json!(name),
             None => {}
+            Some(other) => panic!("{other:?}"),
         }
         object
     }

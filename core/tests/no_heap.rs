@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use alts_core::aead::RustCrypto;
 use alts_core::context::AltsContext;
-use alts_core::handshake::{ClientConfig, ServerConfig};
+use alts_core::handshake::{ClientConfig, ExpectedPeer, ServerConfig};
 use alts_core::key::RecordProtocol;
 use alts_core::msg::{
     HandshakeProtocol, HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus, Identity,
@@ -148,8 +148,7 @@ fn handshakes_and_records() {
         (first, second)
     };
     let (mut first, mut second) = answers(result());
-    let config =
-        ClientConfig { expected_service_accounts: &["account@example.com"], ..Default::default() };
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&["account@example.com"]));
     let client = without_heap(|| {
         let mut buffer = [0; 4096];
         let mut client = ClientHandshake::client(&config, NOW)?;
@@ -163,7 +162,7 @@ fn handshakes_and_records() {
     })
     .unwrap();
     let (_, mut second) = answers(result());
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let server = without_heap(|| {
         let mut server = ServerHandshake::server(&config, NOW)?;
         server.request(b"hello", &mut [0; 4096], NOW)?;

@@ -166,7 +166,7 @@ fn hostile_headers_are_refused_at_the_eighth_byte_and_for_good() {
 
 #[test]
 fn replay_reordering_dropping_reflection_and_corruption_end_the_direction() {
-    for protocol in RecordProtocol::ALL {
+    for &protocol in RecordProtocol::ALL {
         let frames = |sealer: &mut Seals| [seal(sealer, b"one"), seal(sealer, b"two")];
         type Attack = fn(&[Vec<u8>; 2]) -> Vec<Vec<u8>>;
         let attacks: [(&str, Attack); 5] = [
@@ -205,7 +205,7 @@ fn replay_reordering_dropping_reflection_and_corruption_end_the_direction() {
 
 #[test]
 fn each_flipped_bit_of_a_frame_is_noticed() {
-    for protocol in RecordProtocol::ALL {
+    for &protocol in RecordProtocol::ALL {
         let (mut sealer, _) = pair(protocol);
         let wire = seal(&mut sealer, b"ALTS");
         for bit in 0..wire.len() * 8 {

@@ -9,7 +9,7 @@ use alts_core::context::Unauthorized;
 use alts_core::embedded::{self, HandshakeFailure, StreamError, blocking};
 use alts_core::frame::{FrameError, FrameSize};
 use alts_core::handshake::{
-    ClientConfig, ConfigError, HandshakeErrorKind as Kind, Phase, ServerConfig,
+    ClientConfig, ConfigError, ExpectedPeer, HandshakeErrorKind as Kind, Phase, ServerConfig,
 };
 use alts_core::key::{KeyTooShort, RecordKey, RecordProtocol, SecurityLevel};
 use alts_core::msg::{HandshakerResp, HandshakerStatus, RpcVersion};
@@ -166,7 +166,7 @@ fn errors_of_a_handshake_say_whose_fault_where_and_what() {
         assert_eq!(phase.to_string(), says);
     }
     // Whole, as a program meets it.
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, NOW).unwrap();
     let error = server.peer_closed();
     assert_eq!((error.kind(), error.fault()), (Kind::PeerClosed, Fault::Peer));
@@ -203,7 +203,7 @@ fn a_refusal_has_the_name_of_its_status_code() {
         assert_eq!(Kind::Refused { code }.to_string(), format!("status {name} ({code})"));
     }
     // Through a handshake: code and words are the service's.
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = ClientHandshake::client(&config, NOW).unwrap();
     client.request(&[], &mut [0; 4096], NOW).unwrap();
     let status = Some(HandshakerStatus { code: 14, details: "busy" });
@@ -248,7 +248,7 @@ fn errors_of_messages_say_which_field_and_why() {
 #[test]
 fn errors_of_embedded_transports_keep_what_the_transport_said() {
     type Failure = HandshakeFailure<u8, &'static str>;
-    let handshake = ServerHandshake::server(&ServerConfig::default(), NOW).unwrap().peer_closed();
+    let handshake = ServerHandshake::server(&ServerConfig::new(), NOW).unwrap().peer_closed();
     for (error, says) in [
         (Failure::Peer(7), "transport to the peer: 7"),
         (Failure::Service("refused"), "handshaker service out of reach: \"refused\""),
@@ -288,7 +288,7 @@ fn debug_output_says_how_things_are_and_shows_no_key() {
     let sealer = Sealer::<RustCrypto>::new(Side::Client, &key, FrameSize::default()).unwrap();
     let opener = Opener::<RustCrypto>::new(Side::Client, &key).unwrap();
     let (secret, token) = (Secret::new(&[0xb7; 4]), SecretText::new("b7b7"));
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let machine = ClientHandshake::client(&config, NOW).unwrap();
     let shown = format!("{key:?} {sealer:?} {opener:?} {secret:?} {token:?} {machine:?}");
     for part in [
@@ -318,10 +318,10 @@ fn secrets_have_a_length() {
 }
 
 #[test]
-fn what_is_offered_unless_told_otherwise() {
-    let (client, server) = (ClientConfig::default(), ServerConfig::default());
-    assert_eq!(client.offer.timeout, Duration::from_secs(20));
-    assert_eq!(server.offer.timeout, Duration::from_secs(30));
+fn what_is_offered_by_default() {
+    let (client, server) = (ClientConfig::new(ExpectedPeer::Any), ServerConfig::new());
+    assert_eq!(client.timeout, Duration::from_secs(20));
+    assert_eq!(server.timeout, Duration::from_secs(30));
     for offer in [&client.offer, &server.offer] {
         assert_eq!(offer.application_protocols, ["grpc"]);
         assert_eq!(offer.record_protocols, [RecordProtocol::AesGcm128Rekey]);
@@ -332,7 +332,7 @@ fn what_is_offered_unless_told_otherwise() {
         assert_eq!(offer.max_frame_size, FrameSize::default());
         assert_eq!(offer.max_frame_size.bytes(), 128 * 1024);
     }
-    assert!(client.expected_service_accounts.is_empty() && client.local_identity.is_none());
+    assert_eq!((client.target_name, client.local_identity), ("", None));
     assert!(client.access_token.is_empty() && server.token.is_none());
     assert!(server.local_identities.is_empty());
     assert_eq!(ClientHandshake::client(&client, NOW).unwrap().side(), Side::Client);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use alts_core::aead::RustCrypto;
 use alts_core::handshake::{
-    ClientConfig, Handshake, HandshakeError, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES,
-    Offer, Role, ServerConfig, Want,
+    ClientConfig, ExpectedPeer, Handshake, HandshakeError, HandshakeErrorKind as Kind,
+    MAX_HANDSHAKE_BYTES, Offer, Role, ServerConfig, Want,
 };
 use alts_core::key::RecordProtocol;
 use alts_core::{ClientHandshake, ServerHandshake, Session, Side};
@@ -32,7 +32,7 @@ const NAMES: [&str; 8] = [
 const ACCOUNTS: [&[&str]; 3] = [&[], &["a@x"], &["b@x", "a@x"]];
 const RECORD_PROTOCOLS: [&[RecordProtocol]; 3] = [
     &[RecordProtocol::AesGcm128Rekey],
-    &RecordProtocol::ALL,
+    RecordProtocol::ALL,
     &[RecordProtocol::Gmac128, RecordProtocol::AesGcm128Rekey],
 ];
 const TRANSPORTS: [&[&str]; 2] = [&[], &["tcp"]];
@@ -197,21 +197,22 @@ impl Outcome {
 
 fuzz_target!(|scenario: Scenario| {
     let choose = |list: usize, index: u8| usize::from(index) % list;
-    let base = ClientConfig::default().offer;
-    let offer = Offer {
-        record_protocols: RECORD_PROTOCOLS[choose(3, scenario.record_protocols)],
-        transport_protocols: TRANSPORTS[choose(2, scenario.transports)],
-        timeout: Duration::from_secs(20),
-        ..base
-    };
+    let offer = Offer::new()
+        .with_record_protocols(RECORD_PROTOCOLS[choose(3, scenario.record_protocols)])
+        .with_transport_protocols(TRANSPORTS[choose(2, scenario.transports)]);
+    let timeout = Duration::from_secs(20);
     let expected = ACCOUNTS[choose(3, scenario.accounts)];
     if scenario.server {
-        let config = ServerConfig { offer, local_identities: expected, token: None };
+        let config = ServerConfig::new().with_offer(offer).with_local_identities(expected);
+        let config = config.with_timeout(timeout);
         let machine = ServerHandshake::server(&config, Duration::ZERO).unwrap();
         World::new(machine, &config.offer, &[]).run(&scenario.steps);
     } else {
-        let config =
-            ClientConfig { offer, expected_service_accounts: expected, ..Default::default() };
+        let peer = match expected {
+            [] => ExpectedPeer::Any,
+            accounts => ExpectedPeer::Accounts(accounts),
+        };
+        let config = ClientConfig::new(peer).with_offer(offer).with_timeout(timeout);
         let machine = ClientHandshake::client(&config, Duration::ZERO).unwrap();
         World::new(machine, &config.offer, expected).run(&scenario.steps);
     }

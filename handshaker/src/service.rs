@@ -212,7 +212,7 @@ impl Call {
                     "a second start message came: every handshake is a call of its own",
                 ))
             }
-            (None, _) => self.fail(Failure::caller(
+            _ => self.fail(Failure::caller(
                 Code::InvalidArgument,
                 "the request has none of client_start, server_start and next",
             )),
@@ -340,16 +340,19 @@ impl Call {
         for identity in requested {
             match identity.identity {
                 Some(IdentityKind::ServiceAccount(account)) => names.push(account),
-                Some(IdentityKind::Hostname(host)) => {
+                None => {}
+                Some(other) => {
+                    let kind = match other {
+                        IdentityKind::Hostname(host) => format!("the host name {host:?}"),
+                        other => format!("{other:?}"),
+                    };
                     return Err(Failure::caller(
                         Code::InvalidArgument,
                         format!(
-                            "the local identity is the host name {host:?}; this service has \
-                             service accounts alone"
+                            "the local identity is {kind}; this service has only service accounts"
                         ),
                     ));
                 }
-                None => {}
             }
         }
         if names.is_empty() {

@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn every_record_protocol_works_with_the_default_provider() {
-        for protocol in RecordProtocol::ALL {
+        for &protocol in RecordProtocol::ALL {
             let key = RecordKey::new(protocol, &[9; 44]).unwrap();
             let mut sealer =
                 Sealer::<DefaultAead>::new(Side::Client, &key, FrameSize::MIN).unwrap();

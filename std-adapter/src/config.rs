@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use alts_core::frame::FrameSize;
-use alts_core::handshake::{self, HandshakeErrorKind, Offer};
+use alts_core::handshake::{self, ExpectedPeer, HandshakeErrorKind, Offer};
 use alts_core::key::RecordProtocol;
 use alts_core::wire::SecretText;
 use alts_core::{ClientHandshake, ServerHandshake};
@@ -15,9 +15,9 @@ use crate::stream::StreamOptions;
 /// How many handshakes of one side may be under way at once, unless said otherwise.
 const CONCURRENT_HANDSHAKES: usize = 100;
 /// How long a client's handshake may take, unless said otherwise.
-const CLIENT_DEADLINE: Duration = Duration::from_secs(20);
+const CLIENT_DEADLINE: Duration = handshake::defaults::CLIENT_TIMEOUT;
 /// How long a server's handshake may take, unless said otherwise.
-const SERVER_DEADLINE: Duration = Duration::from_secs(30);
+const SERVER_DEADLINE: Duration = handshake::defaults::SERVER_TIMEOUT;
 
 /// What a client asks of its handshakes.
 ///
@@ -75,8 +75,11 @@ impl fmt::Debug for Token {
 impl Common {
     fn new(deadline: Duration) -> Self {
         Self {
-            application_protocols: vec!["grpc".to_owned()],
-            record_protocols: vec![RecordProtocol::AesGcm128Rekey],
+            application_protocols: handshake::defaults::APPLICATION_PROTOCOLS
+                .iter()
+                .map(|&name| name.to_owned())
+                .collect(),
+            record_protocols: handshake::defaults::RECORD_PROTOCOLS.to_vec(),
             frame_size: FrameSize::DEFAULT,
             deadline,
             concurrent_handshakes: CONCURRENT_HANDSHAKES,
@@ -88,14 +91,11 @@ impl Common {
         if self.concurrent_handshakes == 0 { Err(ConfigError::NoHandshakes) } else { Ok(()) }
     }
 
-    fn offer<'c>(&'c self, application_protocols: &'c [&'c str], offer: Offer<'c>) -> Offer<'c> {
-        Offer {
-            application_protocols,
-            record_protocols: &self.record_protocols,
-            max_frame_size: self.frame_size,
-            timeout: self.deadline,
-            ..offer
-        }
+    fn offer<'c>(&'c self, application_protocols: &'c [&'c str]) -> Offer<'c> {
+        Offer::new()
+            .with_application_protocols(application_protocols)
+            .with_record_protocols(&self.record_protocols)
+            .with_max_frame_size(self.frame_size)
     }
 }
 
@@ -136,14 +136,17 @@ impl ClientConfig {
         expected_service_accounts: &'c [&'c str],
         application_protocols: &'c [&'c str],
     ) -> handshake::ClientConfig<'c> {
-        let base = handshake::ClientConfig::default();
-        handshake::ClientConfig {
-            offer: self.common.offer(application_protocols, base.offer),
-            expected_service_accounts,
-            target_name,
-            local_identity: self.local_identity.as_deref(),
-            access_token: SecretText::new(&self.token.0),
-        }
+        // `check` has seen that it was said: no accounts are those of `any_peer`.
+        let expected_peer = match expected_service_accounts {
+            [] => ExpectedPeer::Any,
+            accounts => ExpectedPeer::Accounts(accounts),
+        };
+        handshake::ClientConfig::new(expected_peer)
+            .with_offer(self.common.offer(application_protocols))
+            .with_target_name(target_name)
+            .with_local_identity(self.local_identity.as_deref())
+            .with_access_token(SecretText::new(&self.token.0))
+            .with_timeout(self.common.deadline)
     }
 
     fn check(&self, any_peer: bool) -> Result<(), ConfigError> {
@@ -172,12 +175,11 @@ impl ServerConfig {
         local_identities: &'c [&'c str],
         application_protocols: &'c [&'c str],
     ) -> handshake::ServerConfig<'c> {
-        let base = handshake::ServerConfig::default();
-        handshake::ServerConfig {
-            offer: self.common.offer(application_protocols, base.offer),
-            local_identities,
-            token: self.token.as_ref().map(|token| SecretText::new(&token.0)),
-        }
+        handshake::ServerConfig::new()
+            .with_offer(self.common.offer(application_protocols))
+            .with_local_identities(local_identities)
+            .with_token(self.token.as_ref().map(|token| SecretText::new(&token.0)))
+            .with_timeout(self.common.deadline)
     }
 
     pub(crate) fn local_identities(&self) -> &[String] {

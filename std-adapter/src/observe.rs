@@ -50,6 +50,7 @@ impl Observed {
                 alts_core::Fault::Peer => "peer",
                 alts_core::Fault::HandshakerService => "handshaker_service",
                 alts_core::Fault::Local => "local",
+                _ => "other",
             });
         }
     }

@@ -51,40 +51,45 @@ pub async fn handshake<R: Role, IO: Read + Write, S: Service>(
     mut now: impl FnMut() -> Duration,
 ) -> Result<(Established, usize), HandshakeFailure<IO::Error, S::Error>> {
     let Buffers { from_peer, request, response } = buffers;
-    let mut filled = 0;
+    let (mut filled, mut asked, mut to_peer) = (0, 0, 0..0);
     loop {
-        match machine.want(now())? {
+        let want = machine.want(now())?;
+        match want {
+            Want::PeerBytes | Want::Request => {
+                if want == Want::PeerBytes {
+                    let room = from_peer.get_mut(filled..).unwrap_or_default();
+                    if room.is_empty() {
+                        return Err(HandshakeFailure::BufferTooSmall);
+                    }
+                    let read = io.read(room).await.map_err(HandshakeFailure::Peer)?;
+                    if read == 0 {
+                        return Err(machine.peer_closed().into());
+                    }
+                    filled = filled.saturating_add(read);
+                }
+                let waiting = from_peer.get(..filled).unwrap_or_default();
+                asked = machine.request(waiting, request, now())?;
+            }
+            Want::Response => {
+                let question = request.get(..asked).unwrap_or_default();
+                let answered = service.exchange(question, response).await;
+                request.zeroize();
+                let len = answered.map_err(HandshakeFailure::Service)?;
+                let answer = response.get_mut(..len).ok_or(HandshakeFailure::BufferTooSmall)?;
+                let done = machine.response(answer, now())?;
+                discard(from_peer, &mut filled, done.consumed);
+                to_peer = done.to_peer;
+            }
+            Want::Send | Want::Alert => {
+                let sent = send(io, response.get(to_peer.clone()).unwrap_or_default()).await;
+                // An alert that cannot be sent must not hide why there is one.
+                if want == Want::Send {
+                    sent?;
+                }
+                machine.sent(now());
+            }
             Want::Established => return Ok((machine.established()?, filled)),
-            Want::PeerBytes => {
-                let room = from_peer.get_mut(filled..).unwrap_or_default();
-                if room.is_empty() {
-                    return Err(HandshakeFailure::BufferTooSmall);
-                }
-                let read = io.read(room).await.map_err(HandshakeFailure::Peer)?;
-                if read == 0 {
-                    return Err(machine.peer_closed().into());
-                }
-                filled = filled.saturating_add(read);
-            }
-            Want::Request | Want::Response | Want::Send | Want::Alert => {}
         }
-        let waiting = from_peer.get(..filled).unwrap_or_default();
-        let len = machine.request(waiting, request, now())?;
-        let question = request.get(..len).unwrap_or_default();
-        let answered = service.exchange(question, response).await;
-        request.zeroize();
-        let len = answered.map_err(HandshakeFailure::Service)?;
-        let answer = response.get_mut(..len).ok_or(HandshakeFailure::BufferTooSmall)?;
-        let done = machine.response(answer, now())?;
-        if let Some(out_frames) = answer.get(done.to_peer).filter(|bytes| !bytes.is_empty()) {
-            let sent = send(io, out_frames).await;
-            // An alert that cannot be sent must not hide why there is one.
-            if machine.want(now())? != Want::Alert {
-                sent?;
-            }
-            machine.sent(now());
-        }
-        discard(from_peer, &mut filled, done.consumed);
     }
 }
 
@@ -105,6 +110,7 @@ async fn send<IO: Write, S>(
 
 /// Why a handshake over a transport failed.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum HandshakeFailure<P, S> {
     /// The transport to the peer failed.
     Peer(P),

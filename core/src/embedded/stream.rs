@@ -185,6 +185,7 @@ impl<IO, A> fmt::Debug for Stream<'_, IO, A> {
 
 /// Why a stream failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum StreamError<E> {
     /// The transport failed.
     Io(E),

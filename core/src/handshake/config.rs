@@ -4,24 +4,34 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::frame::FrameSize;
+use crate::handshake::defaults;
 use crate::key::RecordProtocol;
-use crate::msg::{Endpoint, RpcProtocolVersions, RpcVersion, capacity};
+use crate::msg::{Endpoint, RpcProtocolVersions, capacity};
 use crate::wire::SecretText;
 
-/// The RPC protocol version that every current peer speaks.
-const RPC_VERSION: RpcVersion = RpcVersion::new(2, 1);
+/// Methods that set one field each.
+macro_rules! setters {
+    ($($(#[$meta:meta])* $name:ident: $field:ident, $ty:ty;)*) => {$(
+        $(#[$meta])*
+        #[must_use]
+        pub const fn $name(mut self, $field: $ty) -> Self {
+            self.$field = $field;
+            self
+        }
+    )*};
+}
 
 /// What both sides offer in a handshake: the choice of the service has to be among it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Offer<'c> {
-    /// Application protocols, the preferred one first. `grpc` unless said otherwise.
+    /// Application protocols, the preferred one first.
     pub application_protocols: &'c [&'c str],
-    /// Record protocols, the preferred one first. `ALTSRP_GCM_AES128_REKEY` alone unless said
-    /// otherwise: whoever wants integrity without privacy has to list it.
+    /// Record protocols, the preferred one first.
     pub record_protocols: &'c [RecordProtocol],
-    /// Transport protocols; none unless said otherwise.
+    /// Transport protocols.
     pub transport_protocols: &'c [&'c str],
-    /// RPC protocol versions. 2.1 unless said otherwise.
+    /// RPC protocol versions.
     pub rpc_versions: RpcProtocolVersions,
     /// The largest frame that this side wants to read or write.
     pub max_frame_size: FrameSize,
@@ -29,23 +39,39 @@ pub struct Offer<'c> {
     pub local_endpoint: Option<Endpoint<'c>>,
     /// The other end of the connection.
     pub remote_endpoint: Option<Endpoint<'c>>,
-    /// How long the whole handshake may take.
-    pub timeout: Duration,
 }
 
-impl Offer<'_> {
-    /// gRPC over the record protocol that every peer offers, and so many seconds.
-    const fn grpc(seconds: u64) -> Self {
+impl<'c> Offer<'c> {
+    /// What [`defaults`] has: gRPC over the record protocol that every peer offers.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
-            application_protocols: &["grpc"],
-            record_protocols: &[RecordProtocol::AesGcm128Rekey],
+            application_protocols: defaults::APPLICATION_PROTOCOLS,
+            record_protocols: defaults::RECORD_PROTOCOLS,
             transport_protocols: &[],
-            rpc_versions: RpcProtocolVersions::new(RPC_VERSION, RPC_VERSION),
+            rpc_versions: defaults::RPC_VERSIONS,
             max_frame_size: FrameSize::DEFAULT,
             local_endpoint: None,
             remote_endpoint: None,
-            timeout: Duration::from_secs(seconds),
         }
+    }
+
+    setters! {
+        /// Offers these application protocols, the preferred one first.
+        with_application_protocols: application_protocols, &'c [&'c str];
+        /// Offers these record protocols, the preferred one first. Integrity without privacy is
+        /// never offered unless it is in this list.
+        with_record_protocols: record_protocols, &'c [RecordProtocol];
+        /// Offers these transport protocols, instead of none.
+        with_transport_protocols: transport_protocols, &'c [&'c str];
+        /// Offers these RPC protocol versions.
+        with_rpc_versions: rpc_versions, RpcProtocolVersions;
+        /// Reads and writes no frame larger than this. The smaller one of the two sides is used.
+        with_max_frame_size: max_frame_size, FrameSize;
+        /// Gives the service this side's end of the connection.
+        with_local_endpoint: local_endpoint, Option<Endpoint<'c>>;
+        /// Gives the service the other end of the connection.
+        with_remote_endpoint: remote_endpoint, Option<Endpoint<'c>>;
     }
 
     fn check(&self) -> Result<(), ConfigError> {
@@ -63,14 +89,66 @@ impl Offer<'_> {
     }
 }
 
+impl Default for Offer<'_> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Which servers a client accepts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ExpectedPeer<'c> {
+    /// Any server that the handshaker service vouches for. The caller has to look at who it is, in
+    /// the [`AltsContext`](crate::AltsContext).
+    Any,
+    /// A server with one of these service accounts, compared byte by byte. An empty list is refused.
+    Accounts(&'c [&'c str]),
+}
+
+impl<'c> ExpectedPeer<'c> {
+    /// The accounts that the service hears of; none stand for any.
+    pub(super) const fn accounts(self) -> &'c [&'c str] {
+        match self {
+            Self::Any => &[],
+            Self::Accounts(accounts) => accounts,
+        }
+    }
+
+    pub(super) fn admits(self, account: &str) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Accounts(accounts) => accounts.contains(&account),
+        }
+    }
+
+    fn check(self) -> Result<(), ConfigError> {
+        let field = "expected_service_accounts";
+        match self {
+            Self::Any => Ok(()),
+            Self::Accounts(accounts) if accounts.is_empty() || accounts.contains(&"") => {
+                Err(ConfigError::Empty { field })
+            }
+            Self::Accounts(accounts) => at_most(field, accounts.len(), capacity::TARGET_IDENTITIES),
+        }
+    }
+}
+
 /// What a client asks of a handshake.
+///
+/// ```
+/// use alts_core::handshake::{ClientConfig, ExpectedPeer};
+///
+/// let config = ClientConfig::new(ExpectedPeer::Accounts(&["greeter@prod.example"]))
+///     .with_target_name("greeter.prod.example:443");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ClientConfig<'c> {
-    /// What is offered to the server. 20 seconds unless said otherwise.
+    /// Which servers are accepted.
+    pub expected_peer: ExpectedPeer<'c>,
+    /// What is offered to the server.
     pub offer: Offer<'c>,
-    /// The service accounts that the server may have, compared byte by byte. Empty admits any
-    /// server that the service vouches for.
-    pub expected_service_accounts: &'c [&'c str],
     /// The name under which the server was looked for: `host:port` of a gRPC channel. May be
     /// empty.
     pub target_name: &'c str,
@@ -78,43 +156,83 @@ pub struct ClientConfig<'c> {
     pub local_identity: Option<&'c str>,
     /// A token for the server that is bound to the ALTS credentials; may be empty.
     pub access_token: SecretText<'c>,
+    /// How long the whole handshake may take.
+    pub timeout: Duration,
 }
 
-impl ClientConfig<'_> {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let expected = self.expected_service_accounts;
-        if expected.contains(&"") {
-            return Err(ConfigError::Empty { field: "expected_service_accounts" });
+impl<'c> ClientConfig<'c> {
+    /// A client that accepts these servers, with the [`defaults`] for everything else.
+    #[must_use]
+    pub const fn new(expected_peer: ExpectedPeer<'c>) -> Self {
+        Self {
+            expected_peer,
+            offer: Offer::new(),
+            target_name: "",
+            local_identity: None,
+            access_token: SecretText::new(""),
+            timeout: defaults::CLIENT_TIMEOUT,
         }
-        at_most("expected_service_accounts", expected.len(), capacity::TARGET_IDENTITIES)?;
+    }
+
+    setters! {
+        /// Makes this offer to the server.
+        with_offer: offer, Offer<'c>;
+        /// Says under which name the server was looked for: `host:port` of a gRPC channel.
+        with_target_name: target_name, &'c str;
+        /// Asks for this service account for this side; with `None`, the service chooses.
+        with_local_identity: local_identity, Option<&'c str>;
+        /// Gives the server a token that is bound to the ALTS credentials.
+        with_access_token: access_token, SecretText<'c>;
+        /// Limits how long the whole handshake may take.
+        with_timeout: timeout, Duration;
+    }
+
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        self.expected_peer.check()?;
         self.offer.check()
     }
 }
 
-impl Default for ClientConfig<'_> {
-    fn default() -> Self {
-        Self {
-            offer: Offer::grpc(20),
-            expected_service_accounts: &[],
-            target_name: "",
-            local_identity: None,
-            access_token: SecretText::default(),
-        }
-    }
-}
-
 /// What a server asks of a handshake.
+///
+/// Which clients it serves is not decided here: the application has the
+/// [`AltsContext`](crate::AltsContext), and [`authorize`](crate::AltsContext::authorize).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ServerConfig<'c> {
-    /// What is offered to the client. 30 seconds unless said otherwise.
+    /// What is offered to the client.
     pub offer: Offer<'c>,
     /// The service accounts that this side may be; without any, the service chooses.
     pub local_identities: &'c [&'c str],
     /// A token for the client that is bound to the ALTS credentials.
     pub token: Option<SecretText<'c>>,
+    /// How long the whole handshake may take.
+    pub timeout: Duration,
 }
 
-impl ServerConfig<'_> {
+impl<'c> ServerConfig<'c> {
+    /// A server with the [`defaults`] for everything.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            offer: Offer::new(),
+            local_identities: &[],
+            token: None,
+            timeout: defaults::SERVER_TIMEOUT,
+        }
+    }
+
+    setters! {
+        /// Makes this offer to the client.
+        with_offer: offer, Offer<'c>;
+        /// Asks for one of these service accounts for this side; without any, the service chooses.
+        with_local_identities: local_identities, &'c [&'c str];
+        /// Gives the client a token that is bound to the ALTS credentials.
+        with_token: token, Option<SecretText<'c>>;
+        /// Limits how long the whole handshake may take.
+        with_timeout: timeout, Duration;
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         at_most("local_identities", self.local_identities.len(), capacity::LOCAL_IDENTITIES)?;
         self.offer.check()
@@ -123,7 +241,7 @@ impl ServerConfig<'_> {
 
 impl Default for ServerConfig<'_> {
     fn default() -> Self {
-        Self { offer: Offer::grpc(30), local_identities: &[], token: None }
+        Self::new()
     }
 }
 
@@ -133,6 +251,7 @@ fn at_most(field: &'static str, count: usize, capacity: usize) -> Result<(), Con
 
 /// A configuration that cannot be sent to a handshaker service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ConfigError {
     /// The list is empty, or holds an empty name.
     Empty {

@@ -9,6 +9,7 @@ use crate::wire::DecodeError;
 
 /// How far a handshake had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Phase {
     /// Up to the service's answer to the start message.
     Start,

@@ -1,5 +1,7 @@
 //! What differs between the two sides of a handshake: the start message, and whom to expect.
 
+use core::time::Duration;
+
 use crate::handshake::config::{ClientConfig, ConfigError, Offer, ServerConfig};
 use crate::key::RecordProtocol;
 use crate::msg::{
@@ -23,13 +25,16 @@ impl Role for Client<'_> {}
 impl Role for Server<'_> {}
 
 mod sealed {
-    use super::{ConfigError, Offer, Request, Side};
+    use super::{ConfigError, Duration, Offer, Request, Side};
 
     pub trait Role {
         const SIDE: Side;
 
         /// What was offered.
         fn offer(&self) -> &Offer<'_>;
+
+        /// How long the handshake may take.
+        fn timeout(&self) -> Duration;
 
         /// Whether the configuration can be sent.
         fn check(&self) -> Result<(), ConfigError>;
@@ -49,17 +54,21 @@ impl sealed::Role for Client<'_> {
         &self.0.offer
     }
 
+    fn timeout(&self) -> Duration {
+        self.0.timeout
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.0.check()
     }
 
     fn start(&self) -> Request<'_> {
-        let ClientConfig { offer, expected_service_accounts, .. } = self.0;
+        let ClientConfig { offer, expected_peer, .. } = self.0;
         Request::ClientStart(StartClientHandshakeReq {
             handshake_security_protocol: HandshakeProtocol::ALTS,
             application_protocols: list(offer.application_protocols.iter().copied()),
             record_protocols: record_protocols(offer),
-            target_identities: identities(expected_service_accounts),
+            target_identities: identities(expected_peer.accounts()),
             local_identity: self.0.local_identity.map(Identity::from_service_account),
             local_endpoint: offer.local_endpoint.clone(),
             remote_endpoint: offer.remote_endpoint.clone(),
@@ -72,8 +81,7 @@ impl sealed::Role for Client<'_> {
     }
 
     fn expects(&self, account: &str) -> bool {
-        let expected = self.0.expected_service_accounts;
-        expected.is_empty() || expected.contains(&account)
+        self.0.expected_peer.admits(account)
     }
 }
 
@@ -82,6 +90,10 @@ impl sealed::Role for Server<'_> {
 
     fn offer(&self) -> &Offer<'_> {
         &self.0.offer
+    }
+
+    fn timeout(&self) -> Duration {
+        self.0.timeout
     }
 
     fn check(&self) -> Result<(), ConfigError> {

@@ -302,6 +302,7 @@ macro_rules! one_of {
     })*) => {$(
         $(#[$meta])*
         #[derive(Clone, Debug, PartialEq, Eq)]
+        #[non_exhaustive]
         $vis enum $name<$life> {
             $($(#[$variant_meta])* $variant($ty),)*
         }

@@ -204,6 +204,7 @@ same! {
         identity_oneof: ours.identity.map(|kind| match kind {
             msg::IdentityKind::ServiceAccount(name) => IdentityOneof::ServiceAccount(name.into()),
             msg::IdentityKind::Hostname(name) => IdentityOneof::Hostname(name.into()),
+            other => panic!("{other:?}"),
         }),
         attributes: ours.attributes.iter().map(|(&name, &value)| (name.into(), value.into())).collect(),
     }
@@ -245,6 +246,7 @@ same! {
             msg::Request::ClientStart(start) => ReqOneof::ClientStart(start.into()),
             msg::Request::ServerStart(start) => ReqOneof::ServerStart(start.into()),
             msg::Request::Next(next) => ReqOneof::Next(next.into()),
+            other => panic!("{other:?}"),
         }),
     }
     |ours: msg::HandshakerResult<'_>| {

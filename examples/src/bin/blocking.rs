@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use alts_core::aead::RustCrypto;
 use alts_core::embedded::{Buffers, blocking};
 use alts_core::frame::FrameSize;
-use alts_core::handshake::{ClientConfig, Handshake, Offer, REQUEST_OVERHEAD, Role, ServerConfig};
+use alts_core::handshake::{
+    ClientConfig, ExpectedPeer, Handshake, Offer, REQUEST_OVERHEAD, Role, ServerConfig,
+};
 use alts_core::{AltsContext, ClientHandshake, ServerHandshake, Session};
 use alts_handshaker::{Handshaker, dev::Authority};
 use embedded_io::{ErrorType, Read, Write};
@@ -36,8 +38,8 @@ fn main() -> Outcome<()> {
 
 fn serve(listener: &TcpListener, handshaker: &Handshaker) -> Outcome<()> {
     let (socket, _) = listener.accept()?;
-    let offer = Offer { max_frame_size: FrameSize::MIN, ..ServerConfig::default().offer };
-    let config = ServerConfig { offer, ..Default::default() };
+    let offer = Offer::new().with_max_frame_size(FrameSize::MIN);
+    let config = ServerConfig::new().with_offer(offer);
     let machine = ServerHandshake::server(&config, Duration::ZERO)?;
     talk(machine, socket, handshaker, |context, stream| {
         let mut question = [0; 13];
@@ -51,9 +53,9 @@ fn serve(listener: &TcpListener, handshaker: &Handshaker) -> Outcome<()> {
 
 fn call(address: SocketAddr, handshaker: &Handshaker) -> Outcome<()> {
     let socket = TcpStream::connect(address)?;
-    let offer = Offer { max_frame_size: FrameSize::MIN, ..ClientConfig::default().offer };
+    let offer = Offer::new().with_max_frame_size(FrameSize::MIN);
     let expected = ["server@dev.test"];
-    let config = ClientConfig { offer, expected_service_accounts: &expected, ..Default::default() };
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&expected)).with_offer(offer);
     let machine = ClientHandshake::client(&config, Duration::ZERO)?;
     talk(machine, socket, handshaker, |context, stream| {
         stream.write_all(b"who am I then")?;

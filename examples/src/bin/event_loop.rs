@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use alts_core::aead::RustCrypto;
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
-    ClientConfig, Handshake, Offer, REQUEST_OVERHEAD, Role, ServerConfig, Want,
+    ClientConfig, ExpectedPeer, Handshake, Offer, REQUEST_OVERHEAD, Role, ServerConfig, Want,
 };
 use alts_core::record::Next;
 use alts_core::{ClientHandshake, ServerHandshake, Session};
@@ -31,13 +31,13 @@ fn main() -> Outcome<()> {
     let (far, _) = listener.accept()?;
 
     let clock = Instant::now();
-    let offer = Offer { max_frame_size: FrameSize::MIN, ..ClientConfig::default().offer };
+    let offer = Offer::new().with_max_frame_size(FrameSize::MIN);
     let expected = ["server@dev.test"];
-    let asked = ClientConfig { offer, expected_service_accounts: &expected, ..Default::default() };
+    let asked = ClientConfig::new(ExpectedPeer::Accounts(&expected)).with_offer(offer);
     let machine = ClientHandshake::client(&asked, clock.elapsed())?;
     let mut client = Connection::new(near, machine, &authority.handshaker("client@dev.test")?)?;
-    let offer = Offer { max_frame_size: FrameSize::MIN, ..ServerConfig::default().offer };
-    let asked = ServerConfig { offer, ..Default::default() };
+    let offer = Offer::new().with_max_frame_size(FrameSize::MIN);
+    let asked = ServerConfig::new().with_offer(offer);
     let machine = ServerHandshake::server(&asked, clock.elapsed())?;
     let mut server = Connection::new(far, machine, &authority.handshaker("server@dev.test")?)?;
 

@@ -16,7 +16,9 @@ use std::time::{Duration, Instant};
 use alts_core::aead::RustCrypto;
 use alts_core::embedded::{Buffers, Stream, handshake};
 use alts_core::frame::FrameSize;
-use alts_core::handshake::{ClientConfig, Handshake, Offer, REQUEST_OVERHEAD, Role, ServerConfig};
+use alts_core::handshake::{
+    ClientConfig, ExpectedPeer, Handshake, Offer, REQUEST_OVERHEAD, Role, ServerConfig,
+};
 use alts_core::{AltsContext, ClientHandshake, ServerHandshake, Session};
 use alts_handshaker::{Handshaker, dev::Authority};
 use embedded_io_async::{ErrorType, Read, Write};
@@ -62,9 +64,9 @@ fn main() -> Outcome<()> {
 
 /// The sensor's task.
 async fn report(wire: Wire<'_>, handshaker: &Handshaker, memory: &mut Memory) -> Outcome<()> {
-    let offer = Offer { max_frame_size: FrameSize::MIN, ..ClientConfig::default().offer };
+    let offer = Offer::new().with_max_frame_size(FrameSize::MIN);
     let expected = ["station@dev.test"];
-    let config = ClientConfig { offer, expected_service_accounts: &expected, ..Default::default() };
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&expected)).with_offer(offer);
     let machine = ClientHandshake::client(&config, Duration::ZERO)?;
     let (mut stream, context) = connect(machine, wire, handshaker, memory).await?;
     stream.write_all(LINE).await?;
@@ -75,8 +77,8 @@ async fn report(wire: Wire<'_>, handshaker: &Handshaker, memory: &mut Memory) ->
 
 /// The station's task.
 async fn listen(wire: Wire<'_>, handshaker: &Handshaker, memory: &mut Memory) -> Outcome<()> {
-    let offer = Offer { max_frame_size: FrameSize::MIN, ..ServerConfig::default().offer };
-    let config = ServerConfig { offer, ..Default::default() };
+    let offer = Offer::new().with_max_frame_size(FrameSize::MIN);
+    let config = ServerConfig::new().with_offer(offer);
     let machine = ServerHandshake::server(&config, Duration::ZERO)?;
     let (mut stream, context) = connect(machine, wire, handshaker, memory).await?;
     let mut line = [0; LINE.len()];

@@ -98,7 +98,7 @@ const EXAMPLES: &str = "Examples:
 
 fn protocol(name: &str) -> Result<RecordProtocol, String> {
     RecordProtocol::from_name(name).ok_or_else(|| {
-        let names: Vec<_> = RecordProtocol::ALL.into_iter().map(RecordProtocol::name).collect();
+        let names: Vec<_> = RecordProtocol::ALL.iter().map(|protocol| protocol.name()).collect();
         format!("{name:?} is no record protocol: write {}", names.join(", "))
     })
 }

@@ -81,9 +81,7 @@ fn record_error(error: RecordError) -> io::Error {
     let kind = match error {
         RecordError::Truncated => io::ErrorKind::UnexpectedEof,
         RecordError::Frame(_) | RecordError::Authentication => io::ErrorKind::InvalidData,
-        RecordError::Exhausted(_) | RecordError::BufferTooSmall { .. } | RecordError::Provider => {
-            io::ErrorKind::Other
-        }
+        _ => io::ErrorKind::Other,
     };
     io::Error::new(kind, error)
 }

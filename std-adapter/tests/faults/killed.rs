@@ -60,7 +60,7 @@ async fn a_handshaker_killed_during_1000_handshakes_and_restarted() {
                                     _ if timed_out => "timed out",
                                     Fault::HandshakerService => "service at fault",
                                     Fault::Peer => "peer at fault",
-                                    Fault::Local => "this side at fault",
+                                    _ => "this side at fault",
                                 };
                                 *failures.lock().unwrap().entry(what).or_default() += 1;
                             }

@@ -4,7 +4,7 @@ use core::hint::black_box;
 use core::time::Duration;
 
 use alts_core::aead::Aead;
-use alts_core::handshake::{ClientConfig, Handshake, Role, ServerConfig, Want};
+use alts_core::handshake::{ClientConfig, ExpectedPeer, Handshake, Role, ServerConfig, Want};
 use alts_core::msg::{
     HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus, Identity, Request,
     RpcProtocolVersions, RpcVersion,
@@ -44,14 +44,11 @@ pub fn sessions<A: Aead>(key_data: &[u8]) -> Result<(Session<A>, Session<A>), Fa
 /// What went wrong.
 pub fn established(key_data: &[u8]) -> Result<(Established, Established), Failure> {
     let failed = |_| Failure::Handshake;
-    let config = ClientConfig {
-        expected_service_accounts: &[SERVER],
-        target_name: "example.com:443",
-        access_token: SecretText::new("token"),
-        ..ClientConfig::default()
-    };
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&[SERVER]))
+        .with_target_name("example.com:443")
+        .with_access_token(SecretText::new("token"));
     let mut client = ClientHandshake::client(&config, NOW).map_err(failed)?;
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, NOW).map_err(failed)?;
     let (mut to_server, mut to_client) = ([0; 64], [0; 64]);
     let sent = drive(&mut client, &[], &mut to_server, key_data)?;
@@ -123,7 +120,7 @@ pub fn service(request: &[u8], response: &mut [u8], key_data: &[u8]) -> Result<u
             (b"welcome", start.in_bytes.len(), result(CLIENT, SERVER))
         }
         Some(Request::Next(next)) => (b"", next.in_bytes.len(), result(SERVER, CLIENT)),
-        None => return Err(Failure::Message),
+        _ => return Err(Failure::Message),
     };
     let bytes_consumed = u32::try_from(used).map_err(|_| Failure::Message)?;
     let status = Some(HandshakerStatus { code: 0, details: "" });

@@ -4,7 +4,7 @@ use core::{error::Error as _, time::Duration};
 
 use alts_core::{
     ClientHandshake,
-    handshake::{ClientConfig, HandshakeErrorKind, REQUEST_OVERHEAD},
+    handshake::{ClientConfig, ExpectedPeer, HandshakeErrorKind, REQUEST_OVERHEAD},
 };
 use alts_handshaker::locator::Locator;
 use tokio::time::timeout;
@@ -38,7 +38,7 @@ pub(super) async fn ask(
     let defect = |got: String| {
         Problem::new(Culprit::Local, tried.as_str(), got, "report this as a defect of this program")
     };
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut machine = ClientHandshake::client(&config, Duration::ZERO)
         .map_err(|error| defect(error.to_string()))?;
     let mut request = vec![0; REQUEST_OVERHEAD];

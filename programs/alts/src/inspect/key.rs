@@ -73,9 +73,9 @@ impl Key {
     /// The keys for the other record protocols, as far as the data is enough.
     pub(super) fn others(&self) -> impl Iterator<Item = RecordKey> {
         RecordProtocol::ALL
-            .into_iter()
-            .filter(|protocol| *protocol != self.record.protocol())
-            .filter_map(|protocol| RecordKey::new(protocol, &self.data).ok())
+            .iter()
+            .filter(|protocol| **protocol != self.record.protocol())
+            .filter_map(|protocol| RecordKey::new(*protocol, &self.data).ok())
     }
 }
 

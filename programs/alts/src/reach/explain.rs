@@ -172,7 +172,7 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
             match error.fault() {
                 Fault::Peer => Culprit::Peer,
                 Fault::HandshakerService => Culprit::Handshaker,
-                Fault::Local => Culprit::Local,
+                _ => Culprit::Local,
             },
             error.to_string(),
             "the two handshaker services do not work together: look at the logs of both".to_owned(),

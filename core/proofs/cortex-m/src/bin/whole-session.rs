@@ -6,7 +6,7 @@ use core::hint::black_box;
 use core::time::Duration;
 
 use alts_core::aead::RustCrypto;
-use alts_core::handshake::{ClientConfig, Handshake, Role, ServerConfig};
+use alts_core::handshake::{ClientConfig, ExpectedPeer, Handshake, Role, ServerConfig};
 use alts_core::msg::HandshakerReq;
 use alts_core::wire::SecretText;
 use alts_core::{AltsContext, ClientHandshake, ServerHandshake, Session};
@@ -46,12 +46,9 @@ fn session() -> Result<(), Failure> {
 /// Each call of the two machines for itself.
 fn sides() -> Result<(), Failure> {
     let failed = |_| Failure::Handshake;
-    let config = ClientConfig {
-        expected_service_accounts: &[scenario::SERVER],
-        target_name: "example.com:443",
-        access_token: SecretText::new("token"),
-        ..ClientConfig::default()
-    };
+    let config = ClientConfig::new(ExpectedPeer::Accounts(&[scenario::SERVER]))
+        .with_target_name("example.com:443")
+        .with_access_token(SecretText::new("token"));
     let mut client = ClientHandshake::client(&config, NOW).map_err(failed)?;
     let mut message = [0; 512];
     let len = ask("the client's start message\0", &mut client, b"", &mut message)?;
@@ -62,7 +59,7 @@ fn sides() -> Result<(), Failure> {
     let session = measure("the client's session\0", || Session::<RustCrypto>::new(established));
     drop(session.map_err(|_| Failure::Key)?);
 
-    let config = ServerConfig::default();
+    let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, NOW).map_err(failed)?;
     let len = ask("the server's start message\0", &mut server, b"hello", &mut message)?;
     tell("the server's result\0", &mut server, message.get_mut(..len))

@@ -12,7 +12,7 @@ use alts_core::aead::RustCrypto;
 use alts_core::embedded::blocking::{Service, Stream, handshake};
 use alts_core::embedded::{Buffers, HandshakeFailure, StreamError};
 use alts_core::frame::{FrameHeader, FrameSize};
-use alts_core::handshake::{ClientConfig, Handshake, Offer, Role, ServerConfig};
+use alts_core::handshake::{ClientConfig, ExpectedPeer, Handshake, Offer, Role, ServerConfig};
 use alts_core::key::{RecordKey, RecordProtocol, SecurityLevel};
 use alts_core::msg::{
     Endpoint, HandshakerReq, HandshakerResp, HandshakerResult, HandshakerStatus, Identity,
@@ -36,7 +36,7 @@ fn everything() -> Result<(), Failure> {
     let noise: &[u8] = black_box(&[0x0a, 3, 1, 2, 3, 0x12, 2, 8, 1]);
     messages(noise);
     frames(noise);
-    for protocol in RecordProtocol::ALL {
+    for &protocol in RecordProtocol::ALL {
         records(protocol, noise)?;
     }
     let (client, server) = scenario::established(black_box(&[7; 44]))?;
@@ -165,26 +165,25 @@ fn context(context: &AltsContext, noise: &[u8]) {
 #[inline(never)]
 fn machines(noise: &[u8]) {
     let endpoint = Endpoint::decode(black_box(noise)).ok();
-    let offer = Offer {
-        transport_protocols: black_box(&["tcp"]),
-        local_endpoint: endpoint.clone(),
-        remote_endpoint: endpoint,
-        ..ClientConfig::default().offer
-    };
-    let config = ClientConfig {
-        offer: offer.clone(),
-        expected_service_accounts: black_box(&["a@x", "b@x"]),
-        target_name: black_box("host:1"),
-        local_identity: black_box(Some("c@x")),
-        access_token: SecretText::new(black_box("token")),
-    };
+    let offer = Offer::new()
+        .with_transport_protocols(black_box(&["tcp"]))
+        .with_local_endpoint(endpoint.clone())
+        .with_remote_endpoint(endpoint);
+    let config = ClientConfig::new(ExpectedPeer::Accounts(black_box(&["a@x", "b@x"])))
+        .with_offer(offer.clone())
+        .with_target_name(black_box("host:1"))
+        .with_local_identity(black_box(Some("c@x")))
+        .with_access_token(SecretText::new(black_box("token")));
     match ClientHandshake::client(&config, black_box(Duration::ZERO)) {
         Ok(client) => machine(client, noise),
         Err(error) => say(error),
     }
     let local_identities = black_box(&["a@x"]);
     let token = black_box(Some(SecretText::new("token")));
-    let config = ServerConfig { offer, local_identities, token };
+    let config = ServerConfig::new()
+        .with_offer(offer)
+        .with_local_identities(local_identities)
+        .with_token(token);
     match ServerHandshake::server(&config, black_box(Duration::ZERO)) {
         Ok(mut server) => {
             black_box((server.side(), server.phase(), server.details(), server.peer_account()));

@@ -19,7 +19,7 @@ fn records() -> Result<(), Failure> {
     #[expect(clippy::indexing_slicing, reason = "which is what the audit has to find")]
     black_box([1, 2, 3][black_box(2)]);
 
-    for protocol in RecordProtocol::ALL {
+    for &protocol in RecordProtocol::ALL {
         let (mut client, mut server) =
             scenario::parties::<RustCrypto>(protocol, black_box(&[7; 44]))?;
         let (requests, responses) = (&mut client.sealer, &mut client.opener);

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use alts_core::Side;
 use alts_core::aead::{Aead, AeadError, RustCrypto, Text};
 use alts_core::frame::FrameSize;
-use alts_core::handshake::ClientConfig;
+use alts_core::handshake::{ClientConfig, ExpectedPeer};
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::msg::HandshakerReq;
 use alts_core::record::{Opener, Sealer};
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         return control();
     }
     let mut cases = Cases { wrong: 0 };
-    for protocol in RecordProtocol::ALL {
+    for &protocol in RecordProtocol::ALL {
         println!("{protocol}");
         records(&mut cases, protocol);
     }
@@ -122,7 +122,7 @@ fn comparisons(cases: &mut Cases) {
 }
 
 fn messages(cases: &mut Cases) {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = client_before_result(&config);
     let (mut message, at) = result_message(&KEY_DATA);
     undefined(message.get_mut(at..at + KEY_DATA.len()).unwrap());
@@ -137,7 +137,7 @@ fn messages(cases: &mut Cases) {
     // SAFETY: marking bytes for valgrind changes none of them.
     undefined(unsafe { token.as_bytes_mut() });
     let access_token = SecretText::new(&token);
-    let config = ClientConfig { access_token, ..ClientConfig::default() };
+    let config = ClientConfig::new(ExpectedPeer::Any).with_access_token(access_token);
     let mut client = ClientHandshake::client(&config, NOW).unwrap();
     let mut request = [0; 512];
     let len = cases.expect(0, "Handshake::request, with a token", || {

@@ -14,7 +14,7 @@ use std::process::ExitCode;
 
 use alts_core::aead::{Aead, RustCrypto};
 use alts_core::frame::FrameSize;
-use alts_core::handshake::ClientConfig;
+use alts_core::handshake::{ClientConfig, ExpectedPeer};
 use alts_core::key::{RecordKey, RecordProtocol};
 use alts_core::record::{Opener, Sealer};
 use alts_core::{Established, Session, Side};
@@ -28,7 +28,7 @@ const STACK: usize = 256 * 1024;
 fn main() -> ExitCode {
     let mut proof = Proof { wrong: 0, stack: vec![0; STACK] };
     println!("values, after they were dropped: bytes that depend on the key (and before)");
-    for protocol in RecordProtocol::ALL {
+    for &protocol in RecordProtocol::ALL {
         println!(" {protocol}");
         proof.value("RecordKey", |key| record_key(protocol, key));
         proof.value("Sealer, with its key schedule", |key| sealer(protocol, key));
@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     proof.messages();
 
     println!("the stack of a call, after it has returned: bytes that depend on the key");
-    for protocol in RecordProtocol::ALL {
+    for &protocol in RecordProtocol::ALL {
         println!(" {protocol}");
         proof.call(
             "Sealer::new",
@@ -129,7 +129,7 @@ fn opener(protocol: RecordProtocol, key: &KeyData) -> Opener<RustCrypto> {
 }
 
 fn established(key: &KeyData) -> Established {
-    let config = ClientConfig::default();
+    let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = client_before_result(&config);
     let (mut message, _) = result_message(key);
     let _ = client.response(&mut message, NOW).unwrap();
@@ -166,7 +166,7 @@ impl Proof {
     /// The service's message after the machine has read it.
     fn messages(&mut self) {
         let looks = KEYS.map(|key| {
-            let config = ClientConfig::default();
+            let config = ClientConfig::new(ExpectedPeer::Any);
             let mut client = client_before_result(&config);
             let (mut message, _) = result_message(&key);
             let before = message.clone();
