@@ -10,9 +10,9 @@ use std::{io, process::ExitCode, sync::Arc};
 
 use alts_handshaker::locator::Locator;
 use tokio::time::Instant;
-use tokio_alts::{HandshakerService, platform};
+use tokio_alts::platform;
 
-use self::report::{Facts, Report, Step, Stop};
+use self::report::{Facts, Report, Said, Step, Stop};
 use crate::{
     diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN},
     handshaker,
@@ -117,9 +117,6 @@ async fn check<W: io::Write>(arguments: Arguments, report: &mut Report<W>) -> Re
     }
 }
 
-/// What a step that has succeeded hands on, with what is said about it.
-type Said<T> = (T, (String, Facts));
-
 /// The handshaker service to use on this platform.
 fn platform(named: Option<Locator>) -> Result<Said<Locator>, Problem> {
     let handshaker = handshaker::or_default(named)?;
@@ -131,6 +128,3 @@ fn platform(named: Option<Locator>) -> Result<Said<Locator>, Problem> {
     ]);
     Ok((handshaker, (detail.to_owned(), facts)))
 }
-
-/// A handshaker service that works.
-type Service = Arc<dyn HandshakerService>;

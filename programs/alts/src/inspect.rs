@@ -8,6 +8,7 @@ mod opening;
 mod packet;
 mod pcap;
 mod report;
+mod stop;
 mod tcp;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use self::{
     key::{Key, KeyArgument},
     opening::Opening,
     report::{Event, Report},
+    stop::Stop,
     window::Window,
 };
 use crate::diagnosis::{Culprit, Problem, UNWRITTEN};
@@ -125,33 +127,6 @@ pub fn main(arguments: Arguments) -> ExitCode {
     match report.end(number) {
         Ok(()) => number.into(),
         Err(_) => UNWRITTEN.into(),
-    }
-}
-
-/// What ends an inspection before the end of the streams.
-#[derive(Debug)]
-enum Stop {
-    /// A file or the key cannot be used.
-    Unusable(Problem),
-    /// The report cannot be written.
-    Unwritten(io::Error),
-}
-
-impl From<Problem> for Stop {
-    fn from(problem: Problem) -> Self {
-        Self::Unusable(problem)
-    }
-}
-
-impl Stop {
-    fn file(path: &Path, error: &io::Error) -> Self {
-        Self::Unusable(Problem::new(
-            Culprit::Local,
-            format!("to read {}", path.display()),
-            error.to_string(),
-            "check the name and that it can be read; a damaged capture can be repaired by capinfos \
-             and pcapfix",
-        ))
     }
 }
 

@@ -4,6 +4,7 @@ mod explain;
 mod foreign;
 pub mod http2;
 mod probe;
+mod resolved;
 mod watched;
 
 use core::{fmt, str::FromStr, time::Duration};
@@ -18,8 +19,10 @@ use tokio_alts::{
     service::Address,
 };
 
+use self::explain::Heard;
 pub use self::{
     foreign::Foreign,
+    resolved::{End, Resolved},
     watched::{Socket, Watched},
 };
 use crate::diagnosis::{Culprit, Problem};
@@ -34,24 +37,6 @@ pub fn span(text: &str) -> Result<Duration, String> {
         Ok(time) if !time.is_zero() => Ok(time),
         Ok(_) => Err("no time at all: write 500ms, 30s or 5m".to_owned()),
         Err(why) => Err(format!("{why}: write 500ms, 30s or 5m")),
-    }
-}
-
-/// What is at an address: errors say different things about the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The handshaker service.
-    Handshaker,
-    /// The peer.
-    Target,
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Handshaker => "the handshaker service",
-            Self::Target => "the target",
-        })
     }
 }
 
@@ -81,27 +66,6 @@ impl FromStr for Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-/// Where to connect to, after the name was looked up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Resolved {
-    /// The addresses of a name, tried in this order.
-    Tcp(Vec<SocketAddr>),
-    /// A UNIX socket, which needs no look-up.
-    Unix(std::path::PathBuf),
-}
-
-impl fmt::Display for Resolved {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(addresses) => {
-                let texts: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-                f.write_str(&texts.join(", "))
-            }
-            Self::Unix(path) => write!(f, "{}", path.to_string_lossy().replace('\0', "@")),
-        }
     }
 }
 
@@ -235,14 +199,6 @@ impl Place {
             None => explain::handshake(&self.text, &error, &heard),
         })
     }
-}
-
-/// What was heard of a peer in a handshake that has failed.
-struct Heard {
-    /// The last bytes.
-    last: Vec<u8>,
-    /// How many in all.
-    bytes: u64,
 }
 
 async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<(Watched, String)> {

@@ -10,7 +10,10 @@ use tokio_alts::{
     AltsAcceptor, AltsConnector, AltsStream, ClientConfig, Error, ErrorKind, Fault, ServerConfig,
 };
 
-use super::{Said, Service, report::Facts};
+use super::{
+    report::{Facts, Said},
+    service::Service,
+};
 use crate::diagnosis::{Culprit, Problem};
 
 /// Room of the pipe in each direction: a whole flight of handshake messages.

@@ -6,11 +6,13 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::Said;
 use crate::diagnosis::{Culprit, Problem};
 
 /// What a step has found out, by name.
 pub(super) type Facts = BTreeMap<&'static str, Value>;
+
+/// What a step that has succeeded hands on, with what is said about it.
+pub(super) type Said<T> = (T, (String, Facts));
 
 /// The steps, in their order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -1,6 +1,7 @@
 //! The handshaker service by itself: where it is, and whether it answers a start message.
 
 use core::{error::Error as _, time::Duration};
+use std::sync::Arc;
 
 use alts_core::{
     ClientHandshake,
@@ -8,9 +9,9 @@ use alts_core::{
 };
 use alts_handshaker::locator::Locator;
 use tokio::time::timeout;
-use tokio_alts::ServiceError;
+use tokio_alts::{HandshakerService, ServiceError};
 
-use super::{Said, Service, report::Facts};
+use super::report::{Facts, Said};
 use crate::{
     diagnosis::{Culprit, Problem},
     handshaker,
@@ -21,6 +22,9 @@ use crate::{
 const PERMISSION_DENIED: u32 = 7;
 const RESOURCE_EXHAUSTED: u32 = 8;
 const UNIMPLEMENTED: u32 = 12;
+
+/// A handshaker service that works.
+pub(super) type Service = Arc<dyn HandshakerService>;
 
 /// Where the service is; `None` for one in this process.
 pub(super) fn place(handshaker: &Locator) -> Option<Place> {

@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use tokio_alts::AltsStream;
 
 use super::{
-    Said, Service,
-    report::{Facts, Report, Step, Stop},
+    report::{Facts, Report, Said, Step, Stop},
+    service::Service,
 };
 use crate::{
     diagnosis::Problem,

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Stop, packet, pcap, tcp};
+use super::{packet, pcap, stop::Stop, tcp};
 use crate::diagnosis::{Culprit, Problem};
 
 /// One direction, and the file that it comes from.

@@ -10,7 +10,10 @@ use alts_handshaker::{
 };
 use tokio_alts::{Error, ErrorKind, Fault};
 
-use super::{End, Foreign, Heard, Resolved};
+use super::{
+    foreign::Foreign,
+    resolved::{End, Resolved},
+};
 use crate::diagnosis::{Culprit, Problem};
 
 /// The gRPC status codes that handshaker services refuse with.
@@ -24,6 +27,14 @@ mod code {
     pub(super) const FAILED_PRECONDITION: u32 = Code::FailedPrecondition.number();
     pub(super) const UNAVAILABLE: u32 = Code::Unavailable.number();
     pub(super) const UNAUTHENTICATED: u32 = Code::Unauthenticated.number();
+}
+
+/// What was heard of a peer in a handshake that has failed.
+pub(super) struct Heard {
+    /// The last bytes.
+    pub(super) last: Vec<u8>,
+    /// How many in all.
+    pub(super) bytes: u64,
 }
 
 /// Why there is no connection.

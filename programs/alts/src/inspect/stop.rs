@@ -1,0 +1,33 @@
+//! Why an inspection ends before its streams do.
+
+use std::{io, path::Path};
+
+use crate::diagnosis::{Culprit, Problem};
+
+/// What ends an inspection before the end of the streams.
+#[derive(Debug)]
+pub(super) enum Stop {
+    /// A file or the key cannot be used.
+    Unusable(Problem),
+    /// The report cannot be written.
+    Unwritten(io::Error),
+}
+
+impl From<Problem> for Stop {
+    fn from(problem: Problem) -> Self {
+        Self::Unusable(problem)
+    }
+}
+
+impl Stop {
+    /// A file cannot be read.
+    pub(super) fn file(path: &Path, error: &io::Error) -> Self {
+        Self::Unusable(Problem::new(
+            Culprit::Local,
+            format!("to read {}", path.display()),
+            error.to_string(),
+            "check the name and that it can be read; a damaged capture can be repaired by capinfos \
+             and pcapfix",
+        ))
+    }
+}
