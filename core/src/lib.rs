@@ -172,8 +172,3 @@ pub use nonce::Exhausted;
 #[cfg(feature = "handshake")]
 pub use session::Session;
 pub use side::Side;
-
-/// The blocks of Rust in the book's page about this crate are tests.
-#[cfg(all(doctest, feature = "embedded-io", feature = "handshake", feature = "rustcrypto"))]
-#[doc = include_str!("../../docs/embedding.md")]
-struct Embedding;

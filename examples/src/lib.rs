@@ -47,3 +47,22 @@ impl embedded::Service for InProcess {
         self.answer(request, response)
     }
 }
+
+/// The blocks of Rust in the README and in the book are tests: here, where all packages meet.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Readme;
+    #[doc = include_str!("../../docs/tonic.md")]
+    struct Tonic;
+    #[doc = include_str!("../../docs/authorization.md")]
+    struct Authorization;
+    #[doc = include_str!("../../docs/embedding.md")]
+    struct Embedding;
+    #[doc = include_str!("../../docs/http.md")]
+    struct Http;
+    #[doc = include_str!("../../docs/performance.md")]
+    struct Performance;
+    #[doc = include_str!("../../docs/vectors.md")]
+    struct Vectors;
+}

@@ -139,21 +139,3 @@ pub use incoming::{AltsIncoming, IncomingFailure};
 pub use service::GrpcHandshaker;
 pub use service::{HandshakerCall, HandshakerService, ServiceError};
 pub use stream::{AltsStream, StreamOptions};
-
-/// The blocks of Rust in the README and in the book are tests.
-#[cfg(all(doctest, feature = "tonic"))]
-mod pages {
-    #[doc = include_str!("../../README.md")]
-    struct Readme;
-    #[doc = include_str!("../../docs/tonic.md")]
-    struct Tonic;
-    #[doc = include_str!("../../docs/authorization.md")]
-    struct Authorization;
-    #[cfg(feature = "axum")]
-    #[doc = include_str!("../../docs/http.md")]
-    struct Http;
-    #[doc = include_str!("../../docs/performance.md")]
-    struct Performance;
-    #[doc = include_str!("../../docs/vectors.md")]
-    struct Vectors;
-}
