@@ -1,4 +1,4 @@
-//! What both sides know of each other once the handshake is done, and who may do what.
+//! What both sides know of each other once the handshake is done, and which peers are admitted.
 
 use core::fmt;
 
@@ -21,7 +21,7 @@ const ATTRIBUTES: usize = 1024;
 /// It has room for an application protocol of 64 bytes, two service accounts of 256 bytes each, and
 /// up to 8 attributes of the peer whose names and values are no longer than 1 KiB together.
 ///
-/// There is nothing secret in it.
+/// Nothing in it is secret.
 #[derive(Clone)]
 pub struct AltsContext {
     record_protocol: RecordProtocol,
@@ -35,7 +35,6 @@ impl AltsContext {
     /// account of an identity of another kind, is empty.
     ///
     /// # Errors
-    ///
     /// [`DecodeError`] when a text or the attributes are longer than their place: it names the
     /// context's field.
     pub fn from_result(
@@ -58,7 +57,6 @@ impl AltsContext {
     /// applications.
     ///
     /// # Errors
-    ///
     /// [`DecodeError`] when the bytes are no such message, when a text is longer than its place,
     /// when the record protocol is not one of [`RecordProtocol`], or when the security level is
     /// below what the record protocol gives. (A level above that is corrected: some
@@ -77,7 +75,6 @@ impl AltsContext {
     /// in bytes.
     ///
     /// # Errors
-    ///
     /// [`EncodeError`] when `out` is too short.
     pub fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
         self.view().encode(out)
@@ -129,7 +126,6 @@ impl AltsContext {
     /// nobody, and a peer without an account is never admitted.
     ///
     /// # Errors
-    ///
     /// [`Unauthorized`] if it is none of them.
     pub fn authorize<S: AsRef<str>>(&self, accounts: &[S]) -> Result<(), Unauthorized> {
         let peer = self.peer_service_account();

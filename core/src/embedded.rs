@@ -2,7 +2,7 @@
 //! caller's buffers.
 //!
 //! There is one implementation, a loop over the machines of this crate; `blocking` is the same
-//! loop over transports that wait.
+//! loop over blocking transports.
 
 #[cfg(feature = "embedded-io")]
 pub mod blocking;

@@ -1,12 +1,12 @@
-//! Who is at fault for an error: the one question that every error of this crate answers.
+//! Whose fault an error is: the one question that every error of this crate answers.
 
 /// Whose fault an error is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The peer, or whoever sits on the network between: it sent what the protocol forbids.
+    /// The peer, or somebody on the network in between: what arrived is against the protocol.
     Peer,
-    /// The handshaker service: it answered what the protocol forbids, or with an error.
+    /// The handshaker service: its answer is an error, or against the protocol.
     HandshakerService,
     /// This side: its configuration, its buffers or the order of its calls.
     Local,

@@ -45,12 +45,12 @@ pub const MAX_PAYLOAD: usize = MAX_FRAME - OVERHEAD;
 pub struct FrameSize(u32);
 
 impl FrameSize {
-    /// 16 KiB: what is assumed of a peer that names no size, or one below it.
+    /// 16 KiB: what is assumed when a peer gives no size, or one below it.
     pub const MIN: Self = Self(16 * 1024);
     /// 1 MiB: the largest that any peer accepts.
     pub const MAX: Self = Self(1 << 20);
-    /// 128 KiB: what is offered unless the caller says otherwise. A stream gains nothing
-    /// measurable beyond it, and both ends keep buffers of this order.
+    /// 128 KiB: what is offered by default. A stream gains nothing measurable beyond it, and both
+    /// ends keep buffers of this order.
     pub const DEFAULT: Self = Self(128 * 1024);
 
     /// A frame size of `bytes`, brought into [`Self::MIN`]`..=`[`Self::MAX`].
@@ -65,7 +65,7 @@ impl FrameSize {
         }
     }
 
-    /// The size that both sides can live with: the smaller of ours and the peer's.
+    /// The size that suits both sides: the smaller of ours and the peer's.
     ///
     /// `peer` is `max_frame_size` of the handshaker's result: 0 when the peer did not say.
     #[must_use]
@@ -122,7 +122,7 @@ impl FrameHeader {
 
     /// Looks for a whole frame at the front of `input`.
     ///
-    /// A bad header is refused as soon as it is there: nobody waits for the bytes that it claims.
+    /// A bad header is refused as soon as it is there, without waiting for the bytes that it claims.
     ///
     /// # Errors
     /// [`FrameError`] as [`parse`](Self::parse).
@@ -184,7 +184,7 @@ impl FrameHeader {
 pub enum Find {
     /// A whole frame with this header.
     Whole(FrameHeader),
-    /// A part of one: so many bytes, never 0, are missing to its header or to its end.
+    /// A part of one: this many bytes of its header or of the frame, never 0, are missing.
     Missing(usize),
 }
 

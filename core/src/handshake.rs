@@ -33,7 +33,7 @@ pub const MAX_ROUNDS: u32 = 16 * 1024;
 /// Bytes that a request can have besides the peer's: with start messages of ordinary size, a
 /// buffer of this and of what is read from the peer at once is enough.
 pub const REQUEST_OVERHEAD: usize = 4 * 1024;
-/// How much of the service's own words about a failure is kept, in bytes.
+/// How much of the service's explanation of a failure is kept, in bytes.
 const MAX_DETAILS: usize = 256;
 
 /// A client's handshake.
@@ -41,11 +41,11 @@ pub type ClientHandshake<'c> = Handshake<Client<'c>>;
 /// A server's handshake.
 pub type ServerHandshake<'c> = Handshake<Server<'c>>;
 
-/// One handshake of one side: says what to send to whom, and what it waits for.
+/// One handshake of one side: says what to send where, and what it waits for.
 ///
-/// It has two counterparts: the *peer* at the other end of the connection, to whom handshake bytes
-/// go raw, and the *handshaker service*, which makes and reads those bytes. It reads no clock:
-/// `now` is the time since any moment that the caller likes, as long as it never goes backwards.
+/// It has two counterparts: the *peer* at the other end of the connection, which gets
+/// handshake bytes raw, and the *handshaker service*, which makes and reads those bytes. It reads no clock:
+/// `now` is the time since a moment of the caller's choice, and never goes backwards.
 ///
 /// The loop: ask [`want`](Self::want), do what it says, ask again.
 ///
@@ -54,7 +54,7 @@ pub type ServerHandshake<'c> = Handshake<Server<'c>>;
 /// | [`Request`](Want::Request) | [`request`](Self::request), and sends what that wrote to the service as one `HandshakerReq` |
 /// | [`Response`](Want::Response) | reads one `HandshakerResp` from the service, and gives it to [`response`](Self::response) |
 /// | [`Send`](Want::Send) | writes to the peer what `response` pointed out, then calls [`sent`](Self::sent) |
-/// | [`Alert`](Want::Alert) | the same, and does not mind if it fails or takes more than a moment |
+/// | [`Alert`](Want::Alert) | the same, but gives up if that fails or takes more than a moment |
 /// | [`PeerBytes`](Want::PeerBytes) | reads at least one more byte from the peer, then goes on as for `Request` |
 /// | [`Established`](Want::Established) | [`established`](Self::established) |
 ///
@@ -94,8 +94,8 @@ pub enum Want {
     /// The bytes that [`Handshake::response`] pointed out on their way to the peer, and a call of
     /// [`Handshake::sent`].
     Send,
-    /// As [`Send`](Self::Send), but the handshake has failed and these are its last words: the
-    /// peer learns from them why. Whether they get there is not important; the error comes next.
+    /// As [`Send`](Self::Send), but the handshake has failed, and these bytes show the peer why.
+    /// Whether they get there is not important; the error comes next.
     Alert,
     /// More bytes from the peer, and then a call of [`Handshake::request`].
     PeerBytes,
@@ -214,7 +214,7 @@ impl<R: Role> Handshake<R> {
     ///
     /// `from_peer` are all bytes that came from the peer and were not consumed; `now` is when the
     /// last of them arrived. What does not fit into `out` is left for the next request. A start
-    /// message may hold a token: who owns `out` wipes it.
+    /// message may hold a token: the owner of `out` wipes it.
     ///
     /// # Errors
     /// [`HandshakeErrorKind::BufferTooSmall`], which changes nothing. For good:
@@ -257,7 +257,7 @@ impl<R: Role> Handshake<R> {
     /// [`Response::to_peer`] says.
     ///
     /// # Errors
-    /// Whatever the service or the peer did wrong, for good. When the message has bytes for the
+    /// What the service or the peer did wrong, for good. When the message has bytes for the
     /// peer as well, those come first, and [`want`](Self::want) returns the error after
     /// [`sent`](Self::sent).
     pub fn response(
@@ -292,7 +292,7 @@ impl<R: Role> Handshake<R> {
         }
     }
 
-    /// Says that the bytes for the peer were written at `now`.
+    /// Reports that the bytes for the peer were written at `now`.
     pub fn sent(&mut self, now: Duration) {
         if let State::Sending(outcome) = self.state {
             self.last_sent = Some(now);
@@ -344,13 +344,13 @@ impl<R: Role> Handshake<R> {
         }
     }
 
-    /// What the service said about its error, cut to 256 bytes; empty when it said nothing.
+    /// The service's explanation of its error, cut to 256 bytes; empty when there was none.
     #[must_use]
     pub fn details(&self) -> &str {
         &self.details
     }
 
-    /// The peer's service account as far as the service has named it, also when it was refused.
+    /// The peer's service account, if the service has given one, also when it was refused.
     #[must_use]
     pub fn peer_account(&self) -> &str {
         &self.peer_account

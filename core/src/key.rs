@@ -28,13 +28,13 @@ pub enum RecordProtocol {
     AesGcm128Rekey,
     /// `ALTSRP_GCM_AES128`: AES-128-GCM with one key. No current peer offers it.
     AesGcm128,
-    /// `ALTSRP_GMAC_128`: integrity only, the payload travels in the clear. Never offered or
-    /// accepted unless the caller lists it.
+    /// `ALTSRP_GMAC_128`: integrity only, the payload travels in the clear. Offered and accepted
+    /// only when the caller lists it.
     Gmac128,
 }
 
 impl RecordProtocol {
-    /// All of them, the preferred one first.
+    /// All of them, the preferred one first. There may be more one day.
     pub const ALL: &'static [Self] = &[Self::AesGcm128Rekey, Self::AesGcm128, Self::Gmac128];
 
     /// Its name in handshaker messages.
@@ -85,9 +85,9 @@ pub enum SecurityLevel {
     /// Nothing.
     #[default]
     None = 0,
-    /// Nobody but the peer can have written the bytes; anybody may read them.
+    /// Only the peer can have written the bytes; anybody may read them.
     IntegrityOnly = 1,
-    /// Nobody but the peer can have written the bytes or can read them.
+    /// Only the peer can have written the bytes, and only the peer can read them.
     IntegrityAndPrivacy = 2,
 }
 
@@ -189,7 +189,7 @@ impl fmt::Debug for RecordKey {
     }
 }
 
-/// Runs `work`, which sets up keys, and wipes so much of the stack that it has used: ciphers and
+/// Runs `work`, which sets up keys, and wipes this much of the stack that it has used: ciphers and
 /// key derivation leave pieces of keys there, which no destructor reaches.
 pub(crate) fn wiping_stack<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T {
     let value = apart(work);

@@ -13,17 +13,17 @@
 //!
 //! | to | use |
 //! |---|---|
-//! | come to a key and a peer | [`ClientHandshake`], [`ServerHandshake`] → [`Established`] |
+//! | get a key and know the peer | [`ClientHandshake`], [`ServerHandshake`] → [`Established`] |
 //! | seal and open bytes | [`Session`] = [`Sealer`](record::Sealer) + [`Opener`](record::Opener) |
-//! | know and admit the peer | [`AltsContext`] |
+//! | check and admit the peer | [`AltsContext`] |
 //! | write or read the service's messages | [`msg`] |
 //! | look at a frame | [`frame::FrameHeader`] |
 //! | plug in another AES-GCM | [`aead::Aead`] |
 //!
 //! # A whole session in arrays
 //!
-//! The service here is a toy that believes everybody; what a real one is asked and answers looks
-//! the same. `now` is a clock that stands still.
+//! The service here is a toy that believes everybody; a real one gets the same requests and gives
+//! the same answers. `now` is a clock that stands still.
 //!
 //! ```
 //! use core::time::Duration;
@@ -125,13 +125,14 @@
 //! |---|---|
 //! | `rustcrypto` (default) | [`aead::RustCrypto`], the AES-GCM of RustCrypto |
 //! | `handshake` (default) | handshakes, messages, sessions; without it, the record layer is all there is, and neither prost nor heapless is built |
+//! | `critical-section` | handshakes on targets without atomic compare-and-swap, such as thumbv6m and riscv32imc |
 //! | `embedded-io-async`, `embedded-io` | handshakes and streams over the traits of those crates |
 //! | `hazmat` | setting the counters of a [`Sealer`](record::Sealer) or an [`Opener`](record::Opener) |
 //!
 //! # What to rely on
 //!
 //! - No input makes it panic, and none makes it reserve memory.
-//! - No plaintext is handed out before its tag was checked; what failed is wiped.
+//! - No plaintext is handed out before its tag is checked; what failed is wiped.
 //! - No nonce is used twice under one key; when the counter ends, the direction ends.
 //! - Every error says whose fault it is ([`Fault`]) and is final.
 //! - Keys are wiped when they are dropped and never printed.

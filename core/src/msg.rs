@@ -18,6 +18,9 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
+//! The messages grow with the `.proto` files: make one with `..Default::default()`, which needs no
+//! change when a field is added.
+//!
 //! # Memory
 //!
 //! Text and bytes of any length are borrowed, so only lists and maps have a limit, which is set in

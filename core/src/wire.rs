@@ -32,7 +32,6 @@ pub trait Message<'a>: field::Fields<'a> {
     /// Reads the message that fills `bytes`.
     ///
     /// # Errors
-    ///
     /// [`DecodeError`] when the bytes are no such message, or when it holds more than has a place.
     fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut message = Self::default();
@@ -48,7 +47,6 @@ pub trait Message<'a>: field::Fields<'a> {
     /// Writes the message at the start of `out` and returns its length in bytes.
     ///
     /// # Errors
-    ///
     /// [`EncodeError`] when `out` is too short; nothing has been written then.
     fn encode(&self, out: &mut [u8]) -> Result<usize, EncodeError> {
         let (required, available) = (self.encoded_len(), out.len());

@@ -135,7 +135,7 @@ fn errors_of_a_handshake_say_whose_fault_where_and_what() {
             "consumed 11 bytes, but was given 10",
         ),
         (Kind::TooManyOutFrames, service, "made more than 131072 handshake bytes"),
-        (Kind::TooManyRounds, service, "came to no end within 16384 requests"),
+        (Kind::TooManyRounds, service, "did not finish within 16384 requests"),
         (Kind::EarlyResult, service, "gave a result before the peer said anything"),
         (Kind::Missing("local_identity"), service, "no local_identity in its result"),
         (

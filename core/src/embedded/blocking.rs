@@ -1,4 +1,4 @@
-//! The same handshake and stream over `embedded-io`: transports whose calls wait.
+//! The same handshake and stream over `embedded-io`: blocking transports.
 
 #[cfg(feature = "handshake")]
 mod handshake;
@@ -17,7 +17,7 @@ use super::StreamError;
 use crate::aead::Aead;
 use crate::record::{Opener, Sealer};
 
-/// An ALTS connection over a transport whose calls wait, as [`super::Stream`].
+/// An ALTS connection over a blocking transport, as [`super::Stream`].
 pub struct Stream<'b, IO, A>(super::Stream<'b, Waits<IO>, A>);
 
 impl<'b, IO, A: Aead> Stream<'b, IO, A> {
@@ -75,8 +75,8 @@ impl<IO, A> fmt::Debug for Stream<'_, IO, A> {
     }
 }
 
-/// A transport or service whose calls wait, under the traits of those that return a future: the
-/// future is ready when it is first polled.
+/// A blocking transport or service, under the async traits: its futures are ready when they are
+/// first polled.
 #[derive(Debug)]
 struct Waits<T>(T);
 
@@ -100,7 +100,7 @@ impl<IO: Write> embedded_io_async::Write for Waits<IO> {
     }
 }
 
-/// The output of a future that is made of [`Waits`] alone, and so never pending.
+/// The output of a future that only [`Waits`] is in, and so never pending.
 fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(output) => Some(output),

@@ -16,7 +16,7 @@ pub trait Service {
     type Error;
 
     /// Sends one serialized `HandshakerReq`, and puts the serialized `HandshakerResp` at the front
-    /// of `response`; says how long it is.
+    /// of `response`, and returns its length.
     async fn exchange(&mut self, request: &[u8], response: &mut [u8])
     -> Result<usize, Self::Error>;
 }
@@ -38,7 +38,7 @@ pub struct Buffers<'b> {
 /// Returns what was established, and how many bytes of the record layer stand at the front of
 /// `buffers.from_peer` already: give those to [`Stream::new`](super::Stream::new).
 ///
-/// Nothing here interrupts a transport that waits: race the future against a timer that ends at
+/// Nothing here interrupts a transport that is waiting: race the future against a timer that ends at
 /// [`Handshake::deadline`].
 ///
 /// # Errors

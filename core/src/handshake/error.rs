@@ -80,7 +80,7 @@ pub enum HandshakeErrorKind {
     },
     /// The deadline passed.
     TimedOut {
-        /// Who was being waited for.
+        /// The side that did not answer in time.
         waiting_for: Fault,
     },
     /// The peer closed the connection.
@@ -98,7 +98,7 @@ pub enum HandshakeErrorKind {
     /// The service's message has no status.
     MissingStatus,
     /// The service ended the handshake with this gRPC status code;
-    /// [`details`](super::Handshake::details) has its words.
+    /// [`details`](super::Handshake::details) has its explanation.
     Refused {
         /// The status code.
         code: u32,
@@ -112,7 +112,7 @@ pub enum HandshakeErrorKind {
     },
     /// The service sent the peer more than [`MAX_HANDSHAKE_BYTES`](super::MAX_HANDSHAKE_BYTES).
     TooManyOutFrames,
-    /// The service came to no end within [`MAX_ROUNDS`](super::MAX_ROUNDS).
+    /// The service did not finish within [`MAX_ROUNDS`](super::MAX_ROUNDS).
     TooManyRounds,
     /// The service gave a result before the peer had said anything.
     EarlyResult,
@@ -181,7 +181,7 @@ impl fmt::Display for HandshakeErrorKind {
                 write!(f, "made more than {} handshake bytes", super::MAX_HANDSHAKE_BYTES)
             }
             Self::TooManyRounds => {
-                write!(f, "came to no end within {} requests", super::MAX_ROUNDS)
+                write!(f, "did not finish within {} requests", super::MAX_ROUNDS)
             }
             Self::EarlyResult => f.write_str("gave a result before the peer said anything"),
             Self::Missing(field) => write!(f, "no {field} in its result"),

@@ -47,7 +47,7 @@ impl Established {
     }
 }
 
-/// Checks a result against what was offered: nothing is believed that was not asked for.
+/// Checks a result against what was offered: what was not asked for is not believed.
 pub(super) fn verify<R: Role>(
     role: &R,
     result: &HandshakerResult<'_>,
@@ -81,7 +81,7 @@ pub(super) fn verify<R: Role>(
     if offer.rpc_versions.newest_common(&peer_versions).is_none() {
         return Err(HandshakeErrorKind::RpcVersions);
     }
-    // The service was told whom to expect, and is not believed: the same bytes or nobody.
+    // The service knows which peers are expected, and is not believed: the bytes are compared here.
     if !role.expects(peer) {
         return Err(HandshakeErrorKind::UnexpectedPeer);
     }

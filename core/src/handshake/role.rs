@@ -1,4 +1,4 @@
-//! What differs between the two sides of a handshake: the start message, and whom to expect.
+//! What differs between the two sides of a handshake: the start message, and which peer is expected.
 
 use core::time::Duration;
 
@@ -120,7 +120,7 @@ impl sealed::Role for Server<'_> {
     }
 
     fn expects(&self, _: &str) -> bool {
-        // Whom a server serves is for the application to say, which has the context.
+        // Which clients are served is up to the application, which has the context.
         true
     }
 }

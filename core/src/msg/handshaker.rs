@@ -39,11 +39,11 @@ message! {
         3 => protocol: NetworkProtocol,
     }
 
-    /// Who somebody is.
+    /// The identity of a peer or of this side.
     pub struct Identity<'a> {
         /// The name, as one of two kinds: `identity_oneof` in the `.proto` file.
         1..=2 => identity: Option<IdentityKind<'a>>,
-        /// More about whoever has this name; what the keys mean is up to the handshaker service.
+        /// More about the owner of this name; what the keys mean is up to the handshaker service.
         3 => attributes: Map<&'a str, &'a str, { capacity::ATTRIBUTES }>,
     }
 }
@@ -85,9 +85,9 @@ message! {
         2 => application_protocols: List<&'a str, { capacity::PROTOCOLS }>,
         /// The record protocols that the client has, such as `ALTSRP_GCM_AES128_REKEY`.
         3 => record_protocols: List<&'a str, { capacity::PROTOCOLS }>,
-        /// The servers that the client is willing to talk to; none given means any.
+        /// The servers that the client accepts; none stand for any.
         4 => target_identities: List<Identity<'a>, { capacity::TARGET_IDENTITIES }>,
-        /// Who the client wants to be; without it, the service chooses.
+        /// The identity that the client asks for; without it, the service chooses.
         5 => local_identity: Option<Identity<'a>>,
         /// The client's end of the connection.
         6 => local_endpoint: Option<Endpoint<'a>>,
@@ -100,8 +100,8 @@ message! {
         9 => rpc_versions: Option<RpcProtocolVersions>,
         /// The size of the largest frame that the client takes, in bytes; 0 if it does not say.
         10 => max_frame_size: u32,
-        /// A token that proves the client's identity to the server, valid on ALTS connections with
-        /// the client's own credentials alone; empty if there is none.
+        /// A token that proves the client's identity to the server, valid only on ALTS connections with
+        /// the client's own credentials; empty if there is none.
         11 => access_token: SecretText<'a>,
         /// The transport protocols that the client has, best first.
         12 => transport_protocol_preferences: Option<TransportProtocolPreferences<'a>>,
@@ -111,10 +111,10 @@ message! {
     pub struct ServerHandshakeParameters<'a> {
         /// The record protocols that the server has, such as `ALTSRP_GCM_AES128_REKEY`.
         1 => record_protocols: List<&'a str, { capacity::PROTOCOLS }>,
-        /// Who the server may be; without any, the service chooses.
+        /// The identities that the server may have; without any, the service chooses.
         2 => local_identities: List<Identity<'a>, { capacity::LOCAL_IDENTITIES }>,
-        /// A token that proves the server's identity to the client, valid on ALTS connections with
-        /// the server's own credentials alone.
+        /// A token that proves the server's identity to the client, valid only on ALTS connections with
+        /// the server's own credentials.
         3 => token: Option<SecretText<'a>>,
     }
 
@@ -129,8 +129,8 @@ message! {
             ServerHandshakeParameters<'a>,
             { capacity::HANDSHAKE_PROTOCOLS },
         >,
-        /// What has arrived from the client so far; may be empty, and may hold a part of the
-        /// client's message only.
+        /// What has arrived from the client so far; may be empty, and may be only a part of
+        /// the client's message.
         3 => in_bytes: &'a [u8],
         /// The server's end of the connection.
         4 => local_endpoint: Option<Endpoint<'a>>,
@@ -146,8 +146,8 @@ message! {
 
     /// Every request after the first one: more bytes from the peer.
     pub struct NextHandshakeMessageReq<'a> {
-        /// What has arrived from the peer and has not been consumed yet; may hold a part of the
-        /// peer's message only.
+        /// What has arrived from the peer and has not been consumed yet; may be only a part
+        /// of the peer's message.
         1 => in_bytes: &'a [u8],
         /// The time from the last handshake bytes sent to the peer to the arrival of these, in
         /// milliseconds.
@@ -183,9 +183,9 @@ message! {
         2 => record_protocol: &'a str,
         /// The key of the record protocol; what is longer is to be cut to the key's length.
         3 => key_data: Secret<'a>,
-        /// Who the peer has proved to be.
+        /// The identity that the peer has proved.
         4 => peer_identity: Option<Identity<'a>>,
-        /// Who this side has proved to be.
+        /// The identity that this side has proved.
         5 => local_identity: Option<Identity<'a>>,
         /// Whether the call to the service should stay open for messages after the handshake.
         6 => keep_channel_open: bool,
@@ -197,11 +197,11 @@ message! {
         9 => transport_protocol: Option<NegotiatedTransportProtocol<'a>>,
     }
 
-    /// How the service fared with a request.
+    /// Whether the service could do what was asked.
     pub struct HandshakerStatus<'a> {
         /// A gRPC status code; 0 means that all is well.
         1 => code: u32,
-        /// What went wrong, for people.
+        /// What went wrong, in words.
         2 => details: &'a str,
     }
 
@@ -214,7 +214,7 @@ message! {
         2 => bytes_consumed: u32,
         /// Present when the handshake is complete; there may still be `out_frames` to send.
         3 => result: Option<HandshakerResult<'a>>,
-        /// How the service fared with the request.
+        /// Whether the service could do what was asked.
         4 => status: Option<HandshakerStatus<'a>>,
     }
 }

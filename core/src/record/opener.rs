@@ -16,7 +16,7 @@ use crate::side::Side;
 ///
 /// - What goes in: [`open`](Self::open) reads frames from one slice and writes plaintext to
 ///   another; [`open_in_place`](Self::open_in_place) opens the first frame of a buffer where it
-///   stands; [`finish`](Self::finish) says that the stream has ended.
+///   stands; [`finish`](Self::finish) reports that the stream has ended.
 /// - What to do next: [`Next`] and [`InPlace`] say how many bytes are missing.
 ///
 /// The caller keeps the bytes that it received, and drops `consumed` of them from the front after
@@ -144,10 +144,10 @@ impl<A: Aead> Opener<A> {
         Ok(InPlace::Frame { payload: HEADER_SIZE..end, consumed })
     }
 
-    /// Says that no byte follows `rest`, the bytes that were received and not consumed.
+    /// Reports that no byte follows `rest`, the bytes that were received and not consumed.
     ///
     /// A stream that ends between two frames is accepted. ALTS has no closing message, so this
-    /// cannot be told from somebody on the network cutting the connection there: what runs above
+    /// looks the same as somebody on the network cutting the connection there: what runs above
     /// has to know its own end, as HTTP/2 does.
     ///
     /// # Errors

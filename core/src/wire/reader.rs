@@ -85,7 +85,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Passes over a field that nobody knows.
+    /// Passes over an unknown field.
     pub(crate) fn skip(&mut self, tag: u32, wire: WireType) -> Result<(), DecodeError> {
         match wire {
             WireType::Varint => self.varint().map(drop),

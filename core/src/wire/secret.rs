@@ -8,8 +8,8 @@ macro_rules! secret {
     ($($(#[$meta:meta])* $name:ident($of:ty), $bytes:expr;)*) => {$(
         $(#[$meta])*
         ///
-        /// It is a view: whoever owns the buffer that it points into wipes that buffer after use.
-        /// Equality takes a time that depends on the lengths alone; `Debug` prints no content.
+        /// It is a view: the owner of the buffer that it points into wipes that buffer after use.
+        /// Equality takes a time that depends only on the lengths; `Debug` prints no content.
         #[derive(Clone, Copy, Default)]
         pub struct $name<'a>(&'a $of);
 

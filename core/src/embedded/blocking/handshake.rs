@@ -1,4 +1,4 @@
-//! The handshake over a transport and a service whose calls wait.
+//! The handshake over a blocking transport and service.
 
 use core::time::Duration;
 
@@ -14,7 +14,7 @@ pub trait Service {
     type Error;
 
     /// Sends one serialized `HandshakerReq`, and puts the serialized `HandshakerResp` at the front
-    /// of `response`; says how long it is.
+    /// of `response`, and returns its length.
     ///
     /// # Errors
     /// When the service cannot be reached.
