@@ -71,12 +71,7 @@ impl Bound {
 
     async fn accept(&self) -> io::Result<Socket> {
         Ok(match &self.socket {
-            Accepting::Tcp(listener) => {
-                let (stream, _) = listener.accept().await?;
-                // A peer that is gone already is noticed later.
-                let _ = stream.set_nodelay(true);
-                Socket::Tcp(stream)
-            }
+            Accepting::Tcp(listener) => Socket::tcp(listener.accept().await?.0),
             Accepting::Unix { listener, .. } => Socket::Unix(listener.accept().await?.0),
         })
     }

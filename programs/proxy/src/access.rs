@@ -1,10 +1,14 @@
 //! One request and its response, as the access log reports them.
 
-use core::sync::atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use core::{
+    fmt,
+    sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
+    time::Duration,
+};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
-use http::{Method, Request, StatusCode};
-use tokio::time::Instant;
+use http::{Method, Request, StatusCode, Version};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{client::Client, log::ACCESS};
 
@@ -14,14 +18,33 @@ pub struct Activity {
     /// Requests that have not come to their end, and those that ever were.
     under_way: AtomicUsize,
     begun: AtomicUsize,
+    /// Requests that the client has taken back before they were answered.
+    abandoned: AtomicUsize,
+    changed: Notify,
+    is_http2: AtomicBool,
     last: Mutex<Instant>,
+    watched: Mutex<Vec<Weak<dyn Watched>>>,
 }
+
+/// What waits for one of two sides, and is given up when it has waited too long.
+pub trait Watched: fmt::Debug + Send + Sync {
+    /// Gives up when the client has taken nothing for `stall`, or the upstream sent nothing for
+    /// `idle`. Returns whether it has given up because of the client.
+    fn expire(&self, stall: Duration, idle: Duration) -> bool;
+}
+
+/// So many requests of one connection may be taken back before it counts how many were not.
+const ABANDONED: usize = 100;
 
 impl Default for Activity {
     fn default() -> Self {
         Self {
             under_way: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
+            abandoned: AtomicUsize::new(0),
+            changed: Notify::new(),
+            is_http2: AtomicBool::new(false),
+            watched: Mutex::default(),
             last: Mutex::new(Instant::now()),
         }
     }
@@ -33,6 +56,56 @@ impl Activity {
     pub fn idle_since(&self) -> Option<Instant> {
         let last = *self.last.lock().unwrap_or_else(PoisonError::into_inner);
         (self.under_way.load(Ordering::Relaxed) == 0).then_some(last)
+    }
+
+    /// Waits until there is no request.
+    pub async fn over(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.under_way.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Waits until the client has taken back more requests than it has let come to an end: each
+    /// costs the upstream more than the client.
+    pub async fn abused(&self) {
+        loop {
+            let changed = self.changed.notified();
+            let abandoned = self.abandoned.load(Ordering::Relaxed);
+            if abandoned >= ABANDONED
+                && abandoned > self.begun.load(Ordering::Relaxed).saturating_sub(abandoned)
+            {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// Watches something until it is dropped.
+    pub fn watch(&self, new: Weak<dyn Watched>) {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        if watched.len() == watched.capacity() {
+            watched.retain(|one| one.strong_count() > 0);
+        }
+        watched.push(new);
+    }
+
+    /// Gives up what has waited too long; returns whether any of it was because of the client.
+    pub fn expire(&self, stall: Duration, idle: Duration) -> bool {
+        let mut watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|one| one.strong_count() > 0);
+        let live: Vec<_> = watched.iter().filter_map(Weak::upgrade).collect();
+        drop(watched);
+        live.into_iter().filter(|one| one.expire(stall, idle)).count() > 0
+    }
+
+    /// Whether its requests come one after the other.
+    #[must_use]
+    pub fn is_http1(&self) -> bool {
+        !self.is_http2.load(Ordering::Relaxed)
     }
 
     /// Whether there ever was a request.
@@ -54,6 +127,10 @@ pub struct Access {
     received: AtomicU64,
     sent: AtomicU64,
     error: OnceLock<String>,
+    /// When bytes were received last, in milliseconds after it began.
+    moved: AtomicU64,
+    waits_for_client: AtomicBool,
+    client_broke: AtomicBool,
 }
 
 impl Access {
@@ -61,6 +138,7 @@ impl Access {
     pub fn new<B>(client: &Arc<Client>, activity: &Arc<Activity>, request: &Request<B>) -> Self {
         activity.under_way.fetch_add(1, Ordering::Relaxed);
         activity.begun.fetch_add(1, Ordering::Relaxed);
+        activity.is_http2.store(request.version() == Version::HTTP_2, Ordering::Relaxed);
         Self {
             client: Arc::clone(client),
             activity: Arc::clone(activity),
@@ -72,6 +150,9 @@ impl Access {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             error: OnceLock::new(),
+            moved: AtomicU64::new(0),
+            waits_for_client: AtomicBool::new(false),
+            client_broke: AtomicBool::new(false),
         }
     }
 
@@ -85,8 +166,44 @@ impl Access {
         let _ = self.error.set(error.to_string());
     }
 
+    /// Takes note of whether the body of the request waits for the client.
+    pub fn waits_for_client(&self, waits: bool) {
+        self.waits_for_client.store(waits, Ordering::Relaxed);
+    }
+
+    /// Whether the body of the request waits for the client.
+    #[must_use]
+    pub fn is_waiting_for_client(&self) -> bool {
+        self.waits_for_client.load(Ordering::Relaxed)
+    }
+
+    /// Takes note of a body that the client has broken off, or made no sense of.
+    pub fn client_failed(&self, error: &impl ToString) {
+        self.client_broke.store(true, Ordering::Relaxed);
+        self.failed(&format!("the client's body: {}", error.to_string()));
+    }
+
+    /// Whether the client has broken off the body of the request.
+    #[must_use]
+    pub fn has_client_failed(&self) -> bool {
+        self.client_broke.load(Ordering::Relaxed)
+    }
+
+    /// For how long nothing of the request has come.
+    #[must_use]
+    pub fn silent_for(&self) -> Duration {
+        let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));
+        self.began.elapsed().saturating_sub(moved)
+    }
+
+    /// Has something watched as long as the connection is served.
+    pub fn watch(&self, what: Weak<dyn Watched>) {
+        self.activity.watch(what);
+    }
+
     /// Counts bytes of the request's body.
     pub fn received(&self, bytes: usize) {
+        self.moved.store(millis(self.began.elapsed()), Ordering::Relaxed);
         self.received.fetch_add(bytes as u64, Ordering::Relaxed);
     }
 
@@ -100,6 +217,10 @@ impl Drop for Access {
     fn drop(&mut self) {
         *self.activity.last.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
         self.activity.under_way.fetch_sub(1, Ordering::Relaxed);
+        if self.status.load(Ordering::Relaxed) == 0 {
+            self.activity.abandoned.fetch_add(1, Ordering::Relaxed);
+        }
+        self.activity.changed.notify_one();
         let duration = self.began.elapsed();
         let status = self.status.load(Ordering::Relaxed);
         self.client.metrics.request(status, duration);
@@ -114,9 +235,13 @@ impl Drop for Access {
             status,
             received = self.received.load(Ordering::Relaxed),
             sent = self.sent.load(Ordering::Relaxed),
-            duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX),
+            duration_ms = millis(duration),
             error = self.error.get(),
             "request"
         );
     }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -154,6 +154,7 @@ impl Arguments {
             upstream: "upstream".to_owned(),
             idle: Config::IDLE,
             header_deadline: Config::HEADER_DEADLINE,
+            stall_deadline: Config::STALL_DEADLINE,
             forwarding: Forwarding::default(),
             place: place.to_owned(),
         };

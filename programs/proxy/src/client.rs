@@ -1,9 +1,12 @@
 //! What is known of a client's connection, from its beginning to the audit line.
 
 use core::sync::atomic::Ordering;
-use std::{net::SocketAddr, sync::OnceLock};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
 
-use alts_serving::limits::Slot;
+use alts_serving::limits::{Full, Key, Slot};
 use tokio::time::Instant;
 
 use crate::{log::AUDIT, metrics::ListenerMetrics, outcome::Outcome, relay::Traffic};
@@ -18,13 +21,13 @@ pub struct Client {
     /// The client's address, and the one that it called; none over a UNIX socket.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
     /// What was carried.
-    pub traffic: Traffic,
+    pub traffic: Arc<Traffic>,
     /// The metrics of the listener.
     pub metrics: ListenerMetrics,
     account: OnceLock<String>,
     upstream_address: OnceLock<String>,
     began: Instant,
-    _slots: [Slot; 2],
+    slots: Mutex<[Slot; 2]>,
 }
 
 impl Client {
@@ -42,12 +45,12 @@ impl Client {
             listener: listener.to_owned(),
             upstream: upstream.to_owned(),
             addresses,
-            traffic: Traffic::default(),
+            traffic: Arc::default(),
             metrics: metrics.clone(),
             account: OnceLock::new(),
             upstream_address: OnceLock::new(),
             began: Instant::now(),
-            _slots: slots,
+            slots: Mutex::new(slots),
         }
     }
 
@@ -60,6 +63,16 @@ impl Client {
     /// Sets the client's service account, once.
     pub fn set_account(&self, account: &str) {
         let _ = self.account.set(account.to_owned());
+    }
+
+    /// Counts the connection for its account from now on, not for its address.
+    ///
+    /// # Errors
+    ///
+    /// When the account has its share already.
+    pub fn count_for(&self, account: &str) -> Result<(), Full> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.iter_mut().try_for_each(|slot| slot.pass_to(Key::Account(account.into())))
     }
 
     /// Sets the upstream's address to which the connection goes, once.

@@ -55,6 +55,8 @@ pub struct Listen {
     pub idle: Duration,
     /// How long the headers of a request may take, and the pause before them in HTTP/1.1.
     pub header_deadline: Duration,
+    /// For how long a client may take nothing of a response.
+    pub stall_deadline: Duration,
     /// What becomes of headers that say for whom a client forwards.
     pub forwarding: Forwarding,
     /// Where it was written.
@@ -186,12 +188,16 @@ pub struct Limits {
     pub handshakes: usize,
     /// The largest buffer of one direction of a connection, in bytes.
     pub buffer_bytes: usize,
+    /// HTTP connections to each upstream.
+    pub upstream_connections: usize,
+    /// The headers of a request.
+    pub headers: usize,
     /// The headers of a request, in bytes.
     pub header_bytes: u32,
     /// Requests at once on one connection of HTTP/2.
     pub streams: u32,
-    /// What one connection of HTTP/2 may have received that was not passed on yet, in bytes; half
-    /// of that for each request.
+    /// What one request or response of HTTP/2 may have received that was not passed on yet, in
+    /// bytes.
     pub window_bytes: u32,
 }
 
@@ -203,9 +209,11 @@ impl Default for Limits {
             connections_per_peer: 2048,
             handshakes: 1024,
             buffer_bytes: 256 * 1024,
+            upstream_connections: 1024,
+            headers: 256,
             header_bytes: 64 * 1024,
-            streams: 256,
-            window_bytes: 2 * 1024 * 1024,
+            streams: 128,
+            window_bytes: 256 * 1024,
         }
     }
 }
@@ -217,6 +225,8 @@ impl Limits {
             ("connections_per_listener", self.connections_per_listener),
             ("connections_per_peer", self.connections_per_peer),
             ("handshakes", self.handshakes),
+            ("upstream_connections", self.upstream_connections),
+            ("headers", self.headers),
             ("streams", self.streams as usize),
         ] {
             if value == 0 {
@@ -226,7 +236,7 @@ impl Limits {
         for (name, value, least) in [
             ("buffer_bytes", self.buffer_bytes, 8 * 1024),
             ("header_bytes", self.header_bytes as usize, 8 * 1024),
-            ("window_bytes", self.window_bytes as usize, 128 * 1024),
+            ("window_bytes", self.window_bytes as usize, 64 * 1024),
         ] {
             if value < least {
                 return Err(format!("{name} = {value}: it has to be at least {least}"));
@@ -242,11 +252,14 @@ impl Limits {
 /// What is set unless told otherwise.
 impl Config {
     /// How long connections may go on after the signal to stop.
-    pub const GRACE: Duration = Duration::from_secs(30);
+    /// Shorter than the 30 s after which Kubernetes kills.
+    pub const GRACE: Duration = Duration::from_secs(25);
     /// After how long without a byte a connection is closed.
     pub const IDLE: Duration = Duration::from_secs(60 * 60);
     /// How long a request's headers may take.
     pub const HEADER_DEADLINE: Duration = Duration::from_secs(60);
+    /// For how long a client may take nothing of a response.
+    pub const STALL_DEADLINE: Duration = Duration::from_secs(60);
     /// How long a handshake may take: less than it may take to get a connection, so that an error
     /// says who was waited for.
     pub const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);

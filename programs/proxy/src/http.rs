@@ -13,42 +13,38 @@ pub mod forward;
 pub mod host;
 pub mod routes;
 
-use alts_serving::life::Alive;
-use core::{
-    convert::Infallible,
-    pin::{Pin, pin},
-    sync::atomic::Ordering,
-    task::{Context, Poll},
-    time::Duration,
-};
-use std::{
-    io::{self, IoSlice},
-    sync::Arc,
-};
+use core::{convert::Infallible, pin::pin, time::Duration};
+use std::sync::Arc;
 
+use alts_serving::life::Alive;
 use http::{Method, Request, Response};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo, TokioTimer},
     server::conn::auto,
 };
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, interval, sleep_until};
 
 use self::{answer::Refusal, body::ResponseBody};
 use crate::{
     access::{Access, Activity},
     client::Client,
     config::Limits,
+    counted::Counted,
     headers,
-    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT},
+    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window},
     listener::Listener,
     outcome::Outcome,
     reason::root,
     socket::{FOREVER, Stream},
 };
+
+/// How often responses that wait are looked at, at most and at least.
+const SHORTEST_WATCH: Duration = Duration::from_millis(50);
+const LONGEST_WATCH: Duration = Duration::from_secs(1);
+
+/// How long a client without a request may take to close its connection when the proxy is to end.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn serve(
@@ -70,27 +66,47 @@ pub async fn serve(
         })
     };
     let builder = server(limits, settings.header_deadline);
-    let io = TokioIo::new(Counted { stream, client: Arc::clone(client) });
+    let io = TokioIo::new(Counted::new(stream, Arc::clone(&client.traffic)));
     let mut serving = pin!(builder.serve_connection_with_upgrades(io, service));
     let idle = settings.idle.min(FOREVER);
     let mut alarm = pin!(sleep_until(Instant::now() + settings.header_deadline.min(idle)));
-    let mut ending = None;
+    let stall = settings.stall_deadline.min(FOREVER);
+    let mut watch = interval((stall.min(idle) / 4).clamp(SHORTEST_WATCH, LONGEST_WATCH));
+    let (mut ending, mut asked) = (None, Instant::now());
     let end = loop {
         tokio::select! {
             end = serving.as_mut() => break end,
+            () = activity.abused() => {
+                return Outcome::ClientError("more requests were taken back than answered".to_owned());
+            }
+            _ = watch.tick() => {
+                // In HTTP/1.1, nothing but the response can be sent.
+                if activity.expire(stall, idle) && activity.is_http1() {
+                    return Outcome::ClientError(format!("took nothing for {stall:?}"));
+                }
+                if let Some(outcome) = &ending
+                    && asked.elapsed() > LEAVING
+                    && activity.idle_since().is_some_and(|since| since.elapsed() > LEAVING)
+                {
+                    // Asked to end, it says nothing.
+                    return Outcome::clone(outcome);
+                }
+            },
             () = alive.draining(), if ending.is_none() => {
-                ending = Some(Outcome::Finished);
+                (ending, asked) = (Some(Outcome::Finished), Instant::now());
                 serving.as_mut().graceful_shutdown();
             }
             () = alarm.as_mut(), if ending.is_none() => match activity.idle_since() {
                 Some(since) if since.elapsed() >= idle || !activity.has_begun() => {
-                    ending = Some(Outcome::Idle);
+                    (ending, asked) = (Some(Outcome::Idle), Instant::now());
                     serving.as_mut().graceful_shutdown();
                 }
                 since => alarm.as_mut().reset(since.unwrap_or_else(Instant::now) + idle),
             },
         }
     };
+    // What it was upgraded to is still there.
+    activity.over().await;
     match (end, ending) {
         (_, Some(outcome)) => outcome,
         (Ok(()), None) => Outcome::Finished,
@@ -104,13 +120,20 @@ fn server(limits: &Limits, header_deadline: Duration) -> auto::Builder<TokioExec
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(header_deadline)
+        // Beyond this hyper answers by itself, with a status and nothing else.
+        .max_headers(limits.headers.saturating_mul(2))
+        // A client that has said all that it has to say still wants the answer.
+        .half_close(true)
         .max_buf_size(limits.buffer_bytes);
     server
         .http2()
         .timer(TokioTimer::new())
-        // One request that nobody reads leaves room for the others.
-        .initial_stream_window_size(limits.window_bytes / 2)
-        .initial_connection_window_size(limits.window_bytes)
+        .initial_stream_window_size(limits.window_bytes)
+        // Requests that nobody reads leave room for others, however many there are.
+        .initial_connection_window_size(connection_window(
+            limits.window_bytes,
+            limits.streams as usize,
+        ))
         .max_frame_size(FRAME)
         .max_concurrent_streams(limits.streams)
         .max_header_list_size(limits.header_bytes)
@@ -146,7 +169,9 @@ fn admit(
     request: &mut Request<Incoming>,
 ) -> Result<(), Refusal> {
     let Listener { settings, limits, .. } = listener;
-    if headers::size(request.headers()) > limits.header_bytes as usize {
+    if headers::size(request.headers()) > limits.header_bytes as usize
+        || request.headers().len() > limits.headers
+    {
         return Err(Refusal::HEADERS_TOO_LARGE);
     }
     if *request.method() == Method::CONNECT {
@@ -157,65 +182,4 @@ fn admit(
     }
     host::check(request)?;
     routes::judge(&settings.routes, account, request.uri_mut())
-}
-
-/// A client's connection whose bytes are counted.
-struct Counted {
-    stream: Stream,
-    client: Arc<Client>,
-}
-
-impl Counted {
-    fn sent(&self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if let Poll::Ready(Ok(count)) = written {
-            self.client.traffic.sent.fetch_add(count as u64, Ordering::Relaxed);
-        }
-        written
-    }
-}
-
-impl AsyncRead for Counted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(cx, buf);
-        let count = buf.filled().len().saturating_sub(before) as u64;
-        self.client.traffic.received.fetch_add(count, Ordering::Relaxed);
-        read
-    }
-}
-
-impl AsyncWrite for Counted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.sent(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.sent(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
 }

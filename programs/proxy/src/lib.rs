@@ -13,6 +13,7 @@ pub mod address;
 pub mod arguments;
 pub mod client;
 pub mod config;
+pub mod counted;
 pub mod headers;
 pub mod http;
 pub mod http2;

@@ -15,8 +15,8 @@ use crate::outcome::Outcome;
 
 const RECEIVED: &str = "received";
 const SENT: &str = "sent";
-/// The classes of statuses.
-const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+/// The classes of statuses; none: the client had gone before there was one.
+const CLASSES: [&str; 6] = ["none", "1xx", "2xx", "3xx", "4xx", "5xx"];
 
 /// What became of an attempt to connect to an upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,7 +215,7 @@ pub struct ListenerMetrics {
     /// Bytes to clients.
     pub sent: IntCounter,
     duration: Histogram,
-    requests: [IntCounter; 5],
+    requests: [IntCounter; 6],
     ended: IntCounterVec,
     name: Arc<str>,
 }
@@ -228,7 +228,7 @@ impl ListenerMetrics {
 
     /// Counts a request that has ended.
     pub fn request(&self, status: u16, duration: Duration) {
-        if let Some(class) = self.requests.get(usize::from(status / 100).saturating_sub(1)) {
+        if let Some(class) = self.requests.get(usize::from(status / 100)) {
             class.inc();
         }
         self.duration.observe(duration.as_secs_f64());

@@ -14,11 +14,15 @@ const LONGEST: usize = 1024;
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 /// Version 2, and: this connection is another one's.
-const VERSION_AND_COMMAND: u8 = 0x21;
+const PROXY: u8 = 0x21;
+/// Version 2, and: there is nothing to say of whose it is.
+const LOCAL: u8 = 0x20;
 const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
-/// Neither addresses nor ports, as of a UNIX socket.
+const UNIX_STREAM: u8 = 0x31;
 const UNSPECIFIED: u8 = 0x00;
+/// Two paths, of which nothing is known.
+const UNIX_ADDRESSES: [u8; 216] = [0; 216];
 
 /// The header of a client's connection: where it came from, where it went to, and who the client
 /// is. A connection without addresses came over a UNIX socket.
@@ -26,7 +30,16 @@ const UNSPECIFIED: u8 = 0x00;
 pub fn header(addresses: Option<(SocketAddr, SocketAddr)>, account: Option<&str>) -> Vec<u8> {
     let mut behind = Vec::new();
     let family = match addresses {
-        None => UNSPECIFIED,
+        // Receivers may not know this family, and a command without one has no account.
+        None if account.is_some() => {
+            behind.extend_from_slice(&UNIX_ADDRESSES);
+            UNIX_STREAM
+        }
+        None => {
+            let mut header = SIGNATURE.to_vec();
+            header.extend_from_slice(&[LOCAL, UNSPECIFIED, 0, 0]);
+            return header;
+        }
         Some((source, destination)) => {
             match (source.ip().to_canonical(), destination.ip().to_canonical()) {
                 (IpAddr::V4(from), IpAddr::V4(to)) => {
@@ -57,7 +70,7 @@ pub fn header(addresses: Option<(SocketAddr, SocketAddr)>, account: Option<&str>
     }
     let length = u16::try_from(behind.len()).unwrap_or(u16::MAX);
     let mut header = SIGNATURE.to_vec();
-    header.extend_from_slice(&[VERSION_AND_COMMAND, family]);
+    header.extend_from_slice(&[PROXY, family]);
     header.extend_from_slice(&length.to_be_bytes());
     header.extend_from_slice(&behind);
     header
@@ -87,7 +100,10 @@ mod tests {
             b"\r\n\r\n\0\r\nQUIT\n\x21\x21\0\x24\
               \x20\x01\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\x01\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x01\0\x02"
         );
-        assert_eq!(header(None, None), b"\r\n\r\n\0\r\nQUIT\n\x21\0\0\0");
+        assert_eq!(header(None, None), b"\r\n\r\n\0\r\nQUIT\n\x20\0\0\0", "LOCAL");
+        let unix = header(None, Some("a@b.test"));
+        assert!(unix.starts_with(b"\r\n\r\n\0\r\nQUIT\n\x21\x31\0\xe3"), "AF_UNIX: {unix:?}");
+        assert_eq!((unix.len(), &unix[16 + 216..]), (16 + 227, &b"\xe0\0\x08a@b.test"[..]));
         // One socket for both families shows IPv4 addresses as IPv6.
         let mapped = header(addresses("[::ffff:192.0.2.1]:1", "[::ffff:192.0.2.2]:2"), None);
         assert_eq!(mapped, header(addresses("192.0.2.1:1", "192.0.2.2:2"), None));

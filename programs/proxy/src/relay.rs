@@ -34,6 +34,15 @@ pub struct Traffic {
     pub sent: AtomicU64,
 }
 
+impl Traffic {
+    /// The bytes of both directions.
+    #[must_use]
+    pub fn moved(&self) -> u64 {
+        let received = self.received.load(Ordering::Relaxed);
+        received.saturating_add(self.sent.load(Ordering::Relaxed))
+    }
+}
+
 /// Why a connection ended.
 #[derive(Debug)]
 pub enum End {
@@ -57,15 +66,11 @@ pub async fn relay(
 ) -> End {
     let mut inwards = Direction { moved: &traffic.received, state: State::Moving };
     let mut outwards = Direction { moved: &traffic.sent, state: State::Moving };
-    let moved = || {
-        let received = traffic.received.load(Ordering::Relaxed);
-        received.saturating_add(traffic.sent.load(Ordering::Relaxed))
-    };
     let idle = idle.min(FOREVER);
     let mut last = Instant::now();
     let mut alarm = Box::pin(sleep_until(last + idle));
     poll_fn(|cx| {
-        let before = moved();
+        let before = traffic.moved();
         let from_client = inwards.poll(client, upstream, cx);
         let from_upstream = outwards.poll(upstream, client, cx);
         let end = match (from_client, from_upstream) {
@@ -75,7 +80,7 @@ pub async fn relay(
             | (_, Poll::Ready(Err(Failed::Reading(error)))) => End::Upstream(error),
             (Poll::Ready(Ok(())), Poll::Ready(Ok(()))) => End::Finished,
             (Poll::Pending, _) | (_, Poll::Pending) => {
-                if moved() != before {
+                if traffic.moved() != before {
                     last = Instant::now();
                 }
                 // Set anew only when it goes off: that spares work with each byte.

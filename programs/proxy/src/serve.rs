@@ -1,10 +1,11 @@
 //! Serves one connection of a client: the handshake, admission, and bytes or HTTP.
 
+use core::time::Duration;
 use std::{io, sync::Arc};
 
 use alts_serving::{life::Alive, limits::Slot};
-use tokio::io::AsyncWriteExt as _;
-use tokio_alts::Addresses as _;
+use tokio::{io::AsyncWriteExt as _, time::sleep};
+use tokio_alts::{Addresses as _, AltsAcceptor, AltsStream, HandshakeFailure};
 
 use crate::{
     client::Client,
@@ -16,6 +17,9 @@ use crate::{
     relay::{End, relay},
     socket::{Socket, Stream},
 };
+
+/// How long a handshake may take when the proxy is to end.
+const LEAVING: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
 pub async fn serve(listener: Arc<Listener>, socket: Socket, slots: [Slot; 2], mut alive: Alive) {
@@ -43,9 +47,10 @@ async fn carry(
 ) -> Outcome {
     let stream = match &listener.acceptor {
         None => Stream::plain(socket, listener.limits.buffer_bytes),
-        Some(acceptor) => match acceptor.accept(socket).await {
-            Ok(stream) => Stream::Alts(Box::new(stream)),
-            Err(failure) => {
+        Some(acceptor) => match accept(acceptor, socket, alive.clone()).await {
+            None => return Outcome::Cut,
+            Some(Ok(stream)) => Stream::Alts(Box::new(stream)),
+            Some(Err(failure)) => {
                 let account = failure.error().peer_service_account();
                 if !account.is_empty() {
                     client.set_account(account);
@@ -57,6 +62,12 @@ async fn carry(
     if let (Some(context), Security::Alts(alts)) = (stream.context(), &listener.settings.security) {
         let account = context.peer_service_account();
         client.set_account(account);
+        if let Err(full) = client.count_for(account) {
+            return Outcome::Refused(format!(
+                "{}: the account has too many connections",
+                full.name()
+            ));
+        }
         if !alts.peers.contains(account) {
             return Outcome::Refused(format!("the listener allows {}", alts.peers));
         }
@@ -64,6 +75,22 @@ async fn carry(
     match listener.settings.level {
         Level::Bytes => bytes(client, listener, stream, alive).await,
         Level::Http => http::serve(client, listener, stream, alive).await,
+    }
+}
+
+/// Makes a handshake; a client that has said nothing of it when the proxy is to end is not waited
+/// for.
+async fn accept(
+    acceptor: &AltsAcceptor,
+    socket: Socket,
+    mut alive: Alive,
+) -> Option<Result<AltsStream<Socket>, HandshakeFailure<Socket>>> {
+    tokio::select! {
+        accepted = acceptor.accept(socket) => Some(accepted),
+        () = async {
+            alive.draining().await;
+            sleep(LEAVING).await;
+        } => None,
     }
 }
 

@@ -11,6 +11,7 @@ use std::{
     time::Duration,
 };
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::{
     io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
@@ -21,6 +22,12 @@ use super::address::Address;
 
 /// The first read of a plain connection, in bytes; it follows what the peer sends.
 const SMALL_READ: usize = 16 * 1024;
+
+/// After how long without a byte a TCP peer is asked whether it is there, how long it has for an
+/// answer, and how often it is asked.
+const KEEP_ALIVE: Duration = Duration::from_secs(60);
+const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEP_ALIVE_RETRIES: u32 = 3;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -41,11 +48,24 @@ impl Socket {
         Ok(match address {
             Address::Tcp(address) => {
                 let stream = TcpStream::connect(address.as_str()).await?;
-                stream.set_nodelay(true)?;
-                Self::Tcp(stream)
+                Self::tcp(stream)
             }
             Address::Unix(path) => Self::Unix(UnixStream::connect(path).await?),
         })
+    }
+
+    /// A connected TCP socket, whose other end is asked whether it is still there.
+    #[must_use]
+    pub fn tcp(stream: TcpStream) -> Self {
+        // A peer that is gone already is noticed later.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_keepalive(
+            &TcpKeepalive::new()
+                .with_time(KEEP_ALIVE)
+                .with_interval(KEEP_ALIVE_INTERVAL)
+                .with_retries(KEEP_ALIVE_RETRIES),
+        );
+        Self::Tcp(stream)
     }
 
     /// Makes the peer see that the connection was broken off, not ended, where the transport can

@@ -1,5 +1,6 @@
 //! Upstreams: what connects to them, and the HTTP connections that requests share.
 
+pub mod again;
 pub mod body;
 pub mod dial;
 pub mod error;

@@ -128,6 +128,7 @@ struct RawListen {
     route: Vec<Spanned<RawRoute>>,
     idle: Option<Span>,
     header_deadline: Option<Span>,
+    stall_deadline: Option<Span>,
     forwarded_headers: Option<Forwarding>,
 }
 
@@ -203,6 +204,7 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Con
         upstream: raw.upstream,
         idle: raw.idle.map_or(Config::IDLE, |span| span.0),
         header_deadline: raw.header_deadline.map_or(Config::HEADER_DEADLINE, |span| span.0),
+        stall_deadline: raw.stall_deadline.map_or(Config::STALL_DEADLINE, |span| span.0),
         forwarding: raw.forwarded_headers.unwrap_or_default(),
         place,
     })

@@ -27,7 +27,7 @@ impl Refusal {
     pub(super) const HEADERS_TOO_LARGE: Self = Self::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         8,
-        "the headers of the request are too large",
+        "the request has too many headers, or too large ones",
     );
     pub(super) const NO_TUNNELS: Self =
         Self::new(StatusCode::NOT_IMPLEMENTED, 12, "CONNECT is not supported here");
@@ -46,6 +46,18 @@ impl Refusal {
         StatusCode::BAD_GATEWAY,
         14,
         "the connection to the upstream broke before it had answered",
+    );
+    /// The client has broken off its request: whatever is said, it may not hear it.
+    pub(super) const CLIENT_BROKE: Self = Self::new(
+        StatusCode::BAD_REQUEST,
+        1,
+        "the body of the request broke off, or makes no sense",
+    );
+    /// The client has not sent what it wanted to send.
+    pub(super) const SLOW_CLIENT: Self = Self::new(
+        StatusCode::REQUEST_TIMEOUT,
+        4,
+        "nothing of the request's body came for too long",
     );
     /// The upstream says nothing.
     pub(super) const SILENT: Self =
@@ -70,6 +82,7 @@ impl Refusal {
             );
         }
         let text = match error {
+            ConnectError::Full => "there are too many connections to the upstream",
             ConnectError::Handshake(_) => "the ALTS handshake with the upstream failed",
             _ => "the upstream cannot be reached",
         };

@@ -1,6 +1,6 @@
 //! Requests on their way to an upstream, and responses on their way back.
 
-use core::future::Future;
+use core::{future::Future, pin::pin, sync::atomic::Ordering, time::Duration};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -24,15 +24,18 @@ use crate::{
     access::Access,
     client::Client,
     config::Protocol,
+    counted::Counted,
     headers,
     listener::Listener,
     reason::root,
+    relay::Traffic,
     socket::FOREVER,
-    upstream::{Upstream, body::RequestBody, pool::Lease},
+    upstream::{Upstream, again, body::Source, pool::Lease},
 };
 
-/// How often a request is tried on connections that turn out to be closed.
-const ATTEMPTS: usize = 4;
+/// How often a request is sent, when connections turn out to be closed or the upstream has not looked
+/// at it.
+const ATTEMPTS: usize = 6;
 
 /// Passes a request on, and returns the response as soon as it begins.
 pub(super) async fn forward(
@@ -65,18 +68,19 @@ pub(super) async fn forward(
     if wants_websocket {
         headers::become_websocket(&mut head.headers);
     }
-    let request = Request::from_parts(head, RequestBody::new(body, Arc::clone(access), forwarding));
+    let request = (head, Source::new(body, Arc::clone(access), forwarding));
     let (mut response, lease) = {
         let sending = send(access, upstream, request, by_http2);
-        // A call of gRPC may be answered when all of its messages have been sent, and not before.
-        if is_grpc { sending.await? } else { within(settings.response_deadline, sending).await? }
+        // A call of gRPC brings its own deadline; the connection's limit is for those that do not.
+        let idle = listener.settings.idle;
+        within(if is_grpc { idle } else { settings.response_deadline }, access, sending).await?
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let Some(client) = upgrade.filter(|_| headers::is_websocket(response.headers())) else {
             return Err(Refusal::BROKEN);
         };
         let server = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel(client, server, Arc::clone(access), alive));
+        tokio::spawn(tunnel(client, server, Arc::clone(access), listener.settings.idle, alive));
         headers::strip_hop_by_hop(response.headers_mut());
         headers::become_websocket(response.headers_mut());
         return Ok(response.map(|_| ResponseBody::own(Bytes::new(), Arc::clone(access))));
@@ -87,37 +91,64 @@ pub(super) async fn forward(
     Ok(response.map(|body| ResponseBody::of_upstream(body, Arc::clone(access), lease)))
 }
 
+/// Gives up when nothing has come for so long: neither of the request nor its response.
 async fn within<T>(
-    deadline: core::time::Duration,
+    deadline: Duration,
+    access: &Access,
     sending: impl Future<Output = Result<T, Refusal>>,
 ) -> Result<T, Refusal> {
-    timeout(deadline.min(FOREVER), sending).await.unwrap_or(Err(Refusal::SILENT))
+    let mut sending = pin!(sending);
+    loop {
+        let left = deadline.saturating_sub(access.silent_for());
+        if left.is_zero() {
+            return Err(if access.is_waiting_for_client() {
+                Refusal::SLOW_CLIENT
+            } else {
+                Refusal::SILENT
+            });
+        }
+        if let Ok(sent) = timeout(left.min(FOREVER), sending.as_mut()).await {
+            return sent;
+        }
+    }
 }
 
-/// Sends a request on a connection of its own version; again on another one if that was closed
-/// before anything was sent.
+/// Sends a request on a connection of its own version; again on another one if it may be.
 async fn send(
     access: &Access,
     upstream: &Upstream,
-    mut request: Request<RequestBody>,
+    (head, source): (Parts, Source),
     by_http2: bool,
 ) -> Result<(Response<Incoming>, Lease), Refusal> {
+    let mut unsent = None;
     for _ in 0..ATTEMPTS {
+        let again = || Some(Request::from_parts(head.clone(), source.body()?));
+        let Some(request) = unsent.take().or_else(again) else { break };
         let pool = upstream.pool();
         let leased = if by_http2 { pool.http2().await } else { pool.http1().await };
         let mut lease = leased.map_err(|error| {
             access.failed(&error);
             Refusal::unreachable(&error)
         })?;
-        match lease.send(request).await {
-            Ok(response) => return Ok((response, lease)),
-            Err((_, Some(unsent))) if lease.is_used => request = unsent,
-            Err((error, _)) => {
-                access.failed(&root(&error));
-                break;
+        let error = match lease.send(request).await {
+            Ok(response) => {
+                source.forget();
+                return Ok((response, lease));
             }
+            Err((error, request)) => {
+                unsent = request;
+                error
+            }
+        };
+        if access.has_client_failed() {
+            return Err(Refusal::CLIENT_BROKE);
+        }
+        if unsent.is_none() && !again::may_be(&head.method, &error, lease.is_used) {
+            access.failed(&root(&error));
+            return Err(Refusal::BROKEN);
         }
     }
+    access.failed(&"no connection took the request");
     Err(Refusal::BROKEN)
 }
 
@@ -165,22 +196,44 @@ fn for_http2(head: &mut Parts) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Carries what an upgraded connection has become, whatever that is.
-async fn tunnel(client: OnUpgrade, server: OnUpgrade, access: Arc<Access>, mut alive: Alive) {
+/// Carries what an upgraded connection has become, whatever that is, until nothing has come for
+/// `idle`.
+async fn tunnel(
+    client: OnUpgrade,
+    server: OnUpgrade,
+    access: Arc<Access>,
+    idle: Duration,
+    mut alive: Alive,
+) {
+    let traffic = Arc::<Traffic>::default();
     let carried = async {
         let (client, server) = tokio::try_join!(client, server).map_err(|error| root(&error))?;
-        let (mut client, mut server) = (TokioIo::new(client), TokioIo::new(server));
+        let mut client = Counted::new(TokioIo::new(client), Arc::clone(&traffic));
+        let mut server = TokioIo::new(server);
         let carried = tokio::io::copy_bidirectional(&mut client, &mut server).await;
-        carried.map_err(|error| error.to_string())
+        carried.map(drop).map_err(|error| error.to_string())
+    };
+    let silence = async {
+        let mut before = traffic.moved();
+        loop {
+            tokio::time::sleep(idle.min(FOREVER)).await;
+            let now = traffic.moved();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
     };
     tokio::select! {
-        carried = carried => match carried {
-            Ok((received, sent)) => {
-                access.received(usize::try_from(received).unwrap_or(usize::MAX));
-                access.sent(usize::try_from(sent).unwrap_or(usize::MAX));
+        carried = carried => {
+            if let Err(error) = carried {
+                access.failed(&error);
             }
-            Err(error) => access.failed(&error),
-        },
+        }
+        () = silence => access.failed(&format!("nothing was said for {idle:?}")),
         () = alive.over() => access.failed(&"cut when the proxy had to end"),
     }
+    let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
+    access.received(count(traffic.received.load(Ordering::Relaxed)));
+    access.sent(count(traffic.sent.load(Ordering::Relaxed)));
 }

@@ -1,31 +1,115 @@
-//! Bodies of requests on their way, counted, and without trailers that say who somebody is.
+//! Bodies of requests on their way, counted, and without trailers that say who somebody is. Their
+//! beginning is kept until there is a response: requests that an upstream has not looked at are sent
+//! again.
 
 use core::{
     pin::Pin,
-    task::{Context, Poll, ready},
+    task::{Context, Poll},
 };
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
+use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use crate::{
     access::Access,
     headers::{self, Forwarding},
+    reason::root,
 };
 
+/// Bytes of a body that are kept to be sent again.
+const KEPT: usize = 64 * 1024;
+
 /// The body of a request.
+#[derive(Debug)]
 pub struct RequestBody {
+    source: Source,
+    turn: usize,
+}
+
+/// Where the bodies of one request come from, one after the other.
+#[derive(Clone, Debug)]
+pub struct Source(Arc<Mutex<Shared>>);
+
+#[derive(Debug)]
+struct Shared {
     inner: Incoming,
     access: Arc<Access>,
     forwarding: Forwarding,
+    has_ended: bool,
+    /// What was taken from `inner`, as long as all of it is there.
+    kept: Option<Vec<Kept>>,
+    size: usize,
+    /// How much of what is kept the current body has sent, and which one that is.
+    sent: usize,
+    turn: usize,
 }
 
-impl RequestBody {
-    /// The body of a client's request.
+#[derive(Clone, Debug)]
+enum Kept {
+    Data(Bytes),
+    Trailers(HeaderMap),
+}
+
+impl Source {
+    /// That of a client's request.
     #[must_use]
-    pub const fn new(inner: Incoming, access: Arc<Access>, forwarding: Forwarding) -> Self {
-        Self { inner, access, forwarding }
+    pub fn new(inner: Incoming, access: Arc<Access>, forwarding: Forwarding) -> Self {
+        Self(Arc::new(Mutex::new(Shared {
+            inner,
+            access,
+            forwarding,
+            has_ended: false,
+            kept: Some(Vec::new()),
+            size: 0,
+            sent: 0,
+            turn: 0,
+        })))
+    }
+
+    /// A body from the beginning, if all of it is still there. Those before it are over.
+    #[must_use]
+    pub fn body(&self) -> Option<RequestBody> {
+        let mut shared = self.lock();
+        shared.kept.as_ref()?;
+        shared.sent = 0;
+        shared.turn = shared.turn.saturating_add(1);
+        let turn = shared.turn;
+        drop(shared);
+        Some(RequestBody { source: self.clone(), turn })
+    }
+
+    /// Keeps nothing any more: there is a response.
+    pub fn forget(&self) {
+        let mut shared = self.lock();
+        // What the current body has still to send is in what is kept.
+        if shared.kept.as_ref().is_some_and(|kept| kept.len() == shared.sent) {
+            shared.kept = None;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Shared> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shared {
+    /// What is kept and has still to be sent.
+    fn rest(&self) -> &[Kept] {
+        self.kept.as_deref().and_then(|kept| kept.get(self.sent..)).unwrap_or_default()
+    }
+
+    fn keep(&mut self, frame: Kept) {
+        if let Kept::Data(data) = &frame {
+            self.size = self.size.saturating_add(data.len());
+        }
+        if self.size > KEPT {
+            self.kept = None;
+        } else if let Some(kept) = &mut self.kept {
+            kept.push(frame);
+            self.sent = kept.len();
+        }
     }
 }
 
@@ -34,25 +118,66 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(
-        mut self: Pin<&mut Self>,
+        self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
-        if let Some(Ok(frame)) = &mut frame {
-            if let Some(data) = frame.data_ref() {
-                self.access.received(data.len());
-            } else if let Some(trailers) = frame.trailers_mut() {
-                headers::strip_claims(trailers, self.forwarding);
+        let mut guard = self.source.lock();
+        let shared = &mut *guard;
+        if shared.turn != self.turn {
+            return Poll::Ready(None);
+        }
+        if let Some(next) = shared.rest().first().cloned() {
+            shared.sent = shared.sent.saturating_add(1);
+            return Poll::Ready(Some(Ok(match next {
+                Kept::Data(data) => Frame::data(data),
+                Kept::Trailers(trailers) => Frame::trailers(trailers),
+            })));
+        }
+        if shared.has_ended {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut shared.inner).poll_frame(cx);
+        shared.access.waits_for_client(polled.is_pending());
+        let Poll::Ready(mut frame) = polled else { return Poll::Pending };
+        match &mut frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    shared.access.received(data.len());
+                    let data = data.clone();
+                    shared.keep(Kept::Data(data));
+                } else if let Some(trailers) = frame.trailers_mut() {
+                    headers::strip_claims(trailers, shared.forwarding);
+                    let trailers = trailers.clone();
+                    shared.keep(Kept::Trailers(trailers));
+                }
             }
+            Some(Err(error)) => {
+                shared.kept = None;
+                shared.access.client_failed(&root(error));
+            }
+            None => shared.has_ended = true,
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
+        let shared = self.source.lock();
+        shared.turn != self.turn
+            || (shared.rest().is_empty() && (shared.has_ended || shared.inner.is_end_stream()))
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        let shared = self.source.lock();
+        let rest = shared.rest().iter().fold(0_u64, |sum, one| match one {
+            Kept::Data(data) => sum.saturating_add(data.len() as u64),
+            Kept::Trailers(_) => sum,
+        });
+        let inner = shared.inner.size_hint();
+        let mut hint = SizeHint::new();
+        hint.set_lower(inner.lower().saturating_add(rest));
+        if let Some(upper) = inner.upper() {
+            hint.set_upper(upper.saturating_add(rest));
+        }
+        hint
     }
 }

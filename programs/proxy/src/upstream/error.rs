@@ -16,6 +16,8 @@ pub enum ConnectError {
     Io(io::Error),
     /// The handshake failed.
     Handshake(tokio_alts::Error),
+    /// There are as many connections as the limits allow.
+    Full,
     /// HTTP could not begin.
     Http(hyper::Error),
 }
@@ -27,7 +29,7 @@ impl ConnectError {
         match self {
             Self::NoTime => Attempt::Timeout,
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Attempt::Timeout,
-            Self::Io(_) | Self::Http(_) => Attempt::Refused,
+            Self::Io(_) | Self::Http(_) | Self::Full => Attempt::Refused,
             Self::Handshake(_) => Attempt::Handshake,
         }
     }
@@ -53,6 +55,9 @@ impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoTime => f.write_str("no connection before the deadline"),
+            Self::Full => {
+                f.write_str("there are as many connections as upstream_connections allows")
+            }
             Self::Io(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),

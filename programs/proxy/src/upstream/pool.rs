@@ -2,8 +2,9 @@
 //! the same time (HTTP/2).
 
 use core::{
-    future::poll_fn,
-    pin::pin,
+    fmt,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -16,13 +17,16 @@ use hyper::{
     client::conn::{TrySendError, http1, http2},
 };
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
+    time::{Instant, sleep, timeout},
+};
 use tokio_alts::service::BoxFuture;
 
-use super::{body::RequestBody, dial::Dial, error::ConnectError};
+use super::{again, body::RequestBody, dial::Dial, error::ConnectError};
 use crate::{
     headers,
-    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT},
+    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window},
     reason::root,
     socket::FOREVER,
 };
@@ -34,13 +38,25 @@ const IDLE: usize = 256;
 /// should at least take (RFC 9113, section 6.5.2).
 const STREAMS: usize = 100;
 
+/// What an HTTP/2 connection may carry before the server has said what it takes: a number that
+/// no server says, to see whether it has.
+const NOT_SAID: usize = 1 << 20;
+/// How long to wait for the server to say it: one that does not break HTTP/2's rules does at once.
+const SAYING: Duration = Duration::from_millis(250);
+
+/// Connections that are made at the same time, at most.
+const MAKING: usize = 64;
+
 /// The connections of one upstream.
 pub struct Pool {
     dial: Arc<Dial>,
     http1: Mutex<Vec<Idle>>,
     http2: Mutex<Vec<Shared>>,
     /// Held by who makes a connection of HTTP/2: the others wait, and share it.
-    connecting: tokio::sync::Mutex<()>,
+    connecting: Arc<tokio::sync::Mutex<()>>,
+    /// Connections that there may still be, and that may be made at the same time.
+    free: Arc<Semaphore>,
+    making: Semaphore,
 }
 
 /// One of HTTP/1.1 that nobody uses.
@@ -73,6 +89,16 @@ impl Http1 {
     fn is_open(&mut self) -> bool {
         // Whoever uses it next waits in another task, and tells it so then.
         self.drive(&mut Context::from_waker(Waker::noop()))
+    }
+
+    /// Keeps what it takes to be one of those that there may be, until it has ended.
+    fn hold(&mut self, permit: OwnedSemaphorePermit) {
+        if let Some(driver) = self.driver.take() {
+            self.driver = Some(Box::pin(async move {
+                driver.await;
+                drop(permit);
+            }));
+        }
     }
 
     /// Gives it a task of its own.
@@ -118,6 +144,8 @@ struct Shared {
 /// What is known of one of HTTP/2 wherever it is used.
 struct Load {
     requests: AtomicUsize,
+    /// How many the server takes at once.
+    room: AtomicUsize,
     /// The server takes no more requests.
     is_retired: AtomicBool,
 }
@@ -150,6 +178,12 @@ impl Drop for Counted {
     }
 }
 
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Lease").field("is_used", &self.is_used).finish_non_exhaustive()
+    }
+}
+
 impl Lease {
     /// Sends a request.
     ///
@@ -164,7 +198,9 @@ impl Lease {
             Sender::Http1(connection) => connection.send(request).await,
             Sender::Http2 { sender, request: counted } => {
                 let sent = sender.try_send_request(request).await;
-                if sent.as_ref().is_err_and(|error| error.message().is_some()) {
+                if sent.as_ref().is_err_and(|error| {
+                    error.message().is_some() || again::is_leaving(error.error())
+                }) {
                     counted.0.is_retired.store(true, Ordering::Relaxed);
                 }
                 sent
@@ -200,11 +236,14 @@ impl Pool {
     /// One without connections yet; `dial` makes them.
     #[must_use]
     pub fn new(dial: Arc<Dial>) -> Self {
+        let free = Arc::new(Semaphore::new(dial.limits().upstream_connections));
         Self {
             dial,
             http1: Mutex::default(),
             http2: Mutex::default(),
-            connecting: tokio::sync::Mutex::default(),
+            connecting: Arc::default(),
+            free,
+            making: Semaphore::new(MAKING),
         }
     }
 
@@ -214,13 +253,24 @@ impl Pool {
     ///
     /// When there is none.
     pub async fn http1(self: &Arc<Self>) -> Result<Lease, ConnectError> {
-        let waiting = self.take_http1(self.dial.settings().idle);
-        let is_used = waiting.is_some();
-        let connection = match waiting {
-            Some(connection) => connection,
-            None => connect_http1(&self.dial).await?,
-        };
-        Ok(Lease { sender: Sender::Http1(connection), pool: Arc::clone(self), is_used })
+        if let Some(connection) = self.take_http1(self.dial.settings().idle) {
+            let sender = Sender::Http1(connection);
+            return Ok(Lease { sender, pool: Arc::clone(self), is_used: true });
+        }
+        let (done, connected) = oneshot::channel();
+        let pool = Arc::clone(self);
+        // It goes on when the client takes its request back: the next request needs it.
+        tokio::spawn(async move {
+            let made = pool.within_limits(connect_http1(&pool.dial)).await;
+            let lease = made.map(|(mut connection, permit)| {
+                connection.hold(permit);
+                Lease { sender: Sender::Http1(connection), pool, is_used: false }
+            });
+            if let Err(Ok(lease)) = done.send(lease) {
+                lease.give_back();
+            }
+        });
+        connected.await.unwrap_or(Err(ConnectError::NoTime))
     }
 
     /// An HTTP/2 connection: one that has room for a request, or a new one.
@@ -237,20 +287,46 @@ impl Pool {
         if let Some(shared) = self.share_http2() {
             return Ok(lease(shared, true));
         }
-        let deadline = Instant::now() + self.dial.settings().connect_deadline.min(FOREVER);
-        let connected = timeout_at(deadline, async {
-            let _turn = self.connecting.lock().await;
-            if let Some(shared) = self.share_http2() {
-                return Ok(lease(shared, true));
-            }
-            let sender = connect_http2(&self.dial).await?;
-            let (requests, is_retired) = (AtomicUsize::new(1), AtomicBool::new(false));
-            let load = Arc::new(Load { requests, is_retired });
-            let shared = (sender.clone(), Counted(Arc::clone(&load)));
-            lock(&self.http2).push(Shared { sender, load, used: Instant::now() });
-            Ok(lease(shared, false))
+        let turn = self.within_deadline(Arc::clone(&self.connecting).lock_owned());
+        let turn = turn.await.ok_or(ConnectError::NoTime)?;
+        if let Some(shared) = self.share_http2() {
+            return Ok(lease(shared, true));
+        }
+        let (done, connected) = oneshot::channel();
+        let pool = Arc::clone(self);
+        tokio::spawn(async move {
+            let _turn = turn;
+            let made = pool.within_limits(connect_http2(&pool.dial)).await;
+            let shared = made.map(|((sender, load, driver), permit)| {
+                tokio::spawn(async move {
+                    driver.await;
+                    drop(permit);
+                });
+                let shared = (sender.clone(), Counted(Arc::clone(&load)));
+                lock(&pool.http2).push(Shared { sender, load, used: Instant::now() });
+                shared
+            });
+            // If nobody waits for it any more, the request is not counted any more either.
+            drop(done.send(shared));
         });
-        connected.await.unwrap_or(Err(ConnectError::NoTime))
+        let shared = connected.await.unwrap_or(Err(ConnectError::NoTime))?;
+        Ok(lease(shared, false))
+    }
+
+    /// Makes a connection when there may be another one, with the permit for it.
+    async fn within_limits<T>(
+        &self,
+        connecting: impl Future<Output = Result<T, ConnectError>>,
+    ) -> Result<(T, OwnedSemaphorePermit), ConnectError> {
+        let permit = self.within_deadline(Arc::clone(&self.free).acquire_owned()).await;
+        let permit = permit.and_then(Result::ok).ok_or(ConnectError::Full)?;
+        let making = self.within_deadline(self.making.acquire()).await;
+        let _making = making.and_then(Result::ok).ok_or(ConnectError::Full)?;
+        Ok((connecting.await?, permit))
+    }
+
+    async fn within_deadline<T>(&self, what: impl Future<Output = T>) -> Option<T> {
+        timeout(self.dial.settings().connect_deadline.min(FOREVER), what).await.ok()
     }
 
     fn take_http1(&self, longest: Duration) -> Option<Http1> {
@@ -272,9 +348,10 @@ impl Pool {
     fn share_http2(&self) -> Option<(http2::SendRequest<RequestBody>, Counted)> {
         let mut connections = lock(&self.http2);
         connections.retain(Shared::takes_requests);
-        let free = connections
-            .iter_mut()
-            .find(|one| one.load.requests.load(Ordering::Relaxed) < STREAMS)?;
+        let free = connections.iter_mut().find(|one| {
+            let room = one.load.room.load(Ordering::Relaxed).min(STREAMS);
+            one.load.requests.load(Ordering::Relaxed) < room
+        })?;
         free.used = Instant::now();
         free.load.requests.fetch_add(1, Ordering::Relaxed);
         Some((free.sender.clone(), Counted(Arc::clone(&free.load))))
@@ -298,6 +375,7 @@ async fn connect_http1(dial: &Dial) -> Result<Http1, ConnectError> {
     let (stream, _) = dial.connect().await?;
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(dial.limits().buffer_bytes)
+        .max_headers(dial.limits().headers.saturating_mul(2))
         .handshake(TokioIo::new(stream))
         .await
         .map_err(ConnectError::Http)?;
@@ -310,12 +388,17 @@ async fn connect_http1(dial: &Dial) -> Result<Http1, ConnectError> {
     Ok(Http1 { sender, driver: Some(Box::pin(driver)) })
 }
 
-async fn connect_http2(dial: &Dial) -> Result<http2::SendRequest<RequestBody>, ConnectError> {
+async fn connect_http2(
+    dial: &Dial,
+) -> Result<(http2::SendRequest<RequestBody>, Arc<Load>, BoxFuture<'static, ()>), ConnectError> {
     let (stream, _) = dial.connect().await?;
-    let (sender, connection) = http2::Builder::new(TokioExecutor::new())
+    let window = dial.limits().window_bytes;
+    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
         .timer(TokioTimer::new())
-        .initial_stream_window_size(dial.limits().window_bytes / 2)
-        .initial_connection_window_size(dial.limits().window_bytes)
+        .initial_stream_window_size(window)
+        // Responses that nobody reads leave room for those of others, however many there are.
+        .initial_connection_window_size(connection_window(window, STREAMS))
+        .initial_max_send_streams(NOT_SAID)
         .max_frame_size(FRAME)
         .max_header_list_size(dial.limits().header_bytes)
         .max_send_buf_size(dial.limits().buffer_bytes)
@@ -325,10 +408,32 @@ async fn connect_http2(dial: &Dial) -> Result<http2::SendRequest<RequestBody>, C
         .await
         .map_err(ConnectError::Http)?;
     let name = dial.name().to_owned();
-    tokio::spawn(async move {
-        if let Err(error) = connection.await {
+    let load = Arc::new(Load {
+        requests: AtomicUsize::new(1),
+        room: AtomicUsize::new(NOT_SAID),
+        is_retired: AtomicBool::new(false),
+    });
+    let of_driver = Arc::clone(&load);
+    let mut driver: BoxFuture<'static, ()> = Box::pin(async move {
+        let ended = poll_fn(|cx| {
+            let polled = Pin::new(&mut connection).poll(cx);
+            of_driver.room.store(connection.current_max_send_streams(), Ordering::Relaxed);
+            polled
+        });
+        if let Err(error) = ended.await {
             tracing::debug!(upstream = name, error = root(&error), "connection ended");
         }
     });
-    Ok(sender)
+    let deadline = Instant::now() + SAYING;
+    let said = async {
+        while load.room.load(Ordering::Relaxed) == NOT_SAID && Instant::now() < deadline {
+            sleep(Duration::from_millis(1)).await;
+        }
+    };
+    // Requests beyond what the server takes at once would wait here for ever.
+    tokio::select! {
+        () = &mut driver => driver = Box::pin(core::future::ready(())),
+        () = said => {}
+    }
+    Ok((sender, load, driver))
 }

@@ -9,6 +9,7 @@
 )]
 
 mod bytes;
+mod hostile;
 mod http;
 mod life;
 mod origin;

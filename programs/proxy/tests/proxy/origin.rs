@@ -51,7 +51,8 @@ impl Origin {
                 let (stream, _) = listener.accept().await.unwrap();
                 count.fetch_add(1, Ordering::Relaxed);
                 tokio::spawn(async move {
-                    let server = auto::Builder::new(TokioExecutor::new());
+                    let mut server = auto::Builder::new(TokioExecutor::new());
+                    server.http1().max_headers(1000);
                     let io = TokioIo::new(stream);
                     let _ = server.serve_connection_with_upgrades(io, service_fn(answer)).await;
                 });
@@ -66,6 +67,13 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
         // What comes goes back, piece by piece.
         "/echo" => Response::new(request.into_body().boxed_unsync()),
         "/silent" => core::future::pending().await,
+        // More than fits into any buffer on the way.
+        "/big" => Response::new(body(vec![b'x'; 32 * 1024 * 1024])),
+        // Says how much has come when all of it has.
+        "/collect" => match request.into_body().collect().await {
+            Ok(all) => Response::new(body(all.to_bytes().len().to_string())),
+            Err(_) => Response::new(body("broken")),
+        },
         "/grpc.Service/Call" => {
             let sent = request.headers().get("x-alts-peer-service-account").cloned();
             let body = request.into_body().collect().await.unwrap();
