@@ -72,11 +72,8 @@ use rustls::{
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-pub use self::config::ExchangeConfig;
+pub use self::config::{ExchangeConfig, PROTOCOL};
 use crate::failure::{Code, Failure, Fault, Reason};
-
-/// The protocol that both sides name in TLS's ALPN extension.
-pub const PROTOCOL: &[u8] = b"altsd/1";
 
 /// Bytes of key data in a result: the most that a record protocol needs (32 of key, 12 of nonce
 /// mask).

@@ -19,11 +19,13 @@ use rustls::{
     version::TLS13,
 };
 
-use super::PROTOCOL;
 use crate::{
     failure::Failure,
     identity::{Identity, TrustRoots},
 };
+
+/// The protocol that both sides name in TLS's ALPN extension.
+pub const PROTOCOL: &[u8] = b"altsd/1";
 
 /// TLS as both sides of this service use it, for one identity and set of trust roots.
 #[derive(Clone)]

@@ -16,7 +16,7 @@ use self::report::{Facts, Report, Said, Step, Stop};
 use crate::{
     diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN},
     handshaker,
-    reach::{Place, span},
+    reach::{Deadline, Place, span},
 };
 
 /// What can be said on the command line.
@@ -38,7 +38,7 @@ pub struct Arguments {
     /// will do.
     #[arg(long = "expect-peer", value_name = "ACCOUNT", requires = "target")]
     pub expect_peer: Vec<String>,
-    /// How long each step may take.
+    /// How long all steps may take together. Saying why one has failed may take a second more.
     #[arg(long, value_name = "SPAN", value_parser = span, default_value = "10s")]
     pub deadline: Duration,
     /// One JSON object on each line instead of text for people.
@@ -49,7 +49,7 @@ pub struct Arguments {
 const JSON: &str = "With --json, each line is an object:
   {\"step\": NAME, \"ok\": true, \"milliseconds\": N, \"detail\": TEXT, \"facts\": {NAME: VALUE}}
   {\"step\": NAME, \"ok\": false, \"milliseconds\": N, \"problem\":
-   {\"fault\": \"local\" | \"handshaker\" | \"peer\" | \"network\", \"tried\": TEXT, \"got\": TEXT, \"remedy\": TEXT}}
+   {\"fault\": \"local\" | \"handshaker\" | \"peer\" | \"network\" | \"refusal\", \"tried\": TEXT, \"got\": TEXT, \"remedy\": TEXT}}
   {\"step\": \"end\", \"ok\": BOOL, \"exit_status\": N}
 The steps, in this order: platform, handshaker_address, handshaker_connect, handshaker_answer,
 handshake_with_itself, records, target_name, target_connect, target_handshake, target_account,
@@ -88,28 +88,29 @@ pub fn main(arguments: Arguments) -> ExitCode {
 /// Goes through the steps until one fails.
 async fn check<W: io::Write>(arguments: Arguments, report: &mut Report<W>) -> Result<(), Stop> {
     let Arguments { target, handshaker, expect_peer, deadline, json: _ } = arguments;
+    let deadline = Deadline::after(deadline);
     let began = Instant::now();
     let handshaker = report.tell(Step::Platform, began, platform(handshaker))?;
     if let Some(place) = service::place(&handshaker) {
         let began = Instant::now();
-        let resolved = place.resolve(deadline).await.map(|resolved| {
+        let resolved = place.resolve(deadline.left()).await.map(|resolved| {
             let detail = format!("{place}: {resolved}");
             (resolved, (detail, Facts::new()))
         });
         let resolved = report.tell(Step::HandshakerAddress, began, resolved)?;
         let began = Instant::now();
-        let connected = place.connect(&resolved, deadline).await;
+        let connected = place.connect(&resolved, deadline.left()).await;
         let connected = connected.map(|(_, at)| ((), (at, Facts::new())));
         report.tell(Step::HandshakerConnect, began, connected)?;
     }
     let began = Instant::now();
-    let answered = service::ask(&handshaker, deadline).await;
+    let answered = service::ask(&handshaker, deadline.left()).await;
     let service = report.tell(Step::HandshakerAnswer, began, answered)?;
     let began = Instant::now();
-    let pair = itself::handshake(Arc::clone(&service), deadline).await;
+    let pair = itself::handshake(Arc::clone(&service), deadline.left()).await;
     let pair = report.tell(Step::HandshakeWithItself, began, pair)?;
     let began = Instant::now();
-    let exchanged = itself::records(pair, deadline).await;
+    let exchanged = itself::records(pair, deadline.left()).await;
     report.tell(Step::Records, began, exchanged)?;
     match target {
         None => Ok(()),

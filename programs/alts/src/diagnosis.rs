@@ -14,7 +14,8 @@ pub const EXIT_STATUSES: &str = "Exit status:
   3  this machine, its configuration, or a file
   4  the handshaker service: not there, silent, of another kind, or it refuses
   5  the peer: it refuses, is somebody else, or does not speak ALTS
-  6  the network: the peer cannot be found or reached";
+  6  the network: the peer cannot be found or reached
+  7  the peer answers, and refuses: it does not admit this account, or nothing is behind it";
 
 /// The report could not be written.
 pub const UNWRITTEN: u8 = 1;
@@ -31,6 +32,8 @@ pub enum Culprit {
     Peer,
     /// What is between this machine and the peer.
     Network,
+    /// The peer's rules, or what is behind it: ALTS works, and the call is refused.
+    Refusal,
 }
 
 impl Culprit {
@@ -42,6 +45,7 @@ impl Culprit {
             Self::Handshaker => 4,
             Self::Peer => 5,
             Self::Network => 6,
+            Self::Refusal => 7,
         }
     }
 }
@@ -53,6 +57,7 @@ impl fmt::Display for Culprit {
             Self::Handshaker => "the handshaker service",
             Self::Peer => "the peer",
             Self::Network => "the network, or the address",
+            Self::Refusal => "the peer's rules, or what is behind it",
         })
     }
 }

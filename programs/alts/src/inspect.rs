@@ -15,7 +15,7 @@ mod tests;
 mod window;
 
 use std::{
-    fs::{self, File},
+    fs::{self, OpenOptions},
     io::{self, Write},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -194,7 +194,12 @@ impl Dumps {
             Self::Output => Ok(Box::new(io::stdout().lock())),
             Self::Directory(directory) => {
                 let path = directory.join(report::direction(writer));
-                let file = File::create_new(&path).map_err(|error| unwritable(&path, &error))?;
+                let mut options = OpenOptions::new();
+                options.write(true).create_new(true);
+                // What was said over the connection is for the user who opens it.
+                #[cfg(unix)]
+                std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+                let file = options.open(&path).map_err(|error| unwritable(&path, &error))?;
                 Ok(Box::new(io::BufWriter::new(file)))
             }
         }

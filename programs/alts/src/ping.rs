@@ -23,7 +23,8 @@ use crate::{
     handshaker,
     reach::{
         Place, Resolved, Watched, expect,
-        http2::{Answer, Http2},
+        http2::Http2,
+        refusal::{admitted, refusal},
         span,
     },
 };
@@ -199,10 +200,13 @@ async fn ping(arguments: Arguments, report: &mut Report) -> Result<(), Problem> 
         return echoes(&course, plan, echo, size, arguments.throughput, report).await;
     }
     let sent = stream.get_ref().sent();
+    let own = stream.context().local_service_account().to_owned();
+    let stream = admitted(&course.target, &own, stream).await?;
     match Http2::start(stream, deadline).await {
         Ok(http2) => {
             report.mode = Some(Mode::Http2);
-            calls(&course, plan, http2, arguments.throughput, &sent, report).await
+            let upload = arguments.throughput.map(|time| (time, &sent));
+            calls(&course, plan, &own, http2, upload, report).await
         }
         Err(error) => {
             report.mode = Some(Mode::Handshake);
@@ -245,22 +249,28 @@ async fn echoes(
 async fn calls(
     course: &Course,
     plan: Plan,
+    own: &str,
     mut http2: Http2,
-    throughput: Option<Duration>,
-    sent: &upload::Counter,
+    upload: Option<(Duration, &upload::Counter)>,
     report: &mut Report,
 ) -> Result<(), Problem> {
     let authority = course.target.authority();
+    let broken = |error: io::Error| course.broken("calls and pings", &error);
     let outcome = rounds(plan, async || {
         // Servers of C core 1.85 and grpc-go 1.85 end a connection with "too_many_pings" at the
         // fourth ping in a row; a call in between makes them forgive the one before.
-        let Answer { grpc_status, took, .. } = http2.call(authority).await?;
-        report.add(if grpc_status.is_some() { "grpc_call" } else { "http_call" }, took);
-        report.add("http2_ping", http2.ping().await?);
+        let answer = http2.call(authority).await.map_err(broken)?;
+        // How fast a server refuses is nothing that anybody wants to know.
+        if let Some(problem) = refusal(&course.target, own, &answer) {
+            return Err(problem);
+        }
+        let kind = if answer.grpc_status.is_some() { "grpc_call" } else { "http_call" };
+        report.add(kind, answer.took);
+        report.add("http2_ping", http2.ping().await.map_err(broken)?);
         Ok(())
     });
-    outcome.await.map_err(|error| course.broken("calls and pings", &error))?;
-    if let Some(time) = throughput {
+    outcome.await?;
+    if let Some((time, sent)) = upload {
         let measured = upload::measure(&mut http2, authority, time, sent).await;
         report.throughput = Some(measured.map_err(|error| course.broken("an upload", &error))?);
     }

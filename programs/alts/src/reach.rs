@@ -4,6 +4,7 @@ mod explain;
 mod foreign;
 pub mod http2;
 mod probe;
+pub mod refusal;
 mod resolved;
 mod watched;
 
@@ -12,7 +13,7 @@ use std::{io, net::SocketAddr, sync::Arc};
 
 use tokio::{
     net::{TcpStream, UnixStream, lookup_host},
-    time::timeout,
+    time::{Instant, timeout},
 };
 use tokio_alts::{
     AltsConnector, AltsContext, AltsStream, ClientConfig, Fault, HandshakerService,
@@ -37,6 +38,27 @@ pub fn span(text: &str) -> Result<Duration, String> {
         Ok(time) if !time.is_zero() => Ok(time),
         Ok(_) => Err("no time at all: write 500ms, 30s or 5m".to_owned()),
         Err(why) => Err(format!("{why}: write 500ms, 30s or 5m")),
+    }
+}
+
+/// How long finding out why something has failed may take, beyond the deadline.
+pub const EXPLAINING: Duration = Duration::from_secs(1);
+
+/// When several steps have to be done together.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline(Instant);
+
+impl Deadline {
+    /// It is over after so long, from now on.
+    #[must_use]
+    pub fn after(time: Duration) -> Self {
+        Self(Instant::now() + time)
+    }
+
+    /// How long it is until then: a moment at least, so that a step fails by its own words.
+    #[must_use]
+    pub fn left(self) -> Duration {
+        self.0.saturating_duration_since(Instant::now()).max(Duration::from_millis(1))
     }
 }
 
@@ -190,7 +212,7 @@ impl Place {
         drop(io);
         let foreign = match foreign {
             None if heard.bytes == 0 && error.fault() == Fault::Peer => {
-                self.probe(resolved, deadline).await
+                self.probe(resolved, deadline.min(EXPLAINING)).await
             }
             foreign => foreign,
         };

@@ -14,8 +14,9 @@ use super::{
 use crate::{
     diagnosis::Problem,
     reach::{
-        Place, Watched, expect,
-        http2::{Answer, Http2},
+        Deadline, Place, Watched, expect,
+        http2::Http2,
+        refusal::{admitted, refusal, status},
     },
 };
 
@@ -24,28 +25,28 @@ pub(super) async fn check<W: io::Write>(
     target: &Place,
     service: Service,
     expected: &[String],
-    deadline: Duration,
+    deadline: Deadline,
     report: &mut Report<W>,
 ) -> Result<(), Stop> {
     let began = Instant::now();
-    let resolved = target.resolve(deadline).await.map(|resolved| {
+    let resolved = target.resolve(deadline.left()).await.map(|resolved| {
         let detail = resolved.to_string();
         (resolved, (detail, Facts::new()))
     });
     let resolved = report.tell(Step::TargetName, began, resolved)?;
     let began = Instant::now();
-    let connected = target.connect(&resolved, deadline).await;
+    let connected = target.connect(&resolved, deadline.left()).await;
     let connected = connected.map(|(io, at)| (io, (at, Facts::new())));
     let io = report.tell(Step::TargetConnect, began, connected)?;
     let began = Instant::now();
-    let stream = target.handshake(&resolved, io, service, deadline).await.map(described);
+    let stream = target.handshake(&resolved, io, service, deadline.left()).await.map(described);
     let stream = report.tell(Step::TargetHandshake, began, stream)?;
     let began = Instant::now();
     let account = account(target, &stream, expected);
     report.tell(Step::TargetAccount, began, account)?;
     let began = Instant::now();
-    let answer = http2(target, stream, deadline).await;
-    report.tell(Step::TargetHttp2, began, Ok(((), answer)))
+    let answer = http2(target, stream, deadline.left()).await;
+    report.tell(Step::TargetHttp2, began, answer.map(|said| ((), said)))
 }
 
 /// The connection, with what was agreed upon.
@@ -92,26 +93,43 @@ fn account(
     Ok(((), (detail, facts)))
 }
 
-/// Whether HTTP/2 and gRPC are answered. ALTS works either way, so this fails nothing.
-async fn http2(target: &Place, stream: AltsStream<Watched>, deadline: Duration) -> (String, Facts) {
+/// Whether HTTP/2 and gRPC are answered. ALTS works either way: what fails is a call that is refused.
+async fn http2(
+    target: &Place,
+    stream: AltsStream<Watched>,
+    deadline: Duration,
+) -> Result<(String, Facts), Problem> {
     let answered =
         |http2: bool, grpc: bool| Facts::from([("http2", http2.into()), ("grpc", grpc.into())]);
+    let own = stream.context().local_service_account().to_owned();
+    let stream = admitted(target, &own, stream).await?;
     let mut connection = match Http2::start(stream, deadline).await {
         Ok(connection) => connection,
         Err(error) => {
             let detail = format!("the peer does not speak HTTP/2, and need not: {error}");
-            return (detail, answered(false, false));
+            return Ok((detail, answered(false, false)));
         }
     };
-    match connection.call(target.authority()).await {
-        Ok(Answer { grpc_status: Some(status), .. }) => {
+    let answer = match connection.call(target.authority()).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let detail = format!("HTTP/2, and no answer to a call: {error}");
+            return Ok((detail, answered(true, false)));
+        }
+    };
+    if let Some(problem) = refusal(target, &own, &answer) {
+        return Err(problem);
+    }
+    Ok(match answer.grpc_status {
+        Some(code) => {
+            let status = status(code);
             let detail = format!("gRPC: a call of its health service ends with status {status}");
             (detail, answered(true, true))
         }
-        Ok(Answer { http_status, .. }) => {
-            let detail = format!("HTTP/2, and not gRPC: it answers with status {http_status}");
+        None => {
+            let status = answer.http_status;
+            let detail = format!("HTTP/2, and not gRPC: it answers with status {status}");
             (detail, answered(true, false))
         }
-        Err(error) => (format!("HTTP/2, and no answer to a call: {error}"), answered(true, false)),
-    }
+    })
 }

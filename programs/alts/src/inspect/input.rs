@@ -69,13 +69,9 @@ fn captured(path: &Path, file: impl Read, port: Option<u16>) -> Result<Streams, 
         }
     }
     let cut = packets.cut();
-    let mut connection = connections.only().map_err(|got| {
-        Stop::Unusable(Problem::new(
-            Culprit::Local,
-            format!("to find one TCP connection in {}", path.display()),
-            got,
-            "name its port (--port), or capture it alone (tcpdump -s 0 tcp port PORT and host HOST)",
-        ))
+    let mut connection = connections.only().map_err(|(got, remedy)| {
+        let tried = format!("to find one TCP connection in {}", path.display());
+        Stop::Unusable(Problem::new(Culprit::Local, tried, got, remedy))
     })?;
     if cut {
         connection.notes.push(

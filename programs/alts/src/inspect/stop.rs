@@ -22,12 +22,13 @@ impl From<Problem> for Stop {
 impl Stop {
     /// A file cannot be read.
     pub(super) fn file(path: &Path, error: &io::Error) -> Self {
-        Self::Unusable(Problem::new(
-            Culprit::Local,
-            format!("to read {}", path.display()),
-            error.to_string(),
-            "check the name and that it can be read; a damaged capture can be repaired by capinfos \
-             and pcapfix",
-        ))
+        let remedy = match error.kind() {
+            io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof => {
+                "the capture is damaged: capinfos says where, pcapfix can repair it"
+            }
+            _ => "check the name, and that this user may read it",
+        };
+        let tried = format!("to read {}", path.display());
+        Self::Unusable(Problem::new(Culprit::Local, tried, error.to_string(), remedy))
     }
 }

@@ -91,16 +91,40 @@ impl Connections {
     ///
     /// # Errors
     ///
-    /// When there is none, or more than one.
-    pub(super) fn only(self) -> Result<Connection, String> {
+    /// When there is none, or more than one: what there is, and what to do.
+    pub(super) fn only(self) -> Result<Connection, (String, String)> {
+        let port = self.port;
         let Some(ends) = self.first.filter(|ends| !ends.is_silent()) else {
-            return Err("no TCP connection that has carried anything".to_owned());
+            let (got, remedy) = match port {
+                Some(port) => (
+                    format!("no TCP connection from or to port {port} that has carried anything"),
+                    "name another port (--port), or none",
+                ),
+                None => (
+                    "no TCP connection that has carried anything".to_owned(),
+                    "capture one: tcpdump -s 0 tcp port PORT and host HOST",
+                ),
+            };
+            return Err((got, remedy.to_owned()));
         };
         let Ends { client, server, from_syn, to_server, to_client } = ends;
         if !self.others.is_empty() {
             let list: Vec<_> =
                 self.others.iter().map(|(from, to)| format!("{from} to {to}")).collect();
-            return Err(format!("several: {client} to {server}, {}", list.join(", ")));
+            let remedy = match port {
+                None => "name the port of one (--port)".to_owned(),
+                // They share the port that was named: the other end's is what tells them apart.
+                Some(port) => {
+                    let other = |(from, to): &(SocketAddr, SocketAddr)| {
+                        let other = if from.port() == port { to } else { from };
+                        format!("--port {}", other.port())
+                    };
+                    let first = other(&(client, server));
+                    let rest: Vec<_> = self.others.iter().map(other).collect();
+                    format!("name the other end's port of one: {first}, {}", rest.join(", "))
+                }
+            };
+            return Err((format!("several: {client} to {server}, {}", list.join(", ")), remedy));
         }
         let mut notes = vec![format!("the connection of {client} to {server}")];
         if !from_syn {

@@ -32,6 +32,8 @@ pub struct Answer {
     pub http_status: u16,
     /// The status of gRPC, if the answer is one of gRPC.
     pub grpc_status: Option<u32>,
+    /// What the server says to it, without anything that a terminal would obey.
+    pub message: String,
     /// How long it took, until the last byte.
     pub took: Duration,
 }
@@ -109,10 +111,14 @@ impl Http2 {
         }
         let trailers = body.trailers().await.map_err(said)?.unwrap_or_default();
         let took = began.elapsed();
-        let status = trailers.get("grpc-status").or_else(|| head.headers.get("grpc-status"));
-        let grpc_status =
-            status.and_then(|value| value.to_str().ok()).and_then(|value| value.parse().ok());
-        Ok(Answer { http_status: head.status.as_u16(), grpc_status, took })
+        let field = |name| {
+            let value = trailers.get(name).or_else(|| head.headers.get(name));
+            value.and_then(|value| value.to_str().ok()).unwrap_or_default()
+        };
+        let grpc_status = field("grpc-status").parse().ok();
+        // Visible ASCII, percent-encoded: nothing in it moves a cursor.
+        let message = field("grpc-message").replace("%20", " ").chars().take(256).collect();
+        Ok(Answer { http_status: head.status.as_u16(), grpc_status, message, took })
     }
 
     /// Sends the bodies of so many requests at once to a method that is not there, each until the

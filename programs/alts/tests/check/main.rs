@@ -59,12 +59,36 @@ async fn a_target_that_speaks_grpc_and_one_that_does_not() {
             "ALTSRP_GCM_AES128_REKEY, INTEGRITY_AND_PRIVACY, application protocol grpc, RPC \
              versions 2.1 to 2.1, frames of up to 131072 bytes",
             "server@dev.test, as expected; it sees us as client@dev.test",
-            "gRPC: a call of its health service ends with status 12",
+            "gRPC: a call of its health service ends with status UNIMPLEMENTED (12)",
         ],
     );
     let echo = alts_echo(server).await;
     let ran = check(&["--handshaker", &service, &echo, LONG]).await;
     ran.assert(0, &["server@dev.test (any will do", "does not speak HTTP/2, and need not"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_does_not_admit_this_account() {
+    let (service, server) = pair().await;
+    let target = alts_grpc_for(server.clone(), "somebody@dev.test").await;
+    let ran = check(&["--handshaker", &service, &target, LONG]).await;
+    let words =
+        ["status PERMISSION_DENIED (7)", "as client@dev.test", "does not admit that account"];
+    ran.assert(7, &words);
+    let target = alts_closing(server).await;
+    let ran = check(&["--handshaker", &service, &target, LONG]).await;
+    ran.assert(7, &["right after the handshake", "it may not admit client@dev.test"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_deadline_is_for_all_steps_together() {
+    let (service, _) = pair().await;
+    let target = silent().await;
+    let began = std::time::Instant::now();
+    let ran = check(&["--handshaker", &service, &target, "--deadline=6s"]).await;
+    assert_eq!(ran.status, 5, "{ran:#?}");
+    // And a second for the question what listens there.
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]

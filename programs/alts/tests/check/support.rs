@@ -23,7 +23,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpSocket, UnixListener},
 };
-use tokio_alts::{AltsAcceptor, AltsIncoming, ServerConfig};
+use tokio_alts::{AltsAcceptor, AltsIncoming, RequireServiceAccounts, ServerConfig};
 use tokio_stream::{
     StreamExt,
     wrappers::{TcpListenerStream, UnixListenerStream},
@@ -225,6 +225,22 @@ pub async fn alts_grpc(handshaker: Handshaker) -> String {
     let (incoming, address) = incoming(handshaker).await;
     let router = Server::builder().add_routes(Routes::default());
     tokio::spawn(router.serve_with_incoming(incoming));
+    address
+}
+
+/// The same, which admits only that account.
+pub async fn alts_grpc_for(handshaker: Handshaker, account: &str) -> String {
+    let (incoming, address) = incoming(handshaker).await;
+    let layer = RequireServiceAccounts::new([account]);
+    let router = Server::builder().layer(layer).add_routes(Routes::default());
+    tokio::spawn(router.serve_with_incoming(incoming));
+    address
+}
+
+/// A server with ALTS that closes each connection after its handshake.
+pub async fn alts_closing(handshaker: Handshaker) -> String {
+    let (mut incoming, address) = incoming(handshaker).await;
+    tokio::spawn(async move { while incoming.next().await.is_some() {} });
     address
 }
 

@@ -12,6 +12,7 @@ mod capture;
 use std::{
     fs,
     io::Write as _,
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::atomic::{AtomicU32, Ordering},
@@ -178,6 +179,8 @@ fn sessions_with_every_peer_open_to_their_last_byte() {
         let frames = to_server["frames"].as_u64().unwrap() + to_client["frames"].as_u64().unwrap();
         assert_eq!(ran.events("frame").len() as u64, frames);
         assert_eq!(fs::read(dump.join("to_server")).unwrap().len(), session.payload_to_server);
+        let mode = fs::metadata(dump.join("to_server")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "only for the user who opened it");
         assert_eq!(fs::read(dump.join("to_client")).unwrap().len(), session.payload_to_client);
         assert!(fs::read(dump.join("to_server")).unwrap().starts_with(b"PRI * HTTP/2.0"));
         assert!(
@@ -248,6 +251,11 @@ fn two_connections_in_a_capture_are_not_mixed() {
     let port = capture::SECOND_PORT.to_string();
     let ran = inspect(&[&name, "--port", &port, "--key-data", &session.key_data]);
     assert_eq!(ran.status, 0, "{}", ran.text());
+    // The port that both have does not tell them apart, and is not asked for again.
+    let ran = inspect(&[&name, "--port", "40000"]);
+    assert_eq!(ran.status, 3);
+    let words = format!("the other end's port of one: --port 9000, --port {port}");
+    assert!(ran.err.contains(&words), "{}", ran.err);
 }
 
 #[test]

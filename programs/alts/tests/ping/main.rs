@@ -71,6 +71,17 @@ async fn a_grpc_server_without_any_method() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn refused_calls_are_not_measured() {
+    let (service, server) = pair().await;
+    let refusing = alts_grpc_for(server.clone(), "somebody@dev.test").await;
+    for target in [refusing, alts_closing(server).await] {
+        let ran = ping(&service, &target, &["--any-peer"]).await;
+        assert_eq!(ran.status, 7, "{ran:#?}");
+        assert!(!ran.out.contains("grpc_call") && !ran.out.contains("p99"), "{}", ran.out);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_sends_everything_back() {
     let (service, server) = pair().await;
     let target = alts_echo(server).await;
