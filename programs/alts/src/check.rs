@@ -38,7 +38,7 @@ pub struct Arguments {
     /// will do.
     #[arg(long = "expect-peer", value_name = "ACCOUNT", requires = "target")]
     pub expect_peer: Vec<String>,
-    /// How long all steps may take together. Saying why one has failed may take a second more.
+    /// How long all steps may take together. Finding out why one has failed may take three seconds more.
     #[arg(long, value_name = "SPAN", value_parser = span, default_value = "10s")]
     pub deadline: Duration,
     /// One JSON object on each line instead of text for people.

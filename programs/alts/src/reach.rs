@@ -42,7 +42,7 @@ pub fn span(text: &str) -> Result<Duration, String> {
 }
 
 /// How long finding out why something has failed may take, beyond the deadline.
-pub const EXPLAINING: Duration = Duration::from_secs(1);
+pub const EXPLAINING: Duration = Duration::from_secs(3);
 
 /// When several steps have to be done together.
 #[derive(Clone, Copy, Debug)]
@@ -212,7 +212,7 @@ impl Place {
         drop(io);
         let foreign = match foreign {
             None if heard.bytes == 0 && error.fault() == Fault::Peer => {
-                self.probe(resolved, deadline.min(EXPLAINING)).await
+                self.probe(resolved, deadline).await
             }
             foreign => foreign,
         };

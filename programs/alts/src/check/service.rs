@@ -15,7 +15,7 @@ use super::report::{Facts, Said};
 use crate::{
     diagnosis::{Culprit, Problem},
     handshaker,
-    reach::{EXPLAINING, Foreign, Place},
+    reach::{Foreign, Place},
 };
 
 /// The gRPC status codes that tell something about a service.
@@ -158,7 +158,6 @@ async fn not_answered(
 /// What listens there instead of a handshaker service.
 async fn foreign(handshaker: &Locator, deadline: Duration) -> Option<Foreign> {
     let place = place(handshaker)?;
-    let deadline = deadline.min(EXPLAINING);
     let resolved = place.resolve(deadline).await.ok()?;
     place.probe(&resolved, deadline).await
 }

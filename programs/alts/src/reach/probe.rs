@@ -7,10 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Foreign, Place, Resolved};
-
-/// How long to wait for each answer at most.
-const PATIENCE: Duration = Duration::from_secs(5);
+use super::{EXPLAINING, Foreign, Place, Resolved};
 
 /// A `ClientHello` of TLS 1.2 that offers what servers have had for long: they answer with a
 /// handshake message or an alert.
@@ -26,7 +23,7 @@ const HTTP1: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
 impl Place {
     /// What listens there, if it answers to the first words of TLS or HTTP.
     pub async fn probe(&self, resolved: &Resolved, deadline: Duration) -> Option<Foreign> {
-        let deadline = deadline.min(PATIENCE);
+        let deadline = deadline.min(EXPLAINING / 3);
         for words in [TLS, HTTP2, HTTP1] {
             let (mut io, _) = self.connect(resolved, deadline).await.ok()?;
             let mut read = [0; 64];

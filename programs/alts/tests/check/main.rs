@@ -87,8 +87,8 @@ async fn the_deadline_is_for_all_steps_together() {
     let began = std::time::Instant::now();
     let ran = check(&["--handshaker", &service, &target, "--deadline=6s"]).await;
     assert_eq!(ran.status, 5, "{ran:#?}");
-    // And a second for the question what listens there.
-    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    // And three seconds for the question what listens there.
+    assert!(began.elapsed() < Duration::from_secs(14), "{:?}", began.elapsed());
 }
 
 #[tokio::test(flavor = "multi_thread")]
