@@ -5,10 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use tokio_alts::{
-    HandshakerCall, HandshakerService, ServiceError,
-    service::{BoxFuture, ServiceMessage},
-};
+use tokio_alts::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
 
 use crate::{handshaker::Handshaker, service::Call};
 

@@ -9,10 +9,7 @@ use std::{
 };
 
 use serde::Deserialize;
-use tokio_alts::{
-    GrpcHandshaker, HandshakerService,
-    service::{Address, GOOGLE_CLOUD},
-};
+use tokio_alts::{Address, GOOGLE_CLOUD, GrpcHandshaker, HandshakerService};
 
 use crate::dev::{Authority, DevError};
 

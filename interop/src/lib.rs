@@ -4,7 +4,6 @@
 #![forbid(unsafe_code)]
 
 pub mod arguments;
-pub mod codec;
 pub mod data;
 pub mod grpc_tests;
 pub mod service;

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use alts_core::AltsContext;
 use bytes::Bytes;
 use serde_json::Value;
-use tokio_alts::tonic::AltsConnectInfo;
+use tokio_alts::AltsConnectInfo;
 use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -17,10 +17,10 @@ use tower::service_fn;
 use tower_service::Service;
 
 use crate::SERVICE;
-use crate::codec::BytesCodec;
 use crate::data::{Tally, message};
 use crate::grpc_tests;
 use crate::view::view;
+use tokio_alts::RawCodec;
 
 /// The test service, and that of gRPC's own tests.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +41,7 @@ impl Service<http::Request<Body>> for TestService {
 }
 
 async fn serve(request: http::Request<Body>) -> http::Response<Body> {
-    let mut grpc = Grpc::new(BytesCodec)
+    let mut grpc = Grpc::new(RawCodec::<Bytes>::default())
         .max_decoding_message_size(usize::MAX)
         .max_encoding_message_size(usize::MAX);
     let path = request.uri().path().to_owned();

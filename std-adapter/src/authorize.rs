@@ -182,6 +182,38 @@ where
     }
 }
 
-fn is_grpc(headers: &HeaderMap) -> bool {
-    headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(GRPC.as_bytes()))
+/// Whether these are the headers of a gRPC call: `application/grpc`, also with a format behind `+` or
+/// parameters behind `;`. gRPC-Web is another protocol: its answers end differently.
+#[must_use]
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    let kind = headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes).unwrap_or_default();
+    let format = kind.split_at_checked(GRPC.len());
+    format.is_some_and(|(kind, format)| {
+        kind.eq_ignore_ascii_case(GRPC.as_bytes())
+            && matches!(format.first(), None | Some(b'+' | b';'))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grpc_is_grpc_and_grpc_web_is_not() {
+        for (kind, grpc) in [
+            ("application/grpc", true),
+            ("application/grpc+proto", true),
+            ("application/grpc;charset=utf-8", true),
+            ("Application/GRPC", true),
+            ("application/grpc-web", false),
+            ("application/grpc-web+proto", false),
+            ("application/json", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            assert_eq!(is_grpc(&headers), grpc, "{kind}");
+        }
+        assert!(!is_grpc(&HeaderMap::new()));
+    }
 }

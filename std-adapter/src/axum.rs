@@ -11,7 +11,7 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::net::TcpStream;
 
-use crate::connect_info::{Addresses, AltsConnectInfo};
+use crate::connect_info::{AltsConnectInfo, Transport};
 use crate::incoming::AltsIncoming;
 use crate::stream::AltsStream;
 
@@ -23,7 +23,7 @@ impl Listener for AltsIncoming {
         loop {
             match poll_fn(|cx| self.poll_established(cx)).await {
                 Some(stream) => {
-                    if let Some(address) = stream.get_ref().remote_addr() {
+                    if let Some(address) = stream.get_ref().info().remote_addr() {
                         return (stream, address);
                     }
                     // It is closed already.

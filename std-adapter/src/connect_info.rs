@@ -1,37 +1,37 @@
 //! What is known of a connection, for those who serve its requests.
 
+use std::any::Any;
+use std::fmt;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use alts_core::AltsContext;
 use alts_core::aead::Aead;
-use tokio::io::DuplexStream;
+use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
 use tokio::net::TcpStream;
 #[cfg(unix)]
-use tokio::net::UnixStream;
+use tokio::net::{UnixStream, unix::UCred};
 
 use crate::stream::AltsStream;
 
-/// What is known of a connection: what its handshake has proved, and its addresses. Cheap to
-/// clone.
+/// What is known of a connection: what its handshake has proved, and what its transport knows. Cheap
+/// to clone.
 ///
 /// Servers put it into the extensions of each request.
 #[derive(Clone, Debug)]
 pub struct AltsConnectInfo {
     context: Arc<AltsContext>,
-    remote_addr: Option<SocketAddr>,
-    local_addr: Option<SocketAddr>,
+    transport: TransportInfo,
 }
 
 impl AltsConnectInfo {
     /// What is known of `stream`.
     #[must_use]
-    pub fn of<IO: Addresses, A: Aead>(stream: &AltsStream<IO, A>) -> Self {
-        Self {
-            context: Arc::clone(stream.context()),
-            remote_addr: stream.get_ref().remote_addr(),
-            local_addr: stream.get_ref().local_addr(),
-        }
+    pub fn of<IO: Transport, A: Aead>(stream: &AltsStream<IO, A>) -> Self {
+        Self { context: Arc::clone(stream.context()), transport: stream.get_ref().info() }
     }
 
     /// What the handshake has proved.
@@ -40,44 +40,218 @@ impl AltsConnectInfo {
         &self.context
     }
 
+    /// What the transport below knows of its two ends.
+    #[must_use]
+    pub const fn transport(&self) -> &TransportInfo {
+        &self.transport
+    }
+
     /// The peer's address, if the transport has one.
     #[must_use]
     pub const fn remote_addr(&self) -> Option<SocketAddr> {
-        self.remote_addr
+        self.transport.remote_addr
     }
 
     /// This side's address, if the transport has one.
     #[must_use]
     pub const fn local_addr(&self) -> Option<SocketAddr> {
-        self.local_addr
+        self.transport.local_addr
     }
 }
 
-/// An I/O object that may know the addresses of its two ends. Implement it for a transport of your
-/// own; the defaults say that it knows none.
-pub trait Addresses {
+/// What a transport knows of its two ends.
+#[derive(Clone, Default)]
+pub struct TransportInfo {
+    remote_addr: Option<SocketAddr>,
+    local_addr: Option<SocketAddr>,
+    #[cfg(unix)]
+    peer_credentials: Option<UCred>,
+    other: Option<Arc<dyn Any + Send + Sync>>,
+}
+
+impl TransportInfo {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same, with the peer's address.
+    #[must_use]
+    pub fn with_remote_addr(mut self, address: impl Into<Option<SocketAddr>>) -> Self {
+        self.remote_addr = address.into();
+        self
+    }
+
+    /// The same, with this side's address.
+    #[must_use]
+    pub fn with_local_addr(mut self, address: impl Into<Option<SocketAddr>>) -> Self {
+        self.local_addr = address.into();
+        self
+    }
+
+    /// The same, with the credentials of the process at the other end of a UNIX socket.
+    #[cfg(unix)]
+    #[must_use]
+    pub fn with_peer_credentials(mut self, credentials: impl Into<Option<UCred>>) -> Self {
+        self.peer_credentials = credentials.into();
+        self
+    }
+
+    /// The same, with anything else that is known: [`get`](Self::get) finds it by its type.
+    #[must_use]
+    pub fn with<T: Send + Sync + 'static>(mut self, other: T) -> Self {
+        self.other = Some(Arc::new(other));
+        self
+    }
+
     /// The peer's address.
-    fn remote_addr(&self) -> Option<SocketAddr> {
-        None
+    #[must_use]
+    pub const fn remote_addr(&self) -> Option<SocketAddr> {
+        self.remote_addr
     }
 
     /// This side's address.
-    fn local_addr(&self) -> Option<SocketAddr> {
-        None
+    #[must_use]
+    pub const fn local_addr(&self) -> Option<SocketAddr> {
+        self.local_addr
+    }
+
+    /// The credentials of the process at the other end of a UNIX socket, by the kernel's word.
+    #[cfg(unix)]
+    #[must_use]
+    pub const fn peer_credentials(&self) -> Option<UCred> {
+        self.peer_credentials
+    }
+
+    /// What was added by [`with`](Self::with).
+    #[must_use]
+    pub fn get<T: 'static>(&self) -> Option<&T> {
+        self.other.as_ref()?.downcast_ref()
     }
 }
 
-impl Addresses for TcpStream {
-    fn remote_addr(&self) -> Option<SocketAddr> {
-        self.peer_addr().ok()
+impl fmt::Debug for TransportInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut fields = f.debug_struct("TransportInfo");
+        fields.field("remote_addr", &self.remote_addr).field("local_addr", &self.local_addr);
+        #[cfg(unix)]
+        fields.field("peer_credentials", &self.peer_credentials);
+        fields.finish_non_exhaustive()
     }
+}
 
-    fn local_addr(&self) -> Option<SocketAddr> {
-        Self::local_addr(self).ok()
+/// An I/O object that may know something of its two ends. Implement it for a transport of your own;
+/// by default it knows nothing. For somebody else's transport there is [`Described`].
+pub trait Transport {
+    /// What it knows now.
+    fn info(&self) -> TransportInfo {
+        TransportInfo::new()
+    }
+}
+
+impl Transport for TcpStream {
+    fn info(&self) -> TransportInfo {
+        TransportInfo::new()
+            .with_remote_addr(self.peer_addr().ok())
+            .with_local_addr(self.local_addr().ok())
     }
 }
 
 #[cfg(unix)]
-impl Addresses for UnixStream {}
+impl Transport for UnixStream {
+    fn info(&self) -> TransportInfo {
+        TransportInfo::new().with_peer_credentials(self.peer_cred().ok())
+    }
+}
 
-impl Addresses for DuplexStream {}
+impl Transport for DuplexStream {}
+
+/// Somebody else's I/O object, and what is known of its two ends.
+///
+/// ```
+/// # async fn example(somebodys: tokio::io::Empty, acceptor: tokio_alts::AltsAcceptor) {
+/// use tokio_alts::{Described, TransportInfo};
+///
+/// let info = TransportInfo::new().with_remote_addr("192.0.2.1:443".parse().ok());
+/// let accept = acceptor.accept(Described::new(somebodys, info));
+/// # drop(accept);
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Described<IO> {
+    io: IO,
+    info: TransportInfo,
+}
+
+impl<IO> Described<IO> {
+    /// `io`, of which that is known.
+    #[must_use]
+    pub const fn new(io: IO, info: TransportInfo) -> Self {
+        Self { io, info }
+    }
+
+    /// The I/O object.
+    #[must_use]
+    pub const fn get_ref(&self) -> &IO {
+        &self.io
+    }
+
+    /// The I/O object.
+    #[must_use]
+    pub const fn get_mut(&mut self) -> &mut IO {
+        &mut self.io
+    }
+
+    /// The I/O object, back.
+    #[must_use]
+    pub fn into_inner(self) -> IO {
+        self.io
+    }
+}
+
+impl<IO> Transport for Described<IO> {
+    fn info(&self) -> TransportInfo {
+        self.info.clone()
+    }
+}
+
+impl<IO: AsyncRead + Unpin> AsyncRead for Described<IO> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_read(cx, buf)
+    }
+}
+
+impl<IO: AsyncWrite + Unpin> AsyncWrite for Described<IO> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

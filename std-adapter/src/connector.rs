@@ -7,6 +7,8 @@ use alts_core::aead::Aead;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::ClientConfig;
+#[cfg(feature = "http")]
+use crate::handshake::Expected;
 use crate::handshake::{Connect, Shared, Slots};
 use crate::service::HandshakerService;
 
@@ -63,6 +65,21 @@ impl AltsConnector {
         IO: AsyncRead + AsyncWrite + Unpin,
     {
         Connect::new(&self.shared, None, None, io)
+    }
+
+    /// As [`connect_to`](Self::connect_to), for servers that may have these accounts instead of the
+    /// configuration's.
+    #[cfg(feature = "http")]
+    pub(crate) fn connect_expecting<IO>(
+        &self,
+        target_name: &str,
+        expected: Expected,
+        io: IO,
+    ) -> Connect<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        Connect::new(&self.shared, Some(target_name.into()), expected, io)
     }
 }
 

@@ -3,7 +3,7 @@
 //! A server of hyper-util's on accepted connections:
 //!
 //! ```no_run
-//! # #[cfg(any(feature = "tonic", feature = "axum"))]
+//! # #[cfg(feature = "net")]
 //! # async fn serve(
 //! #     acceptor: tokio_alts::AltsAcceptor,
 //! # ) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

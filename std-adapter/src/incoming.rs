@@ -16,11 +16,11 @@ use tokio_stream::Stream;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::acceptor::AltsAcceptor;
-use crate::connect_info::Addresses;
+use crate::connect_info::Transport;
 use crate::error::HandshakeFailure;
 use crate::stream::AltsStream;
 
-/// Connections that are not established yet, at most, unless said otherwise.
+/// Connections that are not established yet, at most, by default.
 const MAX_PENDING: usize = 4096;
 /// The pauses after failures of the listener, such as too many open files.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
@@ -47,6 +47,8 @@ pub struct AltsIncoming<IO = TcpStream> {
     /// Set while the listener is left alone after a failure.
     pause: Option<Pin<Box<Sleep>>>,
     next_pause: Duration,
+    /// Says when to accept no more.
+    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     ended: bool,
 }
 
@@ -94,6 +96,7 @@ impl<IO> AltsIncoming<IO> {
             on_failure: None,
             pause: None,
             next_pause: PAUSES.0,
+            stop: None,
             ended: false,
         }
     }
@@ -110,12 +113,23 @@ impl<IO> AltsIncoming<IO> {
     }
 
     /// How many connections may be open that are not established yet, silent ones included: 4096
-    /// unless said otherwise. While there are so many, others wait in the listener's queue.
+    /// by default. While there are so many, others wait in the listener's queue.
     ///
     /// Of those, as many handshakes are made at once as the acceptor's configuration allows.
     #[must_use]
     pub fn max_pending(mut self, count: usize) -> Self {
         self.max_pending = count.max(1);
+        self
+    }
+
+    /// Accepts no more connections once `stop` is ready: the listener is closed, handshakes under way
+    /// are dropped, and the stream ends. Established connections go on.
+    ///
+    /// A server's own graceful stop waits for its connections; this one sees to it that none comes
+    /// from a client that is silent in its handshake.
+    #[must_use]
+    pub fn stop_when(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
+        self.stop = Some(Box::pin(stop));
         self
     }
 
@@ -155,11 +169,11 @@ impl<IO> AltsIncoming<IO> {
 
 impl<IO> AltsIncoming<IO>
 where
-    IO: AsyncRead + AsyncWrite + Addresses + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Transport + Unpin + Send + 'static,
 {
     fn begin(&mut self, io: IO) {
         self.next_pause = PAUSES.0;
-        let peer = io.remote_addr().map(tracing::field::display);
+        let peer = io.info().remote_addr().map(tracing::field::display);
         let span = info_span!("alts_connection", peer);
         self.handshakes.spawn(self.acceptor.accept(io).instrument(span));
     }
@@ -169,6 +183,14 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<AltsStream<IO>>> {
+        if let Some(stop) = &mut self.stop
+            && stop.as_mut().poll(cx).is_ready()
+        {
+            self.stop = None;
+            self.ended = true;
+            self.connections = Box::pin(tokio_stream::empty());
+            self.handshakes = JoinSet::new();
+        }
         loop {
             match self.handshakes.poll_join_next(cx) {
                 Poll::Ready(Some(Ok(Ok(stream)))) => return Poll::Ready(Some(stream)),
@@ -204,7 +226,7 @@ where
 /// never ends.
 impl<IO> Stream for AltsIncoming<IO>
 where
-    IO: AsyncRead + AsyncWrite + Addresses + Unpin + Send + 'static,
+    IO: AsyncRead + AsyncWrite + Transport + Unpin + Send + 'static,
 {
     type Item = Result<AltsStream<IO>, Infallible>;
 

@@ -12,8 +12,9 @@
 //! # #[tokio::main]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! # let routes = tonic::service::Routes::default();
-//! use tokio_alts::tonic::AltsHttpConnector;
-//! use tokio_alts::{AltsAcceptor, AltsConnector, AltsIncoming, ClientConfig, ServerConfig};
+//! use tokio_alts::{
+//!     AltsAcceptor, AltsConnector, AltsHttpConnector, AltsIncoming, ClientConfig, ServerConfig,
+//! };
 //! use tonic::transport::{Endpoint, Server};
 //!
 //! // Throw-away identities, and their handshaker in this process. On Google Cloud, it is
@@ -39,8 +40,10 @@
 //! # fn main() {}
 //! ```
 //!
-//! In a method, `request.alts_context()` of [`AltsRequest`] tells who is calling;
-//! [`RequireServiceAccounts`], a layer and an interceptor, refuses all callers but some.
+//! In a method, `request.alts_context()` of [`AltsRequest`] says who is calling;
+//! [`RequireServiceAccounts`], a layer and an interceptor, refuses all callers but some, and
+//! [`ShareTransportInfo`] makes tonic's own `request.remote_addr()` work. The endpoint's URI has the
+//! scheme `http`: with `https`, tonic would put TLS above ALTS, or refuse.
 //!
 //! # The parts
 //!
@@ -50,8 +53,9 @@
 //! - [`HandshakerService`] is the handshaker: [`GrpcHandshaker`] reaches one over gRPC, `altsd`
 //!   brings one that runs in this process.
 //! - [`AltsIncoming`] accepts connections and makes their handshakes concurrently;
-//!   [`AltsHttpConnector`] connects HTTP clients. With them: [`tonic`],
-//!   [`hyper`], and axum (feature `axum`).
+//!   [`AltsHttpConnector`] connects HTTP clients. With them: tonic, hyper and axum.
+//! - [`Transport`] is what the transport below knows of its two ends, and [`AltsConnectInfo`] what is
+//!   known of a connection in all.
 //! - [`platform`] is the check that programs make before they trust Google's handshaker service.
 //!   Nothing in this crate makes it unasked, except [`GrpcHandshaker::google_cloud`].
 //!
@@ -85,57 +89,67 @@
 //! | feature | what it brings |
 //! |---|---|
 //! | `aws-lc-rs` (default) | AES-128-GCM of aws-lc-rs |
-//! | `rustcrypto` | AES-128-GCM of RustCrypto, used when `aws-lc-rs` is off |
-//! | `tonic` (default) | [`GrpcHandshaker`], and tonic's servers and clients |
-//! | `hyper` | hyper's traits for the stream, [`AltsHttpConnector`], [`RequireServiceAccounts`] |
+//! | `rustcrypto` | AES-128-GCM of RustCrypto; [`DefaultAead`] uses it where `aws-lc-rs` is off |
+//! | `grpc` (default) | [`GrpcHandshaker`]: the handshaker service over gRPC |
+//! | `net` | [`AltsIncoming`], [`AltsConnectInfo`]: with all features below, and `grpc` |
+//! | `http` | hyper's traits for the stream, [`AltsHttpConnector`], [`RequireServiceAccounts`] |
+//! | `tonic` (default) | tonic's servers and clients |
 //! | `axum` | [`AltsIncoming`] as axum's listener, [`AltsConnectInfo`] for its handlers |
 //! | `metrics` | `alts_handshakes_total`, `alts_handshakes_in_progress` and `alts_handshake_duration_seconds`, by side and outcome |
+//!
+//! Features add: none changes what a type is or does that is there without it. Without `net` and what
+//! needs it, the crate has no sockets; it needs tokio's timers, so it compiles for wasm32 only where those
+//! run.
 #![forbid(unsafe_code)]
 
 mod acceptor;
+mod address;
 pub mod aead;
-#[cfg(feature = "hyper")]
+#[cfg(feature = "http")]
 mod authorize;
 #[cfg(feature = "axum")]
 mod axum;
 mod buffer;
 pub mod config;
-#[cfg(feature = "hyper")]
+#[cfg(feature = "net")]
 mod connect_info;
 mod connector;
 pub mod error;
 mod handshake;
-#[cfg(feature = "hyper")]
-pub mod hyper;
-#[cfg(any(feature = "tonic", feature = "axum"))]
+#[cfg(feature = "http")]
+mod hyper;
+#[cfg(feature = "net")]
 mod incoming;
 mod observe;
 pub mod platform;
 mod printable;
-pub mod service;
+mod service;
 pub mod stream;
 #[cfg(feature = "tonic")]
-pub mod tonic;
+mod tonic;
 
 pub use acceptor::AltsAcceptor;
+pub use address::{Address, AddressError};
 pub use aead::DefaultAead;
 pub use alts_core;
 pub use alts_core::frame::FrameSize;
 pub use alts_core::key::{RecordProtocol, SecurityLevel};
 pub use alts_core::{AltsContext, Fault, Side};
-#[cfg(feature = "hyper")]
-pub use authorize::{AltsRequest, RequireServiceAccounts, ServiceAccountsRequired};
+#[cfg(feature = "http")]
+pub use authorize::{AltsRequest, RequireServiceAccounts, ServiceAccountsRequired, is_grpc};
 pub use config::{ClientConfig, ConfigError, ServerConfig};
-#[cfg(feature = "hyper")]
-pub use connect_info::{Addresses, AltsConnectInfo};
+#[cfg(feature = "net")]
+pub use connect_info::{AltsConnectInfo, Described, Transport, TransportInfo};
 pub use connector::AltsConnector;
 pub use error::{Error, ErrorKind, HandshakeFailure, Phase};
 pub use handshake::{Accept, Connect};
-#[cfg(feature = "hyper")]
+#[cfg(feature = "http")]
 pub use hyper::AltsHttpConnector;
-#[cfg(any(feature = "tonic", feature = "axum"))]
+#[cfg(feature = "net")]
 pub use incoming::{AltsIncoming, IncomingFailure};
-#[cfg(feature = "tonic")]
-pub use service::GrpcHandshaker;
-pub use service::{HandshakerCall, HandshakerService, ServiceError};
+pub use service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
+#[cfg(feature = "grpc")]
+pub use service::{GOOGLE_CLOUD, GrpcHandshaker, RawCodec};
 pub use stream::{AltsStream, StreamOptions};
+#[cfg(feature = "tonic")]
+pub use tonic::{ShareTransportInfo, TransportInfoShared};

@@ -1,8 +1,6 @@
 //! The handshaker service behind one trait: over gRPC at any address, or in this process.
 
-#[cfg(feature = "tonic")]
-mod address;
-#[cfg(feature = "tonic")]
+#[cfg(feature = "grpc")]
 mod grpc;
 
 use std::error::Error as StdError;
@@ -15,10 +13,8 @@ use zeroize::Zeroizing;
 
 use crate::printable::Printable;
 
-#[cfg(feature = "tonic")]
-pub use address::{Address, AddressError};
-#[cfg(feature = "tonic")]
-pub use grpc::{GOOGLE_CLOUD, GrpcHandshaker};
+#[cfg(feature = "grpc")]
+pub use grpc::{GOOGLE_CLOUD, GrpcHandshaker, RawCodec};
 
 /// A future in a box, as a trait object can return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

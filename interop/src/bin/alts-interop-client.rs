@@ -15,7 +15,6 @@ use std::time::Duration;
 use alts_core::frame::FrameSize;
 use alts_interop::SERVICE;
 use alts_interop::arguments::{Arguments, Failure};
-use alts_interop::codec::BytesCodec;
 use alts_interop::data::{Tally, message};
 use alts_interop::grpc_tests;
 use alts_interop::view::view;
@@ -25,6 +24,7 @@ use http::uri::PathAndQuery;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_alts::RawCodec;
 use tokio_alts::{AltsConnector, AltsHttpConnector, ClientConfig, Error, GrpcHandshaker};
 use tokio_stream::{Stream, StreamExt};
 use tonic::client::Grpc;
@@ -158,20 +158,30 @@ impl Client {
     async fn echo_stream(&mut self, messages: u32, size: usize) -> Result<Value, Status> {
         let path = self.ready("EchoStream").await?;
         let requests = Request::new(stream(messages, size));
-        received(self.0.streaming(requests, path, BytesCodec).await?.into_inner()).await
+        received(self.0.streaming(requests, path, RawCodec::<Bytes>::default()).await?.into_inner())
+            .await
     }
 
     async fn download(&mut self, messages: u32, size: usize) -> Result<Value, Status> {
         let path = self.ready("Download").await?;
         let order = Bytes::from(json!({"messages": messages, "size": size}).to_string());
-        let answer = self.0.server_streaming(Request::new(order), path, BytesCodec).await?;
+        let answer = self
+            .0
+            .server_streaming(Request::new(order), path, RawCodec::<Bytes>::default())
+            .await?;
         received(answer.into_inner()).await
     }
 
     async fn upload(&mut self, messages: u32, size: usize) -> Result<Value, Status> {
         let path = self.ready("Upload").await?;
         let requests = Request::new(stream(messages, size));
-        json(&self.0.client_streaming(requests, path, BytesCodec).await?.into_inner())
+        json(
+            &self
+                .0
+                .client_streaming(requests, path, RawCodec::<Bytes>::default())
+                .await?
+                .into_inner(),
+        )
     }
 
     async fn peer(&mut self) -> Result<Value, Status> {
@@ -185,7 +195,11 @@ impl Client {
 
     async fn unary(&mut self, method: &str, message: Bytes) -> Result<Bytes, Status> {
         let path = self.ready(method).await?;
-        Ok(self.0.unary(Request::new(message), path, BytesCodec).await?.into_inner())
+        Ok(self
+            .0
+            .unary(Request::new(message), path, RawCodec::<Bytes>::default())
+            .await?
+            .into_inner())
     }
 
     async fn ready(&mut self, method: &str) -> Result<PathAndQuery, Status> {

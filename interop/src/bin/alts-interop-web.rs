@@ -26,7 +26,7 @@ use axum::{Router, serve};
 use http::{HeaderMap, Version};
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
-use tokio_alts::tonic::AltsConnectInfo;
+use tokio_alts::AltsConnectInfo;
 use tokio_alts::{AltsAcceptor, AltsIncoming, GrpcHandshaker, IncomingFailure, ServerConfig};
 use tokio_stream::StreamExt;
 

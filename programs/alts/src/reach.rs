@@ -16,8 +16,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 use tokio_alts::{
-    AltsConnector, AltsContext, AltsStream, ClientConfig, Fault, HandshakerService,
-    service::Address,
+    Address, AltsConnector, AltsContext, AltsStream, ClientConfig, Fault, HandshakerService,
 };
 
 use self::explain::Heard;

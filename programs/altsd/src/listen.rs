@@ -3,7 +3,7 @@
 use core::fmt;
 use std::{
     io,
-    net::SocketAddr,
+    net::{SocketAddr, ToSocketAddrs as _},
     os::{linux::net::SocketAddrExt, unix},
     path::PathBuf,
     sync::Arc,
@@ -15,6 +15,7 @@ use alts_serving::{
     socket_file::{Mode, SocketFile},
 };
 use tokio::net::{TcpListener, UnixListener};
+use tokio_alts::Address;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,29 +59,32 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// Reads the notation of gRPC: `unix:/path`, `unix-abstract:name`, `127.0.0.1:8080`.
+    /// Reads the notation of gRPC: `unix:/path`, `unix-abstract:name`, `127.0.0.1:8080`,
+    /// as [`Address`] reads it for all programs.
     ///
     /// # Errors
     ///
     /// What would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
-        if let Some(name) = text.strip_prefix("unix-abstract:") {
-            return Ok(Self::Abstract { name: name.to_owned() });
-        }
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            return Ok(Self::Unix {
-                path: path.into(),
-                mode: Mode::default(),
-                owner: None,
-                group: None,
-            });
-        }
-        let address = text.parse().map_err(|_| {
-            format!(
-                "{text:?} is no address: write unix:/path, unix-abstract:name or 127.0.0.1:8080"
-            )
-        })?;
+        let address = match text.parse::<Address>().map_err(|why| format!("{text:?}: {why}"))? {
+            Address::UnixAbstract(name) => return Ok(Self::Abstract { name }),
+            Address::Unix(path) => {
+                return Ok(Self::Unix {
+                    path: path.into(),
+                    mode: Mode::default(),
+                    owner: None,
+                    group: None,
+                });
+            }
+            Address::Tcp(address) => address,
+            _ => return Err(format!("{text:?} is an address that altsd has no sockets for")),
+        };
+        // A name is that of an address of this machine.
+        let address = address
+            .to_socket_addrs()
+            .ok()
+            .and_then(|mut addresses| addresses.next())
+            .ok_or_else(|| format!("{text:?}: the name has no address on this machine"))?;
         Ok(Self::Tcp { address, identify: true, remote: false })
     }
 }

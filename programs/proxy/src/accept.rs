@@ -14,7 +14,6 @@ use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
 };
-use tokio_alts::Addresses as _;
 
 use crate::{
     address::Address, config, listener::Listener, outcome::Outcome, serve::serve, socket::Socket,
@@ -33,7 +32,7 @@ pub struct Bound {
 #[derive(Debug)]
 enum Accepting {
     Tcp(TcpListener),
-    Unix { listener: UnixListener, _file: SocketFile },
+    Unix { listener: UnixListener, _file: Option<SocketFile> },
 }
 
 impl Bound {
@@ -52,12 +51,17 @@ impl Bound {
                 let address = listener.local_addr().map_err(failed)?.to_string();
                 Ok(Self { address, socket: Accepting::Tcp(listener) })
             }
+            Address::Unix(path) if listen.address.is_abstract() => {
+                let listener = UnixListener::bind(path).map_err(failed)?;
+                let socket = Accepting::Unix { listener, _file: None };
+                Ok(Self { address: listen.address.to_string(), socket })
+            }
             Address::Unix(path) => {
                 let (listener, file) =
                     SocketFile::open(path, listen.mode, None, None).map_err(refuse)?;
                 listener.set_nonblocking(true).map_err(failed)?;
                 let listener = UnixListener::from_std(listener).map_err(failed)?;
-                let socket = Accepting::Unix { listener, _file: file };
+                let socket = Accepting::Unix { listener, _file: Some(file) };
                 Ok(Self { address: listen.address.to_string(), socket })
             }
         }

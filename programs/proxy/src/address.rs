@@ -29,6 +29,12 @@ impl Address {
         }
     }
 
+    /// Whether it is a name in Linux' abstract name space, and no file.
+    #[must_use]
+    pub fn is_abstract(&self) -> bool {
+        matches!(self, Self::Unix(path) if path.as_os_str().as_encoded_bytes().first() == Some(&0))
+    }
+
     /// Whether the system is to choose the port.
     #[must_use]
     pub fn has_any_port(&self) -> bool {
@@ -40,24 +46,15 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Some(path) = text.strip_prefix("unix:") {
-            let path = path.strip_prefix("//").unwrap_or(path);
-            if path.is_empty() {
-                return Err(format!("{text:?} has no path: write unix:/path"));
+        // The grammar is one for all programs; the leading NUL is how the system writes abstract names.
+        match text.parse::<tokio_alts::Address>() {
+            Ok(tokio_alts::Address::Tcp(address)) => Ok(Self::Tcp(address)),
+            Ok(tokio_alts::Address::Unix(path)) => Ok(Self::Unix(path.into())),
+            Ok(tokio_alts::Address::UnixAbstract(name)) => {
+                Ok(Self::Unix(format!("\0{name}").into()))
             }
-            return Ok(Self::Unix(path.into()));
-        }
-        let valid = text.rsplit_once(':').is_some_and(|(host, port)| {
-            let bracketed = host.starts_with('[') && host.ends_with(']');
-            let host_is_good = !host.is_empty()
-                && !host.contains(|c: char| c == '/' || c.is_whitespace())
-                && (bracketed || !host.contains(':'));
-            host_is_good && port.parse::<u16>().is_ok()
-        });
-        if valid {
-            Ok(Self::Tcp(text.to_owned()))
-        } else {
-            Err(format!("{text:?} is no address: write host:port, [::1]:port or unix:/path"))
+            Ok(_) => Err(format!("{text:?} is an address that the proxy has no sockets for")),
+            Err(why) => Err(format!("{text:?}: {why}")),
         }
     }
 }
@@ -74,7 +71,10 @@ impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tcp(text) => f.write_str(text),
-            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+            Self::Unix(path) => match path.to_str().and_then(|path| path.strip_prefix('\0')) {
+                Some(name) => write!(f, "unix-abstract:{name}"),
+                None => write!(f, "unix:{}", path.display()),
+            },
         }
     }
 }

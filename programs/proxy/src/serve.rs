@@ -5,7 +5,7 @@ use std::{io, sync::Arc};
 
 use alts_serving::{life::Alive, limits::Slot};
 use tokio::{io::AsyncWriteExt as _, time::sleep};
-use tokio_alts::{Addresses as _, AltsAcceptor, AltsStream, HandshakeFailure};
+use tokio_alts::{AltsAcceptor, AltsStream, HandshakeFailure};
 
 use crate::{
     client::Client,

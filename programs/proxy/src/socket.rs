@@ -16,7 +16,7 @@ use tokio::{
     io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
     net::{TcpStream, UnixStream},
 };
-use tokio_alts::{Addresses, AltsContext, AltsStream};
+use tokio_alts::{AltsContext, AltsStream, Transport, TransportInfo};
 
 use super::address::Address;
 
@@ -68,6 +68,18 @@ impl Socket {
         Self::Tcp(stream)
     }
 
+    /// The peer's address, over TCP.
+    #[must_use]
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.info().remote_addr()
+    }
+
+    /// This side's address, over TCP.
+    #[must_use]
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.info().local_addr()
+    }
+
     /// Makes the peer see that the connection was broken off, not ended, where the transport can
     /// tell the two apart.
     fn break_off(&self) {
@@ -78,18 +90,11 @@ impl Socket {
     }
 }
 
-impl Addresses for Socket {
-    fn remote_addr(&self) -> Option<SocketAddr> {
+impl Transport for Socket {
+    fn info(&self) -> TransportInfo {
         match self {
-            Self::Tcp(stream) => stream.peer_addr().ok(),
-            Self::Unix(_) => None,
-        }
-    }
-
-    fn local_addr(&self) -> Option<SocketAddr> {
-        match self {
-            Self::Tcp(stream) => stream.local_addr().ok(),
-            Self::Unix(_) => None,
+            Self::Tcp(stream) => stream.info(),
+            Self::Unix(stream) => stream.info(),
         }
     }
 }

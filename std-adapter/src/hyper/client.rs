@@ -1,7 +1,9 @@
 //! The connector of HTTP clients: from a URI to a stream.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -10,18 +12,21 @@ use alts_core::Side;
 use alts_core::aead::Aead;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, lookup_host};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::Service;
 
-use crate::connect_info::{Addresses, AltsConnectInfo};
+use crate::connect_info::{AltsConnectInfo, Transport};
 use crate::connector::AltsConnector;
 use crate::error::{Error, ErrorKind, Phase, Report};
 use crate::service::BoxFuture;
 use crate::stream::AltsStream;
 
-/// How long a TCP connection may take, unless said otherwise.
+/// How long a TCP connection may take by default.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long one address has before the next one is tried beside it (RFC 8305 section 8).
+const NEXT_ADDRESS: Duration = Duration::from_millis(250);
 /// Application protocols that are HTTP/2.
 const HTTP_2: [&str; 2] = ["grpc", "h2"];
 
@@ -29,9 +34,17 @@ const HTTP_2: [&str; 2] = ["grpc", "h2"];
 ///
 /// The handshake's target name is the URI's host and port. Of a URI without a port, the port is
 /// that of its scheme. The scheme says nothing else: the connection is ALTS in any case.
+///
+/// Of a name with several addresses, the next one is tried beside the first after 250 ms. Sockets have
+/// `TCP_NODELAY`; what tonic's `Endpoint` says of sockets (`tcp_keepalive`, `tcp_nodelay`,
+/// `local_address`, `connect_timeout`) is for its own connector and does nothing here.
+///
+/// The servers of all targets may have the accounts that the connector's configuration expects. A client
+/// of several targets says for each what is expected there: [`for_target`](Self::for_target).
 #[derive(Clone)]
 pub struct AltsHttpConnector {
     connector: AltsConnector,
+    targets: BTreeMap<Box<str>, Arc<[String]>>,
     connect_timeout: Duration,
     on_established: Option<Callback>,
 }
@@ -41,8 +54,27 @@ type Callback = Arc<dyn Fn(&AltsConnectInfo) + Send + Sync>;
 impl AltsHttpConnector {
     /// Connects with the handshakes of `connector`.
     #[must_use]
-    pub const fn new(connector: AltsConnector) -> Self {
-        Self { connector, connect_timeout: CONNECT_TIMEOUT, on_established: None }
+    pub fn new(connector: AltsConnector) -> Self {
+        Self {
+            connector,
+            targets: BTreeMap::new(),
+            connect_timeout: CONNECT_TIMEOUT,
+            on_established: None,
+        }
+    }
+
+    /// The service accounts that the server at `target`, `host:port` as it stands in URIs, may have,
+    /// instead of those that the configuration expects. Once there is such a target, all others are
+    /// refused.
+    #[must_use]
+    pub fn for_target<S: Into<String>>(
+        mut self,
+        target: impl Into<Box<str>>,
+        service_accounts: impl IntoIterator<Item = S>,
+    ) -> Self {
+        let service_accounts = service_accounts.into_iter().map(Into::into).collect();
+        self.targets.insert(target.into(), service_accounts);
+        self
     }
 
     /// Calls `callback` with what is known of each connection that is established: a client such
@@ -56,10 +88,10 @@ impl AltsHttpConnector {
         self
     }
 
-    /// How long the TCP connection may take, the look-up of its name included: 10 seconds unless
-    /// said otherwise. The handshake's own deadline comes after that.
+    /// How long the TCP connection may take, the look-up of its name included: 10 seconds by
+    /// default. The handshake's own deadline comes after that.
     #[must_use]
-    pub const fn connect_timeout(mut self, timeout: Duration) -> Self {
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.connect_timeout = timeout;
         self
     }
@@ -69,12 +101,20 @@ impl AltsHttpConnector {
         let port =
             uri.port_u16().unwrap_or(if uri.scheme_str() == Some("https") { 443 } else { 80 });
         let target_name = format!("{host}:{port}");
-        let connected = timeout(self.connect_timeout, async {
-            // The brackets of an IPv6 address are a matter of URIs.
-            let stream = TcpStream::connect((host.trim_matches(['[', ']']), port)).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        });
+        let expected = self.targets.get(&*target_name).cloned();
+        // An empty list would admit anybody.
+        let refused = match &expected {
+            Some(accounts) => accounts.is_empty(),
+            None => !self.targets.is_empty(),
+        };
+        if refused {
+            let why = "no service account is expected of this target";
+            let error = io::Error::new(io::ErrorKind::PermissionDenied, why);
+            let report = Report { target: target_name, ..Report::default() };
+            return Err(Error::new(Side::Client, Phase::Connect, ErrorKind::Io(error), report));
+        }
+        // The brackets of an IPv6 address are a matter of URIs.
+        let connected = timeout(self.connect_timeout, dial(host.trim_matches(['[', ']']), port));
         let io = match connected.await {
             Ok(Ok(io)) => Ok(io),
             Ok(Err(error)) => Err(error),
@@ -82,7 +122,7 @@ impl AltsHttpConnector {
         };
         match io {
             Ok(io) => {
-                let stream = self.connector.connect_to(&target_name, io).await?;
+                let stream = self.connector.connect_expecting(&target_name, expected, io).await?;
                 if let Some(callback) = &self.on_established {
                     callback(&AltsConnectInfo::of(&stream));
                 }
@@ -94,6 +134,46 @@ impl AltsHttpConnector {
             }
         }
     }
+}
+
+/// Connects to one of the addresses of `host`: each has a little time before the next is tried beside it.
+async fn dial(host: &str, port: u16) -> io::Result<TcpStream> {
+    let mut addresses = alternating(lookup_host((host, port)).await?).into_iter();
+    let mut attempts = JoinSet::new();
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    loop {
+        match addresses.next() {
+            Some(address) => _ = attempts.spawn(TcpStream::connect(address)),
+            None if attempts.is_empty() => return Err(last),
+            None => {}
+        }
+        let patience = if addresses.len() > 0 { NEXT_ADDRESS } else { Duration::MAX };
+        match timeout(patience, attempts.join_next()).await {
+            Ok(Some(Ok(Ok(stream)))) => {
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Some(Ok(Err(error)))) => last = error,
+            // Nothing yet: the next address is tried beside it.
+            Ok(Some(Err(_)) | None) | Err(_) => {}
+        }
+    }
+}
+
+/// The addresses in their order, of both families in turn.
+fn alternating(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let addresses: Vec<_> = addresses.collect();
+    let first = addresses.first().is_some_and(SocketAddr::is_ipv6);
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        addresses.into_iter().partition(|address| address.is_ipv6() == first);
+    let mut theirs = theirs.into_iter();
+    let mut ordered = Vec::new();
+    for address in ours {
+        ordered.push(address);
+        ordered.extend(theirs.next());
+    }
+    ordered.extend(theirs);
+    ordered
 }
 
 impl Service<Uri> for AltsHttpConnector {
@@ -119,9 +199,9 @@ impl fmt::Debug for AltsHttpConnector {
     }
 }
 
-/// Tells hyper-util's client whether the application protocol is HTTP/2, and what is known of the
+/// Says to hyper-util's client whether the application protocol is HTTP/2, and what is known of the
 /// connection: responses have an [`AltsConnectInfo`] among their extensions.
-impl<IO: Addresses, A: Aead> Connection for AltsStream<IO, A> {
+impl<IO: Transport, A: Aead> Connection for AltsStream<IO, A> {
     fn connected(&self) -> Connected {
         let connected = Connected::new().extra(AltsConnectInfo::of(self));
         if HTTP_2.contains(&self.context().application_protocol()) {
@@ -129,5 +209,22 @@ impl<IO: Addresses, A: Aead> Connection for AltsStream<IO, A> {
         } else {
             connected
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_take_turns_and_nobody_is_forgotten() {
+        let parse = |texts: &[&str]| -> Vec<SocketAddr> {
+            texts.iter().map(|text| text.parse().unwrap()).collect()
+        };
+        let given = parse(&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"]);
+        let ordered = parse(&["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"]);
+        assert_eq!(alternating(given.into_iter()), ordered);
+        let given = parse(&["1.1.1.1:1", "[::1]:1", "[::2]:1"]);
+        assert_eq!(alternating(given.clone().into_iter()), given);
     }
 }

@@ -1,21 +1,31 @@
 //! The handshaker service over gRPC: one shared channel, bytes in and bytes out.
 
+mod backoff;
+mod codec;
+
 use std::fmt;
-use std::sync::{Arc, OnceLock};
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::{Buf, BufMut};
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+#[cfg(unix)]
+use tokio::net::UnixStream;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
-use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder, Streaming};
+use tonic::codec::Streaming;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
-use zeroize::Zeroizing;
 
-use super::address::{Address, AddressError};
+use self::backoff::Backoff;
+pub use self::codec::RawCodec;
 use super::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
+use crate::address::{Address, AddressError};
 use crate::platform::{self, PlatformError};
 
 /// Where Google Cloud has its handshaker service.
@@ -37,12 +47,14 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// take its place can be anybody.
 ///
 /// There is one connection, made when it is first needed, shared by all handshakes and made anew
-/// when it breaks. It belongs to the tokio runtime of the first handshake.
+/// when it breaks. It lives in the tokio runtime of the first handshake, and is made anew when that has
+/// ended. While the service is away, it is not asked more than a few times, and later once a second.
 pub struct GrpcHandshaker {
     text: Arc<str>,
     address: Address,
     endpoint: Endpoint,
-    channel: OnceLock<Channel>,
+    channel: Mutex<Option<Shared>>,
+    backoff: Arc<Backoff>,
 }
 
 impl GrpcHandshaker {
@@ -78,10 +90,16 @@ impl GrpcHandshaker {
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        Ok(Self { text: text.into(), address, endpoint, channel: OnceLock::new() })
+        Ok(Self {
+            text: text.into(),
+            address,
+            endpoint,
+            channel: Mutex::default(),
+            backoff: Arc::default(),
+        })
     }
 
-    /// How long to wait for a connection to the service: 5 seconds unless said otherwise.
+    /// How long to wait for a connection to the service: 5 seconds by default.
     #[must_use]
     pub fn connect_timeout(mut self, timeout: Duration) -> Self {
         self.endpoint = self.endpoint.connect_timeout(timeout);
@@ -89,8 +107,8 @@ impl GrpcHandshaker {
     }
 
     /// How long the connection to the service may be silent before a handshake asks whether it
-    /// still lives, and how long the service has to answer: 30 and 10 seconds unless said
-    /// otherwise. Nothing is asked while there is no handshake.
+    /// still lives, and how long the service has to answer: 30 and 10 seconds by
+    /// default. Nothing is asked while there is no handshake.
     #[must_use]
     pub fn keep_alive(mut self, interval: Duration, timeout: Duration) -> Self {
         self.endpoint =
@@ -99,7 +117,30 @@ impl GrpcHandshaker {
     }
 
     fn channel(&self) -> Channel {
-        self.channel.get_or_init(|| connect(&self.endpoint, &self.address)).clone()
+        // Nothing panics while it is held but what tonic does outside of a runtime.
+        let mut shared = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*shared {
+            Some(Shared { channel, lives }) if !lives.is_finished() => channel.clone(),
+            _ => {
+                let channel = connect(&self.endpoint, &self.address, Arc::clone(&self.backoff));
+                let lives = tokio::spawn(std::future::pending());
+                *shared = Some(Shared { channel: channel.clone(), lives });
+                channel
+            }
+        }
+    }
+}
+
+/// The channel that all handshakes share.
+struct Shared {
+    channel: Channel,
+    /// Ends with the runtime in which the channel has its connection.
+    lives: JoinHandle<()>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.lives.abort();
     }
 }
 
@@ -121,27 +162,35 @@ impl fmt::Debug for GrpcHandshaker {
 }
 
 /// A channel that connects when it is first used, and again after its connection has broken.
-fn connect(endpoint: &Endpoint, address: &Address) -> Channel {
-    match address {
-        Address::Tcp(_) => endpoint.connect_lazy(),
-        #[cfg(unix)]
-        Address::Unix(path) => unix(endpoint, path.clone().into()),
-        #[cfg(unix)]
-        Address::UnixAbstract(name) => unix(endpoint, format!("\0{name}").into()),
-        #[cfg(not(unix))]
-        Address::Unix(_) | Address::UnixAbstract(_) => endpoint.connect_lazy(),
-    }
+fn connect(endpoint: &Endpoint, address: &Address, backoff: Arc<Backoff>) -> Channel {
+    let address = address.clone();
+    endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+        let (address, backoff) = (address.clone(), Arc::clone(&backoff));
+        async move { backoff.connect(dial(&address)).await.map(TokioIo::new) }
+    }))
 }
 
-#[cfg(unix)]
-fn unix(endpoint: &Endpoint, path: std::path::PathBuf) -> Channel {
-    use hyper_util::rt::TokioIo;
-    use tokio::net::UnixStream;
+/// A socket of either kind.
+trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 
-    endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
-        let path = path.clone();
-        async move { UnixStream::connect(path).await.map(TokioIo::new) }
-    }))
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+
+async fn dial(address: &Address) -> io::Result<Box<dyn Socket>> {
+    match address {
+        Address::Tcp(address) => {
+            let stream = TcpStream::connect(address.as_str()).await?;
+            stream.set_nodelay(true)?;
+            Ok(Box::new(stream))
+        }
+        #[cfg(unix)]
+        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
+        #[cfg(unix)]
+        Address::UnixAbstract(name) => {
+            Ok(Box::new(UnixStream::connect(format!("\0{name}")).await?))
+        }
+        #[cfg(not(unix))]
+        Address::Unix(_) | Address::UnixAbstract(_) => Err(io::ErrorKind::Unsupported.into()),
+    }
 }
 
 /// One `DoHandshake` call.
@@ -213,7 +262,8 @@ async fn start(
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let method = PathAndQuery::from_static(METHOD);
     let stream = Request::new(ReceiverStream::new(receiver));
-    let responses = grpc.streaming(stream, method, BytesCodec).await?.into_inner();
+    let responses =
+        grpc.streaming(stream, method, RawCodec::<ServiceMessage>::default()).await?.into_inner();
     Ok((requests, responses))
 }
 
@@ -225,45 +275,4 @@ fn root(status: &Status) -> Option<String> {
         error = source;
     }
     Some(error.to_string())
-}
-
-/// Messages as they are: their bytes are made and read by the core.
-#[derive(Clone, Copy, Debug, Default)]
-struct BytesCodec;
-
-impl Codec for BytesCodec {
-    type Encode = ServiceMessage;
-    type Decode = ServiceMessage;
-    type Encoder = Self;
-    type Decoder = Self;
-
-    fn encoder(&mut self) -> Self {
-        *self
-    }
-
-    fn decoder(&mut self) -> Self {
-        *self
-    }
-}
-
-impl Encoder for BytesCodec {
-    type Item = ServiceMessage;
-    type Error = Status;
-
-    fn encode(&mut self, message: ServiceMessage, out: &mut EncodeBuf<'_>) -> Result<(), Status> {
-        out.reserve(message.len());
-        out.put_slice(&message);
-        Ok(())
-    }
-}
-
-impl Decoder for BytesCodec {
-    type Item = ServiceMessage;
-    type Error = Status;
-
-    fn decode(&mut self, bytes: &mut DecodeBuf<'_>) -> Result<Option<ServiceMessage>, Status> {
-        let mut message = Zeroizing::new(vec![0; bytes.remaining()]);
-        bytes.copy_to_slice(&mut message);
-        Ok(Some(message))
-    }
 }

@@ -13,11 +13,11 @@ use alts_handshaker::Handshaker;
 use alts_handshaker::dev::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{Instant, sleep};
-use tokio_alts::service::{BoxFuture, ServiceMessage};
 use tokio_alts::{
     AltsAcceptor, AltsConnector, ClientConfig, DefaultAead, ErrorKind, HandshakerCall,
     HandshakerService, ServerConfig, ServiceError,
 };
+use tokio_alts::{BoxFuture, ServiceMessage};
 
 use crate::heap;
 use crate::schedules::established;

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use alts_core::frame::{Find, FrameHeader};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, DuplexStream, ReadBuf};
-use tokio_alts::Addresses;
+use tokio_alts::Transport;
 use tonic::transport::{Endpoint, Server};
 
 use crate::support::*;
@@ -54,7 +54,7 @@ struct Counting {
     traffic: Arc<Mutex<Traffic>>,
 }
 
-impl Addresses for Counting {}
+impl Transport for Counting {}
 
 impl AsyncRead for Counting {
     fn poll_read(

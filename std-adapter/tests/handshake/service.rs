@@ -204,12 +204,25 @@ async fn what_is_no_handshaker_service_is_named_with_its_status() {
 
 #[test]
 fn the_default_service_is_googles_and_refused_elsewhere() {
-    assert!(GrpcHandshaker::at(tokio_alts::service::GOOGLE_CLOUD).is_ok());
+    assert!(GrpcHandshaker::at(tokio_alts::GOOGLE_CLOUD).is_ok());
     match GrpcHandshaker::google_cloud() {
         Ok(_) => assert!(platform::is_google_cloud()),
         Err(error) => {
             assert!(!platform::is_google_cloud());
             assert!(error.to_string().starts_with("this is not Google Cloud"), "{error}");
         }
+    }
+}
+
+#[test]
+fn a_service_is_reached_from_a_second_runtime_after_the_first_has_ended() {
+    let (ours, theirs) = services();
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let serving = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    let (listener, address) = serving.block_on(free_port());
+    serving.spawn(async move { serve_tcp(ours, listener).await });
+    let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
+    for _ in 0..2 {
+        runtime().block_on(handshake(&connector, &theirs)).unwrap();
     }
 }

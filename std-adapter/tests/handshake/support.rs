@@ -11,11 +11,11 @@ use alts_core::wire::Message;
 use alts_handshaker::Handshaker;
 use alts_handshaker::dev::Authority;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio_alts::service::{BoxFuture, ServiceMessage};
 use tokio_alts::{
     AltsAcceptor, AltsConnector, AltsStream, ClientConfig, HandshakerCall, HandshakerService,
     ServerConfig, ServiceError,
 };
+use tokio_alts::{BoxFuture, ServiceMessage};
 
 pub(crate) const CLIENT: &str = "client@dev.test";
 pub(crate) const SERVER: &str = "server@dev.test";

@@ -10,8 +10,10 @@ use std::sync::{Arc, Mutex};
 
 use alts_core::msg::{HandshakerReq, Request};
 use tokio::sync::oneshot;
-use tokio_alts::tonic::{AltsHttpConnector, RequireServiceAccounts};
-use tokio_alts::{AltsConnector, AltsIncoming, ClientConfig, Error, ErrorKind, Phase};
+use tokio_alts::{
+    AltsConnectInfo, AltsConnector, AltsHttpConnector, AltsIncoming, ClientConfig, Error,
+    ErrorKind, Phase, RequireServiceAccounts, ShareTransportInfo,
+};
 use tonic::Code;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
@@ -212,4 +214,98 @@ async fn shutdown_lets_calls_end() {
     }
     server.await.unwrap().unwrap();
     assert!(tokio::net::TcpStream::connect(address).await.is_err());
+}
+
+#[tokio::test]
+async fn each_target_has_accounts_of_its_own() {
+    let (ours, theirs) = services();
+    let address = serve(theirs, CLIENT).await;
+    let any = ClientConfig::builder().any_peer().build().unwrap();
+    let connector = AltsHttpConnector::new(AltsConnector::new(any, ours));
+    let name = address.to_string();
+    let right = connector.clone().for_target(&*name, [SERVER]);
+    endpoint(address).connect_with_connector(right).await.unwrap();
+    for wrong in [
+        connector.clone().for_target(&*name, ["bank@dev.test"]),
+        connector.clone().for_target(&*name, [""; 0]),
+        connector.clone().for_target("elsewhere:443", [SERVER]),
+    ] {
+        let error = endpoint(address).connect_with_connector(wrong).await.unwrap_err();
+        let text = alts_error(&error).to_string();
+        assert!(text.contains("expected"), "{text}");
+    }
+}
+
+/// What tonic, and this crate, say of the transport below a call.
+type Seen = (Option<SocketAddr>, Option<SocketAddr>, bool);
+
+/// A layer that notes it.
+fn noting(seen: Arc<Mutex<Vec<Seen>>>) -> impl tonic::service::Interceptor + Clone {
+    move |request: tonic::Request<()>| {
+        let info = request.extensions().get::<AltsConnectInfo>().unwrap();
+        let credentials = info.transport().peer_credentials();
+        let uds = request.extensions().get::<tonic::transport::server::UdsConnectInfo>();
+        assert_eq!(credentials.is_some(), uds.is_some_and(|uds| uds.peer_cred.is_some()));
+        let note = (request.remote_addr(), info.remote_addr(), credentials.is_some());
+        seen.lock().unwrap().push(note);
+        Ok(request)
+    }
+}
+
+#[tokio::test]
+async fn tonic_knows_where_a_call_came_from() {
+    let (ours, theirs) = services();
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs.clone())).await.unwrap();
+    let address = incoming.local_addr().unwrap();
+    let greeter = InterceptedService::new(Greeter, noting(seen.clone()));
+    let router = Server::builder().layer(ShareTransportInfo).add_service(greeter);
+    tokio::spawn(router.serve_with_incoming(incoming));
+    Client::new(channel(address, ours.clone()).await).say_hello("x").await.unwrap();
+    let (tonics, ours_is, unix) = seen.lock().unwrap().pop().unwrap();
+    assert!(tonics.is_some_and(|address| address.ip().is_loopback()), "{tonics:?}");
+    assert_eq!((tonics, unix), (ours_is, false));
+
+    // Over a UNIX socket, it is a process.
+    let (near, far) = tokio::net::UnixStream::pair().unwrap();
+    let accepted = tokio::spawn(acceptor(theirs).accept(far));
+    let connected = connector(ours).connect(near).await.unwrap();
+    let accepted = accepted.await.unwrap().map_err(|failed| failed.to_string());
+    let greeter = InterceptedService::new(Greeter, noting(seen.clone()));
+    let router = Server::builder().layer(ShareTransportInfo).add_service(greeter);
+    tokio::spawn(router.serve_with_incoming(tokio_stream::once(accepted)));
+    let mut connected = Some(connected);
+    let connector = tower::service_fn(move |_| {
+        let stream = connected.take().map(hyper_util::rt::TokioIo::new);
+        std::future::ready(stream.ok_or("it connects once"))
+    });
+    let endpoint = Endpoint::from_static("http://greeter.test");
+    let channel = endpoint.connect_with_connector(connector).await.unwrap();
+    Client::new(channel).say_hello("x").await.unwrap();
+    assert_eq!(seen.lock().unwrap().pop().unwrap(), (None, None, true));
+}
+
+#[tokio::test]
+async fn a_graceful_stop_does_not_wait_for_whoever_is_silent_in_a_handshake() {
+    let (ours, theirs) = services();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs)).await.unwrap();
+    let address = incoming.local_addr().unwrap();
+    let incoming = incoming.stop_when(async {
+        let _ = stopped.await;
+    });
+    let router = Server::builder().add_service(Greeter);
+    let server = tokio::spawn(router.serve_with_incoming(incoming));
+    let mut client = Client::new(channel(address, ours).await);
+    client.say_hello("x").await.unwrap();
+    let mut silent = tokio::net::TcpStream::connect(address).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    stop.send(()).unwrap();
+    let second = std::time::Duration::from_secs(1);
+    let mut byte = [0];
+    let end = tokio::io::AsyncReadExt::read(&mut silent, &mut byte);
+    assert!(matches!(tokio::time::timeout(second, end).await.unwrap(), Ok(0) | Err(_)));
+    client.say_hello("x").await.unwrap();
+    drop(client);
+    tokio::time::timeout(second, server).await.unwrap().unwrap().unwrap();
 }

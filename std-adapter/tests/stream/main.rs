@@ -2,7 +2,7 @@
 #![allow(clippy::pedantic, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod faults;
-#[cfg(feature = "hyper")]
+#[cfg(feature = "http")]
 mod hyper;
 mod memory;
 mod transfer;

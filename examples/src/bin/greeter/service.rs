@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use http::uri::PathAndQuery;
-use tokio_alts::tonic::AltsRequest;
+use tokio_alts::AltsRequest;
 use tonic::body::Body;
 use tonic::codec::Streaming;
 use tonic::server::NamedService;

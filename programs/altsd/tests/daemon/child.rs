@@ -13,9 +13,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
 };
-use tokio_alts::{
-    AltsAcceptor, AltsConnector, ClientConfig, ServerConfig, service::GrpcHandshaker,
-};
+use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, ServerConfig};
 
 use crate::{
     common::Start,

@@ -11,9 +11,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio_alts::{
-    AltsAcceptor, AltsConnector, ClientConfig, ServerConfig, service::GrpcHandshaker,
-};
+use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, ServerConfig};
 
 use crate::{
     common::Start,

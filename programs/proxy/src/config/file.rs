@@ -231,8 +231,10 @@ fn upstream(upstream: Spanned<RawUpstream>, places: &Places<'_>) -> Result<Upstr
         },
     );
     let in_directory = |address| match address {
-        Address::Unix(path) => Address::Unix(places.path(path)),
-        tcp @ Address::Tcp(_) => tcp,
+        Address::Unix(path) if !Address::Unix(path.clone()).is_abstract() => {
+            Address::Unix(places.path(path))
+        }
+        other => other,
     };
     Ok(Upstream {
         name: raw.name,

@@ -21,7 +21,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     time::{Instant, sleep, timeout},
 };
-use tokio_alts::service::BoxFuture;
+use tokio_alts::BoxFuture;
 
 use super::{again, body::RequestBody, dial::Dial, error::ConnectError};
 use crate::{
