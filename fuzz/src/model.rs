@@ -43,6 +43,7 @@ impl Model {
         match self.protocol {
             RecordProtocol::AesGcm128Rekey => u64::MAX,
             RecordProtocol::AesGcm128 | RecordProtocol::Gmac128 => (1 << 40) - 1,
+            other => panic!("the model does not know {other}"),
         }
     }
 
@@ -147,6 +148,7 @@ impl Model {
                 let key = self.key_data[..16].try_into().unwrap();
                 A::new(&key).unwrap().open(&counter, payload, Text::empty(), &tag)
             }
+            other => panic!("the model does not know {other}"),
         };
         opened.map(|()| plaintext).map_err(|_| RecordError::Authentication)
     }
