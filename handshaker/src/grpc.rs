@@ -20,11 +20,11 @@
 //! The copies that tonic and hyper make of a response on its way are not wiped.
 
 mod codec;
+mod requests;
 
 use core::{
     convert::Infallible,
     fmt,
-    future::{Ready, ready},
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
@@ -32,21 +32,25 @@ use core::{
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::Extensions;
+use http::{Extensions, header};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, Sleep, sleep_until},
 };
 use tokio_stream::Stream;
 use tonic::{
-    Request, Response, Status, Streaming,
+    Status,
     body::Body,
-    server::{Grpc, NamedService, StreamingService},
+    codec::{EncodeBody, SingleMessageCompressionOverride},
+    metadata::GRPC_CONTENT_TYPE,
+    server::NamedService,
 };
 use tower_service::Service;
 
 pub use self::codec::RawCodec;
+use self::requests::Requests;
 use crate::{
+    failure::Failure,
     handshaker::Handshaker,
     service::{Call, Limits},
 };
@@ -54,8 +58,14 @@ use crate::{
 /// The path of the one method.
 pub const METHOD: &str = "/grpc.gcp.HandshakerService/DoHandshake";
 
-/// How many handshakes may be under way at once unless told otherwise.
+/// How many handshakes may be under way at once by default.
 pub const CONCURRENCY: usize = 1024;
+
+/// The largest request, in bytes, of a call whose start message has not been accepted yet.
+pub const START_BYTES: usize = 64 * 1024;
+
+/// How long a call that has failed stays open for one more request, see [`Responses::fail`].
+const LINGER: Duration = Duration::from_millis(500);
 
 /// Decides who may call, and begins the calls.
 ///
@@ -75,6 +85,17 @@ pub trait Admission: Send + Sync + 'static {
     /// The status with which the RPC ends.
     fn admit(&self, extensions: &Extensions, now: Duration)
     -> Result<(Call, Self::Caller), Status>;
+
+    /// Whether a request of this many bytes may be read, of a caller that sends it now; zero says
+    /// that the last one has been answered. By default, all that the limits of the service allow.
+    ///
+    /// # Errors
+    ///
+    /// The status with which the RPC ends.
+    fn reading(&self, caller: &mut Self::Caller, bytes: usize) -> Result<(), Status> {
+        let (_, _) = (caller, bytes);
+        Ok(())
+    }
 
     /// The call is over: [`Call::result`] says how; without a result, the caller went away.
     fn ended(&self, caller: Self::Caller, call: &Call, duration: Duration) {
@@ -166,30 +187,19 @@ impl<A: Admission> Service<http::Request<Body>> for HandshakerServer<A> {
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let method = DoHandshake { shared: Arc::clone(&self.shared) };
-        let mut grpc = Grpc::new(RawCodec).max_decoding_message_size(self.request_bytes);
-        Box::pin(async move {
-            if request.uri().path() == METHOD {
-                Ok(grpc.streaming(method, request).await)
-            } else {
-                Ok(Status::unimplemented("the only method here is DoHandshake").into_http())
-            }
-        })
-    }
-}
-
-/// The method.
-struct DoHandshake<A> {
-    shared: Arc<Shared<A>>,
-}
-
-impl<A: Admission> StreamingService<Bytes> for DoHandshake<A> {
-    type Response = Bytes;
-    type ResponseStream = Responses<A>;
-    type Future = Ready<Result<Response<Responses<A>>, Status>>;
-
-    fn call(&mut self, request: Request<Streaming<Bytes>>) -> Self::Future {
-        ready(Responses::begin(&self.shared, request).map(Response::new))
+        let begun = if request.uri().path() == METHOD {
+            Responses::begin(&self.shared, self.request_bytes, request)
+        } else {
+            Err(Status::unimplemented("the only method here is DoHandshake"))
+        };
+        let response = begun.map_or_else(Status::into_http, |responses| {
+            let none = SingleMessageCompressionOverride::default();
+            let body = EncodeBody::new_server(RawCodec, responses, None, none, None);
+            let mut response = http::Response::new(Body::new(body));
+            response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
+            response
+        });
+        Box::pin(core::future::ready(Ok(response)))
     }
 }
 
@@ -199,37 +209,89 @@ impl<A: Admission> StreamingService<Bytes> for DoHandshake<A> {
 /// and its response, and dropping the RPC drops the handshake.
 struct Responses<A: Admission> {
     shared: Arc<Shared<A>>,
-    requests: Streaming<Bytes>,
+    requests: Requests,
+    request_bytes: usize,
     call: Call,
     caller: Option<A::Caller>,
     began: Instant,
     deadline: Pin<Box<Sleep>>,
-    over: bool,
+    /// How many responses there were.
+    answered: usize,
+    /// With what the RPC ends, once its last response is made.
+    end: Option<End>,
     _slot: OwnedSemaphorePermit,
 }
 
+enum End {
+    /// Nothing follows.
+    Over,
+    /// The status, at the caller's next request or when this time is over.
+    Failed(Status, Pin<Box<Sleep>>),
+}
+
 impl<A: Admission> Responses<A> {
-    fn begin(shared: &Arc<Shared<A>>, request: Request<Streaming<Bytes>>) -> Result<Self, Status> {
+    fn begin(
+        shared: &Arc<Shared<A>>,
+        request_bytes: usize,
+        request: http::Request<Body>,
+    ) -> Result<Self, Status> {
         let slot = Arc::clone(&shared.slots).try_acquire_owned().map_err(|_| {
-            tracing::warn!("handshake refused: too many are under way");
+            tracing::info!("handshake refused: too many are under way");
             Status::resource_exhausted("the handshaker service has too many handshakes under way")
         })?;
-        let (_metadata, extensions, requests) = request.into_parts();
+        let (parts, body) = request.into_parts();
         let now = shared.now();
-        let (call, caller) = shared.admission.admit(&extensions, now)?;
+        let (call, caller) = shared.admission.admit(&parts.extensions, now)?;
         let began = Instant::now();
         let left = call.deadline().saturating_sub(now);
         let deadline = began.checked_add(left).unwrap_or(began);
         Ok(Self {
             shared: Arc::clone(shared),
-            requests,
+            requests: Requests::new(body),
+            request_bytes,
             call,
             caller: Some(caller),
             began,
             deadline: Box::pin(sleep_until(deadline)),
-            over: false,
+            answered: 0,
+            end: None,
             _slot: slot,
         })
+    }
+
+    fn poll_request(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Bytes, Status>>> {
+        let Self { shared, requests, request_bytes, call, caller, .. } = self;
+        let limit =
+            if call.side().is_some() { *request_bytes } else { START_BYTES.min(*request_bytes) };
+        requests.poll_next(context, |bytes| {
+            if bytes > limit {
+                return Err(Status::out_of_range(format!(
+                    "the request has {bytes} bytes, and {limit} are allowed here"
+                )));
+            }
+            caller.as_mut().map_or(Ok(()), |caller| shared.admission.reading(caller, bytes))
+        })
+    }
+
+    /// The RPC of a handshake that has failed.
+    ///
+    /// Callers look for the reason in different places. gRPC's C core and Java read it in the
+    /// response, and C core hands it out when the RPC ends. grpc-go reads it in the first response
+    /// alone; after a later one it writes the alert, waits for the peer, sends another request, and
+    /// reports the status that it meets then. So the status comes with the end of the RPC too, and
+    /// a little later if there may be one more request.
+    fn fail(&self, failure: &Failure) -> End {
+        let code = i32::try_from(failure.code().number()).unwrap_or_default();
+        let status = Status::new(code.into(), failure.details());
+        let now = Instant::now();
+        let linger = if self.answered == 0 { Duration::ZERO } else { LINGER };
+        End::Failed(status, Box::pin(sleep_until(now.checked_add(linger).unwrap_or(now))))
+    }
+
+    /// Ends the RPC with a status.
+    fn end(&mut self, status: Status) -> Poll<Option<Result<Bytes, Status>>> {
+        self.end = Some(End::Over);
+        Poll::Ready(Some(Err(status)))
     }
 }
 
@@ -238,18 +300,23 @@ impl<A: Admission> Stream for Responses<A> {
 
     fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         let this = self.get_mut();
-        if this.over {
+        match &mut this.end {
             // The RPC ends with OK right behind the result: C core does not hand it out before.
-            return Poll::Ready(None);
-        }
-        let reply = match Pin::new(&mut this.requests).poll_next(context) {
-            Poll::Ready(Some(Ok(request))) => this.call.handle(&request, this.shared.now()),
-            Poll::Ready(Some(Err(status))) => {
-                this.over = true;
-                return Poll::Ready(Some(Err(status)));
+            Some(End::Over) => return Poll::Ready(None),
+            Some(End::Failed(status, until)) => {
+                let status = status.clone();
+                if until.as_mut().poll(context).is_pending() {
+                    let _one_more = ready!(this.poll_request(context));
+                }
+                return this.end(status);
             }
+            None => {}
+        }
+        let reply = match this.poll_request(context) {
+            Poll::Ready(Some(Ok(request))) => this.call.handle(&request, this.shared.now()),
+            Poll::Ready(Some(Err(status))) => return this.end(status),
             Poll::Ready(None) => {
-                this.over = true;
+                this.end = Some(End::Over);
                 return Poll::Ready(None);
             }
             Poll::Pending => {
@@ -257,7 +324,14 @@ impl<A: Admission> Stream for Responses<A> {
                 this.call.expire()
             }
         };
-        this.over = this.call.is_finished();
+        if let Some(caller) = &mut this.caller {
+            // Nothing is asked for, so nothing is refused.
+            let _ = this.shared.admission.reading(caller, 0);
+        }
+        if this.call.is_finished() {
+            this.end = Some(reply.failure().map_or(End::Over, |failure| this.fail(failure)));
+        }
+        this.answered = this.answered.saturating_add(1);
         // The owner wipes the bytes when the last reference is gone.
         Poll::Ready(Some(Ok(Bytes::from_owner(reply.encode()))))
     }

@@ -1,4 +1,8 @@
 //! Accepts connections, finds out who they are from, and hands them to the server.
+//!
+//! A connection costs its caller a slot before anything is looked up. Callers for whom the policy
+//! has nothing learn why on their connection, and have a few slots of their own: they take none of
+//! those that others need.
 
 use core::{fmt, time::Duration};
 use std::{
@@ -9,37 +13,61 @@ use std::{
     task::{Context, Poll},
 };
 
+use alts_serving::{
+    caller::{Caller, identify},
+    life::Alive,
+    limits::{Key, Slot, Slots},
+    owner::owner,
+    process::Process,
+    throttle::Throttles,
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::UnixStream,
-    sync::{Semaphore, mpsc, watch},
+    net::{TcpStream, UnixStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
 };
 use tonic::transport::server::Connected;
 
 use crate::{
+    config::LimitSettings,
     listen::{Bound, Socket},
     metrics::Metrics,
-    state::identify,
-};
-use alts_serving::{
-    caller::Caller,
-    limits::{Slot, Slots},
-    owner::owner,
+    state::Snapshot,
 };
 
-/// How many callers over TCP are looked up at once. More would only wait for each other.
-const LOOKUPS: usize = 8;
+/// How many callers over TCP may wait to be looked up. More wait to be accepted.
+const LOOKUPS: usize = 64;
 
 /// How long to wait when the system has nothing left for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How many connections callers whom the policy refuses have in all.
+pub const REFUSED: usize = 256;
+
+/// How many of them one caller has.
+const REFUSED_PER_CALLER: usize = 16;
 
 /// Who is at the other end of a connection, and by which listener it came.
 #[derive(Debug)]
 pub struct Connection {
     /// Who.
     pub caller: Caller,
+    /// Who counts as one with this caller for the limits.
+    pub key: Key,
     /// By which listener.
     pub listener: Arc<str>,
+    /// The process itself, if the kernel lets us ask it again.
+    process: Option<Process>,
+}
+
+impl Connection {
+    /// The user that the process behind the connection has become since it connected, if the kernel
+    /// can tell.
+    #[must_use]
+    pub fn new_user(&self) -> Option<u32> {
+        let Caller::Local { uid, .. } = &self.caller else { return None };
+        self.process?.user().filter(|now| now != uid)
+    }
 }
 
 trait Io: AsyncRead + AsyncWrite + Send {}
@@ -101,69 +129,95 @@ impl AsyncWrite for Accepted {
     }
 }
 
-/// Accepts connections, and finds out who they are from, until told to stop.
+/// Who a connection is from, before it is known what the machine knows of them.
+struct From {
+    caller: Caller,
+    gid: Option<u32>,
+    process: Option<Process>,
+}
+
+/// Accepts connections, and finds out who they are from, until the daemon stops.
 #[derive(Clone, Debug)]
 pub struct Acceptor {
     slots: Slots,
+    refused: Slots,
+    snapshot: watch::Receiver<Arc<Snapshot>>,
     lookups: Arc<Semaphore>,
     accepted: mpsc::Sender<io::Result<Accepted>>,
     metrics: Metrics,
+    throttles: Throttles<Key>,
 }
 
 impl Acceptor {
     /// Accepted connections go to `accepted`.
     #[must_use]
     pub fn new(
-        slots: Slots,
+        limits: &LimitSettings,
+        snapshot: watch::Receiver<Arc<Snapshot>>,
         accepted: mpsc::Sender<io::Result<Accepted>>,
         metrics: Metrics,
     ) -> Self {
-        Self { slots, lookups: Arc::new(Semaphore::new(LOOKUPS)), accepted, metrics }
+        Self {
+            slots: Slots::new(limits.connections, limits.connections_per_caller),
+            refused: Slots::new(REFUSED, REFUSED_PER_CALLER),
+            snapshot,
+            lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            accepted,
+            metrics,
+            throttles: Throttles::default(),
+        }
     }
 
     /// Serves one listener.
-    pub async fn run(self, bound: Bound, mut stop: watch::Receiver<bool>) {
+    pub async fn run(self, bound: Bound, mut alive: Alive) {
         let this = Arc::new(self);
+        let mut exhausted = false;
         loop {
             let accepted = tokio::select! {
                 accepted = this.accept(&bound) => accepted,
-                () = crate::told_to_stop(&mut stop) => return,
+                () = alive.draining() => return,
             };
-            if let Err(error) = accepted {
-                tracing::warn!(listener = &*bound.name, %error, "cannot accept a connection");
-                tokio::time::sleep(EXHAUSTED).await;
+            let listener = &*bound.name;
+            match accepted {
+                Ok(()) if exhausted => {
+                    tracing::warn!(listener, "connections are accepted again");
+                    exhausted = false;
+                }
+                Ok(()) => {}
+                Err(error) => {
+                    if !exhausted {
+                        tracing::error!(
+                            listener,
+                            %error,
+                            "this machine or process has nothing left for another connection"
+                        );
+                    }
+                    exhausted = true;
+                    tokio::time::sleep(EXHAUSTED).await;
+                }
             }
         }
     }
 
     async fn accept(self: &Arc<Self>, bound: &Bound) -> io::Result<()> {
+        let (this, name) = (Arc::clone(self), Arc::clone(&bound.name));
         match &bound.socket {
             Socket::Unix { listener, .. } => {
                 let (stream, _) = listener.accept().await?;
-                self.admit_unix(stream, &bound.name);
+                tokio::spawn(async move {
+                    let from = from_unix(&stream);
+                    this.admit(Box::pin(stream), from, name).await;
+                });
             }
             Socket::Tcp { listener, identify } => {
                 let (stream, remote) = listener.accept().await?;
-                let (this, name) = (Arc::clone(self), Arc::clone(&bound.name));
-                let _ = stream.set_nodelay(true);
-                let local = stream.local_addr()?;
-                if !identify || !remote.ip().to_canonical().is_loopback() {
-                    let caller = Caller::Unidentified { address: remote };
-                    tokio::spawn(async move {
-                        if let Some(slot) = this.slot(&caller, &name) {
-                            this.hand_over(Box::pin(stream), caller, name, slot).await;
-                        }
-                    });
-                    return Ok(());
-                }
                 let Ok(permit) = Arc::clone(&self.lookups).acquire_owned().await else {
                     return Ok(());
                 };
+                let identify = *identify && remote.ip().to_canonical().is_loopback();
                 tokio::spawn(async move {
-                    let caller = look_up(local, remote).await;
-                    drop(permit);
-                    if let Some(slot) = this.slot(&caller, &name) {
-                        this.hand_over(Box::pin(stream), caller, name, slot).await;
+                    if let Some(from) = from_tcp(&stream, remote, identify, permit).await {
+                        this.admit(Box::pin(stream), from, name).await;
                     }
                 });
             }
@@ -171,69 +225,98 @@ impl Acceptor {
         Ok(())
     }
 
-    fn admit_unix(self: &Arc<Self>, stream: UnixStream, name: &Arc<str>) {
-        let (this, name) = (Arc::clone(self), Arc::clone(name));
-        let credentials = stream.peer_cred();
-        tokio::spawn(async move {
-            match credentials {
-                Ok(peer) => {
-                    // The slot first: a flood must not make the user database work.
-                    let number = Caller::Local {
-                        uid: peer.uid(),
-                        user: None,
-                        groups: Vec::new(),
-                        pid: peer.pid(),
-                    };
-                    let Some(slot) = this.slot(&number, &name) else { return };
-                    let caller = identify(peer.uid(), Some(peer.gid()), peer.pid()).await;
-                    this.hand_over(Box::pin(stream), caller, name, slot).await;
-                }
-                Err(error) => {
-                    let why = format!("the kernel does not say who it is: {error}");
-                    let caller = Caller::Unknown { address: None, why };
-                    let Some(slot) = this.slot(&caller, &name) else { return };
-                    this.hand_over(Box::pin(stream), caller, name, slot).await;
-                }
-            }
-        });
-    }
-
-    fn slot(&self, caller: &Caller, listener: &str) -> Option<Slot> {
-        self.slots
-            .take(caller.key())
-            .inspect_err(|full| {
-                if self.metrics.connection_refused(full.name()) {
-                    tracing::warn!(
-                        %caller,
-                        listener,
-                        reason = full.name(),
-                        "connection closed: the caller has too many"
-                    );
-                }
-            })
-            .ok()
-    }
-
-    async fn hand_over(&self, io: Pin<Box<dyn Io>>, caller: Caller, name: Arc<str>, slot: Slot) {
+    async fn admit(&self, io: Pin<Box<dyn Io>>, from: From, name: Arc<str>) {
+        let From { caller, gid, process } = from;
+        let subuids = Arc::clone(self.snapshot.borrow().subuids());
+        let key = subuids.key(&caller);
+        // The slot first: a flood must not make the user database work.
+        let Some(mut slot) = self.slot(&self.slots, key, &caller, &name) else { return };
+        let caller = match caller {
+            Caller::Local { uid, pid, .. } => identify(uid, gid, pid).await,
+            other => other,
+        };
+        let refused = self.snapshot.borrow().choices(&caller, &name).is_err();
+        if refused {
+            let Some(other) = self.slot(&self.refused, key, &caller, &name) else { return };
+            slot = other;
+        }
         let open = self.metrics.connection(&name);
         open.inc();
-        let connection = Arc::new(Connection { caller, listener: name });
+        let connection = Arc::new(Connection { caller, key, listener: name, process });
         let accepted = Accepted { io, connection, _slot: slot, open };
         // When nobody takes it, the daemon is about to end, and the connection with it.
         let _ = self.accepted.send(Ok(accepted)).await;
     }
+
+    fn slot(&self, slots: &Slots, key: Key, caller: &Caller, listener: &str) -> Option<Slot> {
+        let full = match slots.take(key) {
+            Ok(slot) => return Some(slot),
+            Err(full) => full.name(),
+        };
+        self.metrics.connection_refused(full);
+        if let Some(more) = self.throttles.may_speak(key) {
+            tracing::warn!(
+                %caller,
+                listener,
+                reason = full,
+                more = (more > 0).then_some(more),
+                "connection closed: the caller has too many"
+            );
+        }
+        None
+    }
+}
+
+fn from_unix(stream: &UnixStream) -> From {
+    match stream.peer_cred() {
+        Ok(peer) => From {
+            caller: number(peer.uid(), peer.pid()),
+            gid: Some(peer.gid()),
+            process: Process::behind(stream),
+        },
+        Err(error) => {
+            let why = format!("the kernel does not say who it is: {error}");
+            let caller = Caller::Unknown { address: None, why };
+            From { caller, gid: None, process: None }
+        }
+    }
+}
+
+/// Nothing when the connection is over already: somebody else may have its addresses by now.
+async fn from_tcp(
+    stream: &TcpStream,
+    remote: SocketAddr,
+    identify: bool,
+    permit: OwnedSemaphorePermit,
+) -> Option<From> {
+    // An answer is small, and waits for nothing.
+    let _ = stream.set_nodelay(true);
+    let local = stream.local_addr().ok()?;
+    let caller = if identify {
+        look_up(local, remote).await
+    } else {
+        Caller::Unidentified { address: remote }
+    };
+    drop(permit);
+    let over = stream.take_error().map_or(true, |error| error.is_some());
+    (!over).then_some(From { caller, gid: None, process: None })
+}
+
+/// A caller of whom there is a number.
+const fn number(uid: u32, pid: Option<i32>) -> Caller {
+    Caller::Local { uid, user: None, groups: Vec::new(), pid }
 }
 
 /// The user whose socket is connected from `remote` to `local`.
 async fn look_up(local: SocketAddr, remote: SocketAddr) -> Caller {
     let unknown = |why: String| Caller::Unknown { address: Some(remote), why };
     match tokio::task::spawn_blocking(move || owner(remote, local)).await {
-        Ok(Ok(Some(uid))) => identify(uid, None, None).await,
+        Ok(Ok(Some(uid))) => number(uid, None),
         Ok(Ok(None)) => unknown(
-            "the kernel lists no socket of this machine at the other end of the connection"
+            "the kernel knows no socket of this machine at the other end of the connection"
                 .to_owned(),
         ),
-        Ok(Err(error)) => unknown(format!("the kernel's list of sockets cannot be read: {error}")),
+        Ok(Err(error)) => unknown(format!("the kernel does not say whose socket it is: {error}")),
         Err(_) => unknown("looking up the owner of the calling socket failed".to_owned()),
     }
 }

@@ -4,31 +4,98 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use alts_core::Side;
+use alts_handshaker::{Call, Fault, Limits, grpc::Admission};
+use alts_serving::{
+    limits::{Full, Key, Slot, Slots},
+    throttle::Throttles,
+};
 use http::Extensions;
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::{accept::Connection, log::AUDIT, metrics::Metrics, state::Snapshot};
-use alts_handshaker::{Call, Fault, grpc::Admission};
-use alts_serving::limits::{Slot, Slots};
+use crate::{
+    accept::Connection, config::LimitSettings, log::AUDIT, metrics::Metrics, state::Snapshot,
+};
+
+/// How many callers whom the policy refuses may be told so at once.
+const REFUSALS: usize = 256;
+
+/// How many of them may be one caller.
+const REFUSALS_PER_CALLER: usize = 16;
+
+/// The largest request of a caller whom the policy refuses: a start message is smaller.
+const REFUSED_BYTES: usize = 16 * 1024;
+
+/// How long a caller whom the policy refuses may take to say what it wants.
+const REFUSED_DEADLINE: Duration = Duration::from_secs(5);
 
 /// The policy and the limits, at the gRPC service's door.
 #[derive(Debug)]
 pub struct Gate {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     slots: Slots,
+    /// Those of callers whom the policy refuses: they take none of the others'.
+    refusals: Slots,
+    /// Bytes of requests that have not been answered.
+    bytes: Slots,
     metrics: Metrics,
+    throttles: Throttles<Key>,
 }
 
 impl Gate {
     /// Each handshake begins with the snapshot of its time.
     #[must_use]
-    pub const fn new(
+    pub fn new(
         snapshot: watch::Receiver<Arc<Snapshot>>,
-        slots: Slots,
+        limits: &LimitSettings,
         metrics: Metrics,
     ) -> Self {
-        Self { snapshot, slots, metrics }
+        Self {
+            snapshot,
+            slots: Slots::new(limits.handshakes, limits.handshakes_per_caller),
+            refusals: Slots::new(REFUSALS, REFUSALS_PER_CALLER),
+            bytes: Slots::new(limits.bytes, limits.bytes_per_caller),
+            metrics,
+            throttles: Throttles::default(),
+        }
+    }
+
+    /// What keeps refused callers from flooding the log: it is asked for what it has held back.
+    #[must_use]
+    pub fn throttles(&self) -> Throttles<Key> {
+        self.throttles.clone()
+    }
+
+    fn slot(&self, slots: &Slots, connection: &Connection) -> Result<Slot, Status> {
+        slots.take(connection.key).map_err(|full| {
+            self.too_many(full, connection);
+            Status::resource_exhausted(
+                "the caller has as many handshakes under way with this handshaker service as it may",
+            )
+        })
+    }
+
+    fn too_many(&self, full: Full, connection: &Connection) {
+        self.metrics.refused(full.name());
+        if let Some(more) = self.throttles.may_speak(connection.key) {
+            tracing::warn!(
+                target: AUDIT,
+                outcome = "refused",
+                reason = full.name(),
+                caller = %connection.caller,
+                listener = &*connection.listener,
+                more = (more > 0).then_some(more),
+                "handshake"
+            );
+        }
+    }
+}
+
+/// Writes what was held back about callers who are quiet by now.
+pub fn say_rest(throttles: &Throttles<Key>) {
+    for (key, more) in throttles.rest() {
+        let caller = key.map_or_else(|| "many".to_owned(), |key| key.to_string());
+        tracing::warn!(target: AUDIT, outcome = "refused", caller, more, "handshake");
     }
 }
 
@@ -38,6 +105,8 @@ pub struct Entry {
     connection: Arc<Connection>,
     /// Whether the policy had nothing for this caller.
     refused: bool,
+    /// For the bytes of a request.
+    room: Option<Slot>,
     _slot: Slot,
 }
 
@@ -48,36 +117,51 @@ impl Admission for Gate {
         let Some(connection) = extensions.get::<Arc<Connection>>().cloned() else {
             return Err(Status::internal("the connection does not say who is calling"));
         };
-        let slot = self.slots.take(connection.caller.key()).map_err(|full| {
-            self.metrics.refused(full.name());
-            if self.metrics.may_speak() {
-                tracing::warn!(
-                    target: AUDIT,
-                    outcome = "refused",
-                    reason = full.name(),
-                    caller = %connection.caller,
-                    listener = &*connection.listener,
-                    "handshake"
-                );
-            }
-            Status::resource_exhausted(
-                "the caller has as many handshakes under way with this handshaker service as it may",
-            )
-        })?;
         let snapshot = self.snapshot.borrow().clone();
         let limits = snapshot.limits();
-        let choices = snapshot.choices(&connection.caller, &connection.listener);
+        let choices = match connection.new_user() {
+            None => snapshot.choices(&connection.caller, &connection.listener),
+            Some(uid) => Err(format!(
+                "the caller ({}) may not use any identity of this handshaker service: its process \
+                 has become uid {uid} since it connected, and has to connect again",
+                connection.caller
+            )),
+        };
         let refused = choices.is_err();
+        let slots = if refused { &self.refusals } else { &self.slots };
+        let slot = self.slot(slots, &connection)?;
         let call = match choices {
             Ok(choices) => Call::choosing(limits, choices, now)
                 .map_err(|failure| Status::internal(failure.details()))?,
             Err(why) => {
                 self.metrics.refused("policy");
-                Call::refused(limits, why, now)
+                let deadline = limits.deadline.min(REFUSED_DEADLINE);
+                Call::refused(Limits { deadline, ..limits }, why, now)
             }
         };
         self.metrics.began();
-        Ok((call, Entry { connection, refused, _slot: slot }))
+        Ok((call, Entry { connection, refused, room: None, _slot: slot }))
+    }
+
+    fn reading(&self, entry: &mut Entry, bytes: usize) -> Result<(), Status> {
+        entry.room = None;
+        if bytes == 0 {
+            return Ok(());
+        }
+        if entry.refused && bytes > REFUSED_BYTES {
+            return Err(Status::permission_denied(format!(
+                "the caller ({}) may not use any identity of this handshaker service",
+                entry.connection.caller
+            )));
+        }
+        let room = self.bytes.take_some(entry.connection.key, bytes).map_err(|full| {
+            self.too_many(full, &entry.connection);
+            Status::resource_exhausted(
+                "the caller has as many bytes under way with this handshaker service as it may",
+            )
+        })?;
+        entry.room = Some(room);
+        Ok(())
     }
 
     fn ended(&self, entry: Entry, call: &Call, duration: Duration) {
@@ -117,6 +201,12 @@ impl Admission for Gate {
                 };
                 let outcome = if entry.refused { "refused" } else { "failure" };
                 self.metrics.ended(side, outcome, &code.to_string(), fault, None);
+                let more = if entry.refused {
+                    let Some(more) = self.throttles.may_speak(entry.connection.key) else { return };
+                    (more > 0).then_some(more)
+                } else {
+                    None
+                };
                 tracing::warn!(
                     target: AUDIT,
                     outcome,
@@ -128,6 +218,7 @@ impl Admission for Gate {
                     fault,
                     details = failure.details(),
                     milliseconds,
+                    more,
                     "handshake"
                 );
             }

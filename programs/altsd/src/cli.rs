@@ -11,13 +11,11 @@ use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
 
 use crate::{
-    config::Config,
-    identities::IdentityFiles,
-    listen::Endpoint,
-    policy::{AccountPattern, CallerPattern},
-    quick, state,
+    config::Config, identities::IdentityFiles, listen::Endpoint, policy::AccountPattern, quick,
+    state,
 };
 use alts_serving::{
+    caller_pattern::CallerPattern,
     config_error::ConfigError,
     log::{Format, Level},
     socket_file::Mode,

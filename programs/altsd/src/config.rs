@@ -13,6 +13,7 @@ use std::{
 
 use alts_handshaker::Limits;
 use alts_serving::{
+    caller_pattern::CallerPattern,
     config_error::ConfigError,
     settings::{LogSettings, Places, Span},
     socket_file::Mode,
@@ -23,7 +24,7 @@ use toml::Spanned;
 use crate::{
     identities::{IdentityFiles, Source},
     listen::{Endpoint, Listen},
-    policy::{AccountPattern, CallerPattern, Rule},
+    policy::{AccountPattern, Rule},
 };
 
 /// How much at once.
@@ -44,6 +45,10 @@ pub struct LimitSettings {
     pub request_bytes: usize,
     /// Bytes of all handshake messages of a peer.
     pub handshake_bytes: usize,
+    /// Bytes of all requests that are being read, of all callers together.
+    pub bytes: usize,
+    /// Bytes of all requests that are being read of one caller.
+    pub bytes_per_caller: usize,
 }
 
 impl Default for LimitSettings {
@@ -57,6 +62,8 @@ impl Default for LimitSettings {
             deadline: Span(limits.deadline),
             request_bytes: limits.request_bytes,
             handshake_bytes: limits.handshake_bytes,
+            bytes: 64 * 1024 * 1024,
+            bytes_per_caller: 16 * 1024 * 1024,
         }
     }
 }
@@ -88,6 +95,13 @@ impl LimitSettings {
             return Err("request_bytes and handshake_bytes have to be at least 65536: a \
                         handshake message with a chain of certificates has to fit"
                 .to_owned());
+        }
+        if self.bytes_per_caller < self.request_bytes || self.bytes < self.request_bytes {
+            return Err(
+                "bytes and bytes_per_caller have to be at least request_bytes: one request \
+                        has to fit"
+                    .to_owned(),
+            );
         }
         Ok(())
     }

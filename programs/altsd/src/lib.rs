@@ -12,6 +12,7 @@ pub mod accept;
 pub mod admission;
 pub mod cli;
 pub mod config;
+mod counted;
 pub mod identities;
 pub mod listen;
 pub mod log;
@@ -26,15 +27,19 @@ use std::{net::SocketAddr, path::PathBuf, sync::Arc};
 use alts_handshaker::grpc::HandshakerServer;
 use alts_serving::{
     config_error::ConfigError,
-    limits::Slots,
+    descriptors,
+    life::{Alive, Life},
+    limits::Key,
     metrics::Admin,
     notify::Notifier,
     signals::{Request, Signals},
+    throttle::Throttles,
 };
+use prometheus::IntCounter;
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::{JoinHandle, JoinSet},
-    time::{MissedTickBehavior, interval, timeout},
+    task::JoinSet,
+    time::{MissedTickBehavior, interval},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{server::NamedService, transport::Server};
@@ -42,8 +47,9 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 
 use self::{
     accept::Acceptor,
-    admission::Gate,
+    admission::{Gate, say_rest},
     config::Config,
+    counted::Counted,
     listen::Bound,
     metrics::Metrics,
     state::{Keeper, Snapshot},
@@ -65,9 +71,8 @@ pub struct Daemon {
     metrics: Metrics,
     metrics_address: Option<SocketAddr>,
     reloads: mpsc::Sender<oneshot::Sender<bool>>,
-    stop: watch::Sender<bool>,
+    life: Life,
     health: HealthReporter,
-    server: JoinHandle<Result<(), tonic::transport::Error>>,
     others: JoinSet<()>,
     grace: Duration,
 }
@@ -84,12 +89,15 @@ impl Daemon {
         let metrics = Metrics::new().map_err(internal)?;
         let keeper = Keeper::new(config, path, metrics.clone())?;
         let config = keeper.config().clone();
+        let places = config.limits.connections.saturating_add(accept::REFUSED);
+        descriptors::require(places.saturating_add(alts_serving::metrics::CONNECTIONS))
+            .map_err(|what| ConfigError::new("[limits]", what))?;
         let bound =
             config.listeners.iter().map(Bound::open).collect::<Result<Vec<_>, ConfigError>>()?;
         let listeners =
             bound.iter().map(|b| (b.name().to_owned(), b.address().to_owned())).collect();
 
-        let (stop, stopped) = watch::channel(false);
+        let life = Life::default();
         let (reloads, requests) = mpsc::channel(1);
         let mut others = JoinSet::new();
         let metrics_address = match config.metrics {
@@ -108,47 +116,39 @@ impl Daemon {
         };
         let limits = &config.limits;
         let (accepted, connections) = mpsc::channel(BACKLOG);
-        let acceptor = Acceptor::new(
-            Slots::new(limits.connections, limits.connections_per_caller),
-            accepted,
-            metrics.clone(),
-        );
+        let acceptor = Acceptor::new(limits, keeper.subscribe(), accepted, metrics.clone());
         for bound in bound {
             tracing::info!(listener = bound.name(), address = bound.address(), "listening");
-            others.spawn(acceptor.clone().run(bound, stopped.clone()));
+            others.spawn(acceptor.clone().run(bound, life.alive()));
         }
         drop(acceptor);
 
         let snapshot = keeper.subscribe();
-        let slots = Slots::new(limits.handshakes, limits.handshakes_per_caller);
-        let gate = Gate::new(snapshot.clone(), slots, metrics.clone());
+        let gate = Gate::new(snapshot.clone(), limits, metrics.clone());
+        others.spawn(say_what_was_held_back(gate.throttles(), life.alive()));
         let service = HandshakerServer::with_concurrency(gate, limits.handshakes)
             .request_bytes(limits.request_bytes);
         let (health, health_service) = tonic_health::server::health_reporter();
         show_health(&health, &snapshot).await;
-        let mut stop_server = stopped.clone();
+        let (mut draining, mut over) = (life.alive(), life.alive());
         let server = Server::builder()
             .http2_keepalive_interval(Some(KEEP_ALIVE))
             .max_concurrent_streams(streams(limits.handshakes_per_caller))
-            .add_service(health_service)
+            .add_service(Counted::new(health_service))
             .add_service(service)
             .serve_with_incoming_shutdown(ReceiverStream::new(connections), async move {
-                told_to_stop(&mut stop_server).await;
+                draining.draining().await;
             });
-        let server = tokio::spawn(server);
-        others.spawn(keep(keeper, requests, health.clone(), stopped));
+        others.spawn(async move {
+            tokio::select! {
+                // It does not fail: connections that do are its own business.
+                _ = server => {}
+                () = over.over() => {}
+            }
+        });
+        others.spawn(keep(keeper, requests, health.clone(), life.alive()));
         let grace = config.grace;
-        Ok(Self {
-            listeners,
-            metrics,
-            metrics_address,
-            reloads,
-            stop,
-            health,
-            server,
-            others,
-            grace,
-        })
+        Ok(Self { listeners, metrics, metrics_address, reloads, life, health, others, grace })
     }
 
     /// The names of the listeners, and where they listen in the notation of gRPC.
@@ -183,18 +183,10 @@ impl Daemon {
         self.health.set_service_status("", ServingStatus::NotServing).await;
         let service = HandshakerServer::<Gate>::NAME;
         self.health.set_service_status(service, ServingStatus::NotServing).await;
-        self.stop.send_replace(true);
-        let ended = timeout(self.grace, &mut self.server).await.is_ok();
+        let ended = self.life.end(self.grace).await;
         if !ended {
             tracing::warn!("handshakes were under way when the time to stop was over");
-            self.server.abort();
-            let _ = (&mut self.server).await;
         }
-        // The listeners end at once, and remove their files.
-        let _ = timeout(Duration::from_secs(1), async {
-            while self.others.join_next().await.is_some() {}
-        })
-        .await;
         self.others.shutdown().await;
         ended
     }
@@ -206,12 +198,6 @@ fn streams(handshakes_per_caller: usize) -> u32 {
     u32::try_from(handshakes_per_caller).unwrap_or(u32::MAX).saturating_add(256)
 }
 
-/// Waits until the daemon is to stop.
-async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
-    // An error would mean that the daemon is gone: a reason to stop too.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 async fn show_health(health: &HealthReporter, snapshot: &watch::Receiver<Arc<Snapshot>>) {
     let usable = snapshot.borrow().is_usable();
     let status = if usable { ServingStatus::Serving } else { ServingStatus::NotServing };
@@ -219,12 +205,24 @@ async fn show_health(health: &HealthReporter, snapshot: &watch::Receiver<Arc<Sna
     health.set_service_status(HandshakerServer::<Gate>::NAME, status).await;
 }
 
+/// Says, when a flood of refused callers is over, how many there were.
+async fn say_what_was_held_back(throttles: Throttles<Key>, mut alive: Alive) {
+    let mut tick = interval(Duration::from_secs(1));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => say_rest(&throttles),
+            () = alive.draining() => return,
+        }
+    }
+}
+
 /// Watches files and expiry, and reloads when asked.
 async fn keep(
     mut keeper: Keeper,
     mut requests: mpsc::Receiver<oneshot::Sender<bool>>,
     health: HealthReporter,
-    mut stopped: watch::Receiver<bool>,
+    mut alive: Alive,
 ) {
     let snapshot = keeper.subscribe();
     let mut poll = interval(keeper.config().poll);
@@ -243,7 +241,7 @@ async fn keep(
                 None => return,
                 some => some,
             },
-            () = told_to_stop(&mut stopped) => return,
+            () = alive.draining() => return,
         };
         // Files and the user database are read off the threads that serve.
         let work = tokio::task::spawn_blocking(move || {
@@ -273,6 +271,8 @@ pub struct Supervision {
     pub notifier: Notifier,
     /// How often it wants to hear that the daemon is alive.
     pub watchdog: Option<Duration>,
+    /// Counts lines of the log that nobody took.
+    pub lines_dropped: Option<IntCounter>,
 }
 
 /// Starts a daemon, tells `started` of it, and runs it until SIGTERM or SIGINT; SIGHUP reloads.
@@ -286,9 +286,16 @@ pub async fn run(
     supervision: Supervision,
     started: impl FnOnce(&Daemon),
 ) -> Result<(), ConfigError> {
-    let Supervision { notifier, watchdog } = supervision;
+    let Supervision { notifier, watchdog, lines_dropped } = supervision;
     let mut signals = Signals::new().map_err(|why| ConfigError::new("signals", why.to_string()))?;
     let daemon = Daemon::start(config, path).await?;
+    if let Some(counter) = lines_dropped {
+        daemon
+            .metrics
+            .registry()
+            .register(Box::new(counter))
+            .map_err(|why| ConfigError::new("metrics", why.to_string()))?;
+    }
     started(&daemon);
     notifier.ready();
     // At half the time, as sd_watchdog_enabled(3) asks for. A day is never.

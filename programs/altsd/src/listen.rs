@@ -10,8 +10,8 @@ use std::{
 };
 
 use alts_serving::{
-    caller::{Directory, System},
     config_error::ConfigError,
+    directory::{Directory, System},
     socket_file::{Mode, SocketFile},
 };
 use tokio::net::{TcpListener, UnixListener};

@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use alts_serving::{log::subscriber, notify::Notifier};
+use alts_serving::{lines::Lines, log::subscriber, notify::Notifier};
 use altsd::{
     Supervision,
     cli::{Cli, Command, check, greeting},
@@ -18,6 +18,7 @@ use altsd::{
     run,
 };
 use clap::Parser as _;
+use prometheus::IntCounter;
 
 fn main() -> ExitCode {
     match start(Cli::parse()) {
@@ -44,15 +45,22 @@ fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
             (config, path, false)
         }
     };
+    let dropped = IntCounter::new(
+        "altsd_log_lines_dropped_total",
+        "Lines of the log that were lost because nobody took them.",
+    )?;
+    // Whoever reads standard error, or does not, must not stop the service.
+    let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());
     tracing::subscriber::set_global_default(subscriber(
         PROGRAM,
         config.log.format,
         config.log.level,
-        io::stderr,
+        lines,
     ))?;
+    let supervision = Supervision { lines_dropped: Some(dropped), ..supervision()? };
     let rules = config.rules.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    runtime.block_on(run(config, path, supervision()?, |daemon| {
+    runtime.block_on(run(config, path, supervision, |daemon| {
         if dev && let Err(error) = say(&greeting(daemon.listeners(), &rules)) {
             tracing::warn!(%error, "cannot write to standard output");
         }
@@ -80,5 +88,5 @@ fn supervision() -> Result<Supervision, Box<dyn Error>> {
     let watchdog = number("WATCHDOG_USEC")
         .filter(|&microseconds| meant && microseconds > 0)
         .map(Duration::from_micros);
-    Ok(Supervision { notifier, watchdog })
+    Ok(Supervision { notifier, watchdog, lines_dropped: None })
 }

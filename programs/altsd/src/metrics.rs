@@ -9,8 +9,6 @@ use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use alts_serving::throttle::Throttle;
-
 /// The metrics of one daemon; clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -24,7 +22,6 @@ pub struct Metrics {
     reloads: IntCounterVec,
     expiry: GaugeVec,
     stale: IntGaugeVec,
-    throttle: Throttle,
 }
 
 impl Metrics {
@@ -113,7 +110,6 @@ impl Metrics {
             reloads,
             expiry,
             stale,
-            throttle: Throttle::default(),
         })
     }
 
@@ -147,15 +143,9 @@ impl Metrics {
         self.refusals.with_label_values(&[reason]).inc();
     }
 
-    /// Counts a connection that was closed at once; returns whether the log may say so.
-    pub(crate) fn connection_refused(&self, reason: &str) -> bool {
+    /// Counts a connection that was closed at once.
+    pub(crate) fn connection_refused(&self, reason: &str) {
         self.connections_refused.with_label_values(&[reason]).inc();
-        self.may_speak()
-    }
-
-    /// Whether the log may say that somebody was turned away: a flood must not flood the log too.
-    pub(crate) fn may_speak(&self) -> bool {
-        self.throttle.may_speak()
     }
 
     pub(crate) fn connection(&self, listener: &str) -> IntGauge {
@@ -174,24 +164,5 @@ impl Metrics {
     pub(crate) fn identity(&self, identity: &str, expires: Duration, stale: bool) {
         self.expiry.with_label_values(&[identity]).set(expires.as_secs_f64());
         self.stale.with_label_values(&[identity]).set(i64::from(stale));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_log_is_not_flooded() {
-        let metrics = Metrics::new().unwrap();
-        assert!(metrics.connection_refused("caller_limit"));
-        for _ in 0..100 {
-            metrics.connection_refused("caller_limit");
-        }
-        assert!(!metrics.may_speak());
-        let text =
-            String::from_utf8(alts_serving::metrics::render(metrics.registry()).unwrap()).unwrap();
-        let line = "altsd_connections_refused_total{reason=\"caller_limit\"} 101";
-        assert!(text.contains(line), "{text}");
     }
 }

@@ -8,68 +8,7 @@ use core::{fmt, str::FromStr};
 use serde::Deserialize;
 
 use alts_handshaker::identity::{Subject, check_account};
-use alts_serving::caller::{Caller, Directory};
-
-/// Who a rule is for.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "String")]
-pub enum CallerPattern {
-    /// `user:NAME`.
-    User(String),
-    /// `uid:NUMBER`.
-    Uid(u32),
-    /// `group:NAME`: the user's own group or one that the user is a member of.
-    Group(String),
-    /// `gid:NUMBER`.
-    Gid(u32),
-    /// `anyone`: every caller whose user is known.
-    Anyone,
-    /// `unidentified`: callers over TCP whose user is not asked for or cannot be known.
-    Unidentified,
-}
-
-impl FromStr for CallerPattern {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let refuse = || {
-            format!(
-                "{text:?} is no caller: write user:NAME, uid:NUMBER, group:NAME, gid:NUMBER, \
-                 anyone or unidentified"
-            )
-        };
-        match text.split_once(':') {
-            None if text == "anyone" => Ok(Self::Anyone),
-            None if text == "unidentified" => Ok(Self::Unidentified),
-            Some(("user", name)) if !name.is_empty() => Ok(Self::User(name.to_owned())),
-            Some(("group", name)) if !name.is_empty() => Ok(Self::Group(name.to_owned())),
-            Some(("uid", number)) => number.parse().map(Self::Uid).map_err(|_| refuse()),
-            Some(("gid", number)) => number.parse().map(Self::Gid).map_err(|_| refuse()),
-            _ => Err(refuse()),
-        }
-    }
-}
-
-impl TryFrom<String> for CallerPattern {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
-    }
-}
-
-impl fmt::Display for CallerPattern {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::User(name) => write!(f, "user:{name}"),
-            Self::Uid(number) => write!(f, "uid:{number}"),
-            Self::Group(name) => write!(f, "group:{name}"),
-            Self::Gid(number) => write!(f, "gid:{number}"),
-            Self::Anyone => f.write_str("anyone"),
-            Self::Unidentified => f.write_str("unidentified"),
-        }
-    }
-}
+use alts_serving::{caller::Caller, caller_pattern::CallerPattern, directory::Directory};
 
 /// What a rule gives.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -190,62 +129,39 @@ pub enum Decision {
     Refused(String),
 }
 
-/// The rules with names of users and groups looked up.
+/// The rules.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    rules: Vec<(Vec<Resolved>, Rule)>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Resolved {
-    Uid(u32),
-    Gid(u32),
-    Anyone,
-    Unidentified,
+    rules: Vec<Rule>,
 }
 
 impl Policy {
-    /// Looks the names up; those that are not there match nobody, and there is a warning for each.
+    /// Takes the rules, and says what in them is for nobody on this machine. Names are compared
+    /// when somebody calls, so what a name means may change later.
     pub fn resolve(rules: &[Rule], directory: &impl Directory) -> (Self, Vec<String>) {
-        let mut warnings = Vec::new();
-        let mut resolve = |rule: &Rule, caller: &CallerPattern| {
-            let found = match caller {
-                CallerPattern::Uid(uid) => Some(Resolved::Uid(*uid)),
-                CallerPattern::Gid(gid) => Some(Resolved::Gid(*gid)),
-                CallerPattern::User(name) => directory.uid(name).map(Resolved::Uid),
-                CallerPattern::Group(name) => directory.gid(name).map(Resolved::Gid),
-                CallerPattern::Anyone => Some(Resolved::Anyone),
-                CallerPattern::Unidentified => Some(Resolved::Unidentified),
-            };
-            if found.is_none() {
-                warnings.push(format!("{}: there is no {caller} on this machine", rule.place));
-            }
-            found
-        };
-        let rules = rules
+        let warnings = rules
             .iter()
-            .map(|rule| {
-                let callers =
-                    rule.callers.iter().filter_map(|caller| resolve(rule, caller)).collect();
-                (callers, rule.clone())
+            .flat_map(|rule| {
+                let odd = rule.callers.iter().filter_map(|caller| caller.warning(directory));
+                odd.map(|what| format!("{}: {what}", rule.place))
             })
             .collect();
-        (Self { rules }, warnings)
+        (Self { rules: rules.to_vec() }, warnings)
     }
 
     /// All accounts that some rule gives, with the rule's place.
     pub fn accounts(&self) -> impl Iterator<Item = (&AccountPattern, &str)> {
-        self.rules.iter().flat_map(|(_, rule)| {
-            rule.accounts.iter().map(|account| (account, rule.place.as_str()))
-        })
+        self.rules
+            .iter()
+            .flat_map(|rule| rule.accounts.iter().map(|account| (account, rule.place.as_str())))
     }
 
     /// What a caller on a listener may use.
     #[must_use]
     pub fn decide(&self, caller: &Caller, listener: &str) -> Decision {
-        let found = self.rules.iter().find(|(callers, rule)| {
+        let found = self.rules.iter().find(|rule| {
             (rule.listeners.is_empty() || rule.listeners.iter().any(|name| name == listener))
-                && callers.iter().any(|pattern| pattern.is(caller))
+                && rule.callers.iter().any(|pattern| pattern.is(caller))
         });
         let refuse = |why: &str| {
             Decision::Refused(format!(
@@ -255,7 +171,7 @@ impl Policy {
         if let Caller::Unknown { why, .. } = caller {
             return refuse(why);
         }
-        let Some((_, rule)) = found else {
+        let Some(rule) = found else {
             return refuse(&format!(
                 "its policy has no rule for this caller on the listener {listener}"
             ));
@@ -269,17 +185,5 @@ impl Policy {
             return refuse("its policy has a rule that gives this caller none");
         }
         Decision::Accounts(accounts)
-    }
-}
-
-impl Resolved {
-    fn is(self, caller: &Caller) -> bool {
-        match (self, caller) {
-            (Self::Uid(wanted), Caller::Local { uid, .. }) => *uid == wanted,
-            (Self::Gid(wanted), Caller::Local { groups, .. }) => groups.contains(&wanted),
-            (Self::Anyone, Caller::Local { .. })
-            | (Self::Unidentified, Caller::Unidentified { .. }) => true,
-            _ => false,
-        }
     }
 }

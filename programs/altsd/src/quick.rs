@@ -6,13 +6,13 @@ use crate::{
     config::Config,
     identities::{IdentityFiles, Source},
     listen::{Endpoint, Listen},
-    policy::{AccountPattern, CallerPattern, Rule},
+    policy::{AccountPattern, Rule},
 };
 use alts_handshaker::{
     dev::{Authority, DevError},
     identity::Subject,
 };
-use alts_serving::{config_error::ConfigError, socket_file::Mode};
+use alts_serving::{caller_pattern::CallerPattern, config_error::ConfigError, socket_file::Mode};
 
 /// How long before the end of throw-away identities there are warnings.
 const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 60);

@@ -17,8 +17,7 @@ use crate::{
 };
 use alts_handshaker::{Handshaker, Limits};
 use alts_serving::{
-    caller::{Caller, Directory, System, local},
-    config_error::ConfigError,
+    caller::Caller, config_error::ConfigError, directory::System, subuids::SubUids,
 };
 
 /// What handshakes are begun with at one time.
@@ -27,6 +26,7 @@ pub struct Snapshot {
     identities: Vec<Handshaker>,
     policy: Policy,
     limits: Limits,
+    subuids: Arc<SubUids>,
 }
 
 impl Snapshot {
@@ -66,6 +66,12 @@ impl Snapshot {
     #[must_use]
     pub const fn limits(&self) -> Limits {
         self.limits
+    }
+
+    /// Whose the subordinate user numbers of this machine are.
+    #[must_use]
+    pub const fn subuids(&self) -> &Arc<SubUids> {
+        &self.subuids
     }
 
     /// Those who can be vouched for.
@@ -133,7 +139,8 @@ fn assemble(
     identities: Vec<Handshaker>,
 ) -> Result<(Snapshot, Vec<String>), ConfigError> {
     let (policy, warnings) = Policy::resolve(&config.rules, &System);
-    let snapshot = Snapshot { identities, policy, limits: config.limits.of_one() };
+    let subuids = Arc::new(SubUids::read(&System));
+    let snapshot = Snapshot { identities, policy, limits: config.limits.of_one(), subuids };
     snapshot.check_policy().map_err(|(place, what)| ConfigError::new(place, what))?;
     Ok((snapshot, warnings))
 }
@@ -312,7 +319,8 @@ impl Keeper {
                 }
             }
         }
-        if renewed.is_empty() && good {
+        let numbered = *self.sender.borrow().subuids == SubUids::read(&System);
+        if renewed.is_empty() && good && numbered {
             return true;
         }
         match assemble(&self.config, identities) {
@@ -395,28 +403,4 @@ fn fingerprints(config: &Config) -> Vec<(Option<Fingerprint>, bool)> {
         Source::Fixed(_) => (None, false),
     };
     config.identities.iter().map(one).collect()
-}
-
-/// Looks a caller up among the machine's users, off the threads that serve.
-pub async fn identify(uid: u32, gid: Option<u32>, pid: Option<i32>) -> Caller {
-    let looked_up = tokio::task::spawn_blocking(move || local(uid, gid, pid, &System)).await;
-    // Without its name the caller still has its number.
-    looked_up.unwrap_or_else(|_| local(uid, gid, pid, &Nobody))
-}
-
-/// A directory without entries.
-struct Nobody;
-
-impl Directory for Nobody {
-    fn uid(&self, _user: &str) -> Option<u32> {
-        None
-    }
-
-    fn gid(&self, _group: &str) -> Option<u32> {
-        None
-    }
-
-    fn user(&self, _uid: u32) -> Option<(String, Vec<u32>)> {
-        None
-    }
 }

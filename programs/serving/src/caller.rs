@@ -1,18 +1,29 @@
 //! Who is calling: the user behind a connection, with the groups that the machine knows of.
 //!
-//! That is found out once for each connection: who leaves a group keeps what it gave until the
-//! connection ends.
+//! Names and numbers are looked up once for each connection, as they are then: a number that has
+//! passed from one user to another brings nothing along. A caller who leaves a group keeps what it
+//! gave until the connection ends.
 
 use core::fmt;
-use std::{ffi::CString, net::SocketAddr};
+use std::net::SocketAddr;
 
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist};
+use crate::{
+    directory::{Directory, System},
+    id_map::IdMap,
+    limits::Key,
+};
 
-use crate::limits::Key;
+/// The usual number of `nobody`, which has no account on a machine even where it is a real user.
+const NOBODY: u32 = 65534;
 
-/// What the kernel shows of users that do not exist in this user namespace. Different users look
-/// alike then, so nobody of this number has a name here.
-const OVERFLOW: u32 = 65534;
+/// A group of a caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Its number.
+    pub gid: u32,
+    /// Its name, if there is one.
+    pub name: Option<String>,
+}
 
 /// Who is calling.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,7 +35,7 @@ pub enum Caller {
         /// The user's name, if there is one.
         user: Option<String>,
         /// The process's group and the groups of which the user is a member.
-        groups: Vec<u32>,
+        groups: Vec<Group>,
         /// The process that connected; not known over TCP.
         pid: Option<i32>,
     },
@@ -49,8 +60,10 @@ impl Caller {
     pub fn key(&self) -> Key {
         match self {
             Self::Local { uid, .. } => Key::User(*uid),
-            Self::Unidentified { address } => Key::Address(Some(address.ip())),
-            Self::Unknown { address, .. } => Key::Address(address.map(|address| address.ip())),
+            Self::Unidentified { address } | Self::Unknown { address: Some(address), .. } => {
+                Key::of_address(address.ip())
+            }
+            Self::Unknown { address: None, .. } => Key::Address(None),
         }
     }
 
@@ -58,7 +71,7 @@ impl Caller {
     #[must_use]
     pub fn own_user(&self) -> Option<&str> {
         match self {
-            Self::Local { uid, user, .. } if *uid != OVERFLOW => user.as_deref(),
+            Self::Local { uid, user, .. } if *uid != NOBODY => user.as_deref(),
             _ => None,
         }
     }
@@ -81,54 +94,42 @@ impl fmt::Display for Caller {
     }
 }
 
-/// Names and numbers of users and groups.
-pub trait Directory {
-    /// The number of a user.
-    fn uid(&self, user: &str) -> Option<u32>;
-    /// The number of a group.
-    fn gid(&self, group: &str) -> Option<u32>;
-    /// The name of a user, and the groups of which it is a member, its own among them.
-    fn user(&self, uid: u32) -> Option<(String, Vec<u32>)>;
-}
-
-/// The machine's own, whatever its sources are. It may block.
-#[derive(Clone, Copy, Debug)]
-pub struct System;
-
-impl Directory for System {
-    fn uid(&self, user: &str) -> Option<u32> {
-        User::from_name(user).ok().flatten().map(|user| user.uid.as_raw())
-    }
-
-    fn gid(&self, group: &str) -> Option<u32> {
-        Group::from_name(group).ok().flatten().map(|group| group.gid.as_raw())
-    }
-
-    fn user(&self, uid: u32) -> Option<(String, Vec<u32>)> {
-        let user = User::from_uid(Uid::from_raw(uid)).ok().flatten()?;
-        let name = CString::new(user.name.clone()).ok()?;
-        let mut groups: Vec<u32> = getgrouplist(&name, user.gid)
-            .unwrap_or_default()
-            .into_iter()
-            .map(Gid::as_raw)
-            .collect();
-        if !groups.contains(&user.gid.as_raw()) {
-            groups.push(user.gid.as_raw());
-        }
-        Some((user.name, groups))
-    }
-}
-
-/// The caller of this number, with what the directory knows of it.
+/// The caller of this number, with what the directory knows of it now. A name counts only if the
+/// directory gives the same number for it: several names of one number are no names.
 pub fn local(uid: u32, gid: Option<u32>, pid: Option<i32>, directory: &impl Directory) -> Caller {
-    let (user, mut groups) = match directory.user(uid) {
-        Some((user, groups)) => (Some(user), groups),
+    let (user, mut gids) = match directory.user(uid) {
+        Some((user, gids)) => (Some(user), gids),
         None => (None, Vec::new()),
     };
+    let user = user.filter(|user| directory.uid(user) == Some(uid));
     if let Some(gid) = gid
-        && !groups.contains(&gid)
+        && !gids.contains(&gid)
     {
-        groups.push(gid);
+        gids.push(gid);
     }
+    let group = |gid| Group {
+        gid,
+        name: directory.group(gid).filter(|name| directory.gid(name) == Some(gid)),
+    };
+    let groups = gids.into_iter().map(group).collect();
     Caller::Local { uid, user, groups, pid }
+}
+
+/// Looks a caller up among the machine's users, off the threads that serve.
+pub async fn identify(uid: u32, gid: Option<u32>, pid: Option<i32>) -> Caller {
+    let looked_up = tokio::task::spawn_blocking(move || {
+        let map = IdMap::of_this_process();
+        if map.hides_user(uid) {
+            let why = format!(
+                "its user does not exist in this user namespace: uid {uid} stands for all such \
+                 users"
+            );
+            return Caller::Unknown { address: None, why };
+        }
+        local(uid, gid.filter(|&gid| !map.hides_group(gid)), pid, &System)
+    });
+    looked_up.await.unwrap_or_else(|_| Caller::Unknown {
+        address: None,
+        why: "looking up its user failed".to_owned(),
+    })
 }

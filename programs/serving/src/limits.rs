@@ -1,13 +1,14 @@
 //! Slots that are shared fairly: nobody can take so many that the next one gets none.
 //!
 //! A caller may hold as many slots as are still free, and never more than its own limit. One
-//! caller alone thus gets at most half of them; `n` busy ones settle at `1/(n + 1)` each, with one
+//! caller thus gets at most half of them; `n` busy ones settle at `1/(n + 1)` each, with one
 //! share left over for whoever comes next. Nobody waits: a caller that is over its share is told
 //! so at once, because clients and servers that wait in one queue may wait for each other.
 
+use core::fmt;
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -18,8 +19,34 @@ pub enum Key {
     User(u32),
     /// A service account that a handshake has proved.
     Account(Arc<str>),
-    /// All callers from one address whose users are not known.
+    /// All callers from one network whose users are not known: an IPv4 address, or the /64 of an
+    /// IPv6 address, in which one machine has as many addresses as it likes.
     Address(Option<IpAddr>),
+}
+
+impl Key {
+    /// The key of callers from an address.
+    #[must_use]
+    pub fn of_address(address: IpAddr) -> Self {
+        Self::Address(Some(match address.to_canonical() {
+            IpAddr::V6(address) => {
+                IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX)))
+            }
+            canonical @ IpAddr::V4(_) => canonical,
+        }))
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(uid) => write!(f, "uid {uid}"),
+            Self::Account(account) => f.write_str(account),
+            Self::Address(Some(IpAddr::V6(address))) => write!(f, "{address}/64"),
+            Self::Address(Some(IpAddr::V4(address))) => address.fmt(f),
+            Self::Address(None) => f.write_str("unknown"),
+        }
+    }
 }
 
 /// Why there is no slot.
@@ -57,22 +84,24 @@ struct Taken {
 }
 
 impl Taken {
-    fn take(&mut self, key: &Key) -> Result<(), Full> {
-        let own = self.by.get(key).copied().unwrap_or(0);
-        if own >= self.each {
+    fn take(&mut self, key: &Key, count: usize) -> Result<(), Full> {
+        let own = self.by.get(key).copied().unwrap_or(0).saturating_add(count);
+        if own > self.each {
             return Err(Full::Caller);
         }
-        if own >= self.total.saturating_sub(self.in_all) {
+        // As if they were taken one after the other.
+        let others = self.in_all.saturating_add(count.saturating_sub(1));
+        if own > self.total.saturating_sub(others) {
             return Err(Full::Total);
         }
-        self.in_all = self.in_all.saturating_add(1);
-        self.by.insert(key.clone(), own.saturating_add(1));
+        self.in_all = self.in_all.saturating_add(count);
+        self.by.insert(key.clone(), own);
         Ok(())
     }
 
-    fn give_back(&mut self, key: &Key) {
-        self.in_all = self.in_all.saturating_sub(1);
-        let left = self.by.get(key).map_or(0, |own| own.saturating_sub(1));
+    fn give_back(&mut self, key: &Key, count: usize) {
+        self.in_all = self.in_all.saturating_sub(count);
+        let left = self.by.get(key).map_or(0, |own| own.saturating_sub(count));
         if left == 0 {
             self.by.remove(key);
         } else if let Some(own) = self.by.get_mut(key) {
@@ -107,16 +136,26 @@ impl Slots {
     ///
     /// When the caller has its share already.
     pub fn take(&self, key: Key) -> Result<Slot, Full> {
-        lock(&self.taken).take(&key)?;
-        Ok(Slot { taken: Arc::clone(&self.taken), key })
+        self.take_some(key, 1)
+    }
+
+    /// Takes several at once, as bytes of a message.
+    ///
+    /// # Errors
+    ///
+    /// When the caller would have more than its share.
+    pub fn take_some(&self, key: Key, count: usize) -> Result<Slot, Full> {
+        lock(&self.taken).take(&key, count)?;
+        Ok(Slot { taken: Arc::clone(&self.taken), key, count })
     }
 }
 
-/// A slot; dropping it gives it back.
+/// A slot, or some; dropping it gives them back.
 #[derive(Debug)]
 pub struct Slot {
     taken: Arc<Mutex<Taken>>,
     key: Key,
+    count: usize,
 }
 
 impl Slot {
@@ -127,14 +166,14 @@ impl Slot {
     /// When that caller has its share already. The slot stays as it was.
     pub fn pass_to(&mut self, key: Key) -> Result<(), Full> {
         let mut taken = lock(&self.taken);
-        taken.give_back(&self.key);
-        let passed = taken.take(&key);
+        taken.give_back(&self.key, self.count);
+        let passed = taken.take(&key, self.count);
         if passed.is_ok() {
             self.key = key;
         } else {
-            taken.in_all = taken.in_all.saturating_add(1);
+            taken.in_all = taken.in_all.saturating_add(self.count);
             let own = taken.by.entry(self.key.clone()).or_default();
-            *own = own.saturating_add(1);
+            *own = own.saturating_add(self.count);
         }
         passed
     }
@@ -142,7 +181,7 @@ impl Slot {
 
 impl Drop for Slot {
     fn drop(&mut self) {
-        lock(&self.taken).give_back(&self.key);
+        lock(&self.taken).give_back(&self.key, self.count);
     }
 }
 
@@ -226,5 +265,32 @@ mod tests {
         assert_eq!(slots.take(Key::User(2)).unwrap_err(), Full::Total);
         drop(held);
         assert!(slots.take(Key::User(2)).is_ok());
+    }
+
+    #[test]
+    fn one_machine_is_one_caller_whatever_address_it_takes() {
+        let key = |text: &str| Key::of_address(text.parse().unwrap());
+        for (one, other, same) in [
+            ("2001:db8:1:2::1", "2001:db8:1:2:ffff:ffff:ffff:ffff", true),
+            ("2001:db8:1:2::1", "2001:db8:1:3::1", false),
+            ("192.0.2.1", "192.0.2.2", false),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("::ffff:192.0.2.1", "::ffff:192.0.2.2", false),
+        ] {
+            assert_eq!(key(one) == key(other), same, "{one} {other}");
+        }
+        assert_eq!(key("2001:db8:1:2::1").to_string(), "2001:db8:1:2::/64");
+    }
+
+    #[test]
+    fn several_at_once_count_as_many() {
+        let slots = Slots::new(100, 60);
+        assert_eq!(slots.take_some(Key::User(1), 61).unwrap_err(), Full::Caller);
+        let first = slots.take_some(Key::User(1), 50).unwrap();
+        assert_eq!(slots.take_some(Key::User(1), 1).unwrap_err(), Full::Total);
+        assert_eq!(slots.take_some(Key::User(2), 26).unwrap_err(), Full::Total);
+        let _second = slots.take_some(Key::User(2), 25).unwrap();
+        drop(first);
+        assert!(slots.take_some(Key::User(1), 37).is_ok());
     }
 }

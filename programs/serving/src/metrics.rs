@@ -1,16 +1,42 @@
 //! Metrics and health over plain HTTP: `/metrics`, `/healthz`, `/readyz`.
+//!
+//! They are for one or two scrapers. Each connection has one request and little time, and there are
+//! few places: the oldest connection makes room for a new one. So nobody who can reach the address
+//! keeps a scraper out, or takes descriptors that other listeners need.
 
-use std::{io, net::SocketAddr};
+use core::{future::ready, time::Duration};
+use std::{collections::VecDeque, io, net::SocketAddr};
 
 use axum::{
     Router,
     http::{StatusCode, header},
     routing,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use tokio::net::TcpListener;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::{AbortHandle, JoinSet},
+    time::{sleep, timeout},
+};
 
-use crate::config_error::ConfigError;
+use crate::{config_error::ConfigError, throttle::Throttle};
+
+/// How many connections there are at most.
+pub const CONNECTIONS: usize = 32;
+
+/// How long a request's head may take.
+const HEAD: Duration = Duration::from_secs(5);
+
+/// How long a connection may take, from its beginning to its end.
+const CONNECTION: Duration = Duration::from_secs(15);
+
+/// How long to wait when the system has nothing left for another connection.
+const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -63,10 +89,10 @@ impl Admin {
     {
         let text = move || {
             let text = render(&registry).map_err(|why| why.to_string());
-            core::future::ready(text.map(|text| ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)))
+            ready(text.map(|text| ([(header::CONTENT_TYPE, CONTENT_TYPE)], text)))
         };
-        let ready = move || {
-            core::future::ready(match readiness() {
+        let readiness = move || {
+            ready(match readiness() {
                 Ok(()) => (StatusCode::OK, "ready\n".to_owned()),
                 Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
             })
@@ -74,9 +100,90 @@ impl Admin {
         let router = Router::new()
             .route("/metrics", routing::get(text))
             .route("/healthz", routing::get("alive\n"))
-            .route("/readyz", routing::get(ready));
-        if let Err(error) = axum::serve(self.listener, router).await {
-            tracing::error!(%error, "metrics and health are not served any more");
+            .route("/readyz", routing::get(readiness));
+        let mut connections = JoinSet::new();
+        let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
+        let throttle = Throttle::default();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(_) = connections.join_next() => continue,
+            };
+            let stream = match accepted {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    if throttle.may_speak() {
+                        tracing::warn!(%error, "cannot accept a connection for metrics");
+                    }
+                    sleep(EXHAUSTED).await;
+                    continue;
+                }
+            };
+            oldest.retain(|connection| !connection.is_finished());
+            if oldest.len() >= CONNECTIONS
+                && let Some(connection) = oldest.pop_front()
+            {
+                connection.abort();
+            }
+            oldest.push_back(connections.spawn(serve(stream, router.clone())));
         }
+    }
+}
+
+/// Answers one request.
+async fn serve(stream: TcpStream, router: Router) {
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD)
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    // A client that goes away or makes no sense is its own business.
+    let _ = timeout(CONNECTION, connection).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+
+    async fn get(address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).await.unwrap();
+        text
+    }
+
+    #[tokio::test]
+    async fn requests_that_do_not_end_keep_nobody_out_and_hold_few_connections() {
+        let admin = Admin::open("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let address = admin.address();
+        let serving = tokio::spawn(admin.run(Registry::new(), || Err("not yet".to_owned())));
+        let mut held = Vec::new();
+        for _ in 0..200 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET /metrics HTTP/1.1\r\nX: ").await.unwrap();
+            held.push(stream);
+        }
+        let begun = Instant::now();
+        assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200"));
+        let text = get(address, "/readyz").await;
+        assert!(text.starts_with("HTTP/1.1 503") && text.ends_with("not yet\n"), "{text}");
+        assert!(get(address, "/metrics").await.starts_with("HTTP/1.1 200"));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+        let mut open = 0;
+        for stream in &mut held {
+            let mut byte = [0];
+            // A connection that is still served says nothing.
+            if timeout(Duration::from_millis(5), stream.read(&mut byte)).await.is_err() {
+                open += 1;
+            }
+        }
+        assert!(open < CONNECTIONS, "{open}");
+        serving.abort();
     }
 }

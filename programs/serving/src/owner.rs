@@ -1,153 +1,133 @@
 //! The user behind a connection over loopback TCP: whose socket the other end is.
 //!
-//! The kernel lists the TCP sockets of this network namespace, with the user who made each one, in
-//! `/proc/net/tcp` and `/proc/net/tcp6`. The caller's socket is the one whose two addresses are
-//! those of the accepted connection, the other way round. Only an established socket that still
-//! belongs to a file counts: for others the kernel shows user 0.
+//! The kernel is asked for the one socket whose two addresses are those of the accepted connection,
+//! the other way round (`sock_diag(7)`); where it does not answer such questions, its whole list is
+//! read. Only an established socket that still belongs to a file counts: for others the kernel
+//! shows user 0.
 //!
 //! What this cannot see: a process that forwards connections for others (a proxy, a port forwarded
 //! by sshd or a container engine) is itself the owner of the socket that it made.
 
 use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    io,
+    net::{IpAddr, SocketAddr},
 };
 
-const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
+use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
+use netlink_packet_sock_diag::{
+    SockDiagMessage,
+    constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_ESTABLISHED},
+    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
+};
+use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
-/// How often the tables are read. An entry can be missed while others come and go.
-const ATTEMPTS: usize = 3;
+use crate::owner_table;
 
-/// `TCP_ESTABLISHED`, as the table writes it.
-const ESTABLISHED: &str = "01";
+/// `ENOENT`: the kernel knows no such socket.
+const NO_SUCH_SOCKET: i32 = nix::errno::Errno::ENOENT as i32;
 
 /// The user whose socket has `local` for its own address and `remote` for its peer's.
 ///
-/// It may block for as long as it takes to read the tables.
+/// It may block for as long as it takes to read the kernel's list.
 ///
 /// # Errors
 ///
-/// When the tables cannot be read.
+/// When the kernel answers in neither way.
 pub fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
-    // A socket for IPv6 can be connected to an IPv4 address, so both tables are for both.
-    for _ in 0..ATTEMPTS {
-        for table in TABLES {
-            let file = match File::open(table) {
-                Ok(file) => file,
-                // A kernel without IPv6.
-                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                Err(error) => return Err(error),
+    // A socket for IPv6 can be connected to an IPv4 address; the kernel finds it by that one.
+    let canonical =
+        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let (local, remote) = (canonical(local), canonical(remote));
+    ask(local, remote).or_else(|_| owner_table::owner(local, remote))
+}
+
+/// Asks for one socket.
+fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
+    let id = SocketId {
+        source_port: local.port(),
+        destination_port: remote.port(),
+        source_address: local.ip(),
+        destination_address: remote.ip(),
+        interface_id: 0,
+        // Any.
+        cookie: [0xFF; 8],
+    };
+    let request = InetRequest {
+        family: if local.is_ipv4() { AF_INET } else { AF_INET6 },
+        protocol: IPPROTO_TCP,
+        extensions: ExtensionFlags::empty(),
+        states: StateFlags::all(),
+        socket_id: id.clone(),
+    };
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST;
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
+    message.finalize();
+    let mut bytes = vec![0; message.buffer_len()];
+    message.serialize(&mut bytes);
+
+    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    // The answer is there when `send` returns: there is nothing to wait for.
+    socket.set_non_blocking(true)?;
+    socket.send(&bytes, 0)?;
+    let (answer, _) = socket.recv_from_full()?;
+    let answer = NetlinkMessage::<SockDiagMessage>::deserialize(&answer)
+        .map_err(|why| io::Error::other(format!("the kernel's answer cannot be read: {why}")))?;
+    match answer.payload {
+        NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(found)) => {
+            let found = found.header;
+            let same = |one: IpAddr, other: IpAddr| one.to_canonical() == other.to_canonical();
+            let exact = found.socket_id.source_port == id.source_port
+                && found.socket_id.destination_port == id.destination_port
+                && same(found.socket_id.source_address, id.source_address)
+                && same(found.socket_id.destination_address, id.destination_address);
+            let owned = found.state == TCP_ESTABLISHED && found.inode != 0;
+            Ok((exact && owned).then_some(found.uid))
+        }
+        NetlinkPayload::Error(error) => match error.raw_code() {
+            code if code == -NO_SUCH_SOCKET => Ok(None),
+            code => Err(io::Error::from_raw_os_error(-code)),
+        },
+        _ => Err(io::Error::other("the kernel answered something else")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn the_kernel_says_whose_socket_it_is() {
+        let own = nix::unistd::geteuid().as_raw();
+        for host in ["127.0.0.1:0", "[::1]:0", "[::]:0"] {
+            let listener = TcpListener::bind(host).unwrap();
+            let port = listener.local_addr().unwrap().port();
+            let hosts: &[&str] = match host {
+                "127.0.0.1:0" => &["127.0.0.1", "::ffff:127.0.0.1"],
+                "[::1]:0" => &["::1"],
+                _ => &["::1", "127.0.0.1", "::ffff:127.0.0.1"],
             };
-            let found = find(BufReader::with_capacity(64 * 1024, file), local, remote)?;
-            if found.is_some() {
-                return Ok(found);
+            for to in hosts {
+                let to: IpAddr = to.parse().unwrap();
+                let client = TcpStream::connect(SocketAddr::new(to, port)).unwrap();
+                let (server, remote) = listener.accept().unwrap();
+                let local = server.local_addr().unwrap();
+                assert_eq!(ask_canonical(remote, local), Some(own), "{host} {to}");
+                assert_eq!(owner(remote, local).unwrap(), Some(own), "{host} {to}");
+                // Nobody's: another port, and one that is being closed.
+                let other = SocketAddr::new(remote.ip(), 1);
+                assert_eq!(ask_canonical(other, local), None, "{host} {to}");
+                drop(client);
+                assert_eq!(ask_canonical(remote, local), None, "{host} {to}");
             }
         }
     }
-    Ok(None)
-}
 
-/// Looks through one table.
-///
-/// # Errors
-///
-/// When it cannot be read.
-pub fn find(table: impl BufRead, local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
-    let wanted = (canonical(local), canonical(remote));
-    for line in table.lines().skip(1) {
-        if let Some((addresses, uid)) = parse(&line?)
-            && addresses == wanted
-        {
-            return Ok(Some(uid));
-        }
-    }
-    Ok(None)
-}
-
-/// The two addresses and the user of an established socket that belongs to a file.
-fn parse(line: &str) -> Option<((SocketAddr, SocketAddr), u32)> {
-    // sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …
-    let mut fields = line.split_ascii_whitespace().skip(1);
-    let local = address(fields.next()?)?;
-    let remote = address(fields.next()?)?;
-    let state = fields.next()?;
-    let uid = fields.nth(3)?.parse().ok()?;
-    let inode: u64 = fields.nth(1)?.parse().ok()?;
-    (state == ESTABLISHED && inode != 0).then_some(((local, remote), uid))
-}
-
-/// `0100007F:1F90`: the address in words of the machine's byte order, and the port.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (host, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let mut bytes = Vec::with_capacity(16);
-    let mut rest = host;
-    while !rest.is_empty() {
-        let (word, behind) = rest.split_at_checked(8)?;
-        bytes.extend(u32::from_str_radix(word, 16).ok()?.to_ne_bytes());
-        rest = behind;
-    }
-    let host = match <[u8; 4]>::try_from(bytes.as_slice()) {
-        Ok(four) => IpAddr::V4(Ipv4Addr::from(four)),
-        Err(_) => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?)),
-    };
-    Some(canonical(SocketAddr::new(host, port)))
-}
-
-fn canonical(address: SocketAddr) -> SocketAddr {
-    SocketAddr::new(address.ip().to_canonical(), address.port())
-}
-
-// The tables in here are those of a little-endian machine.
-#[cfg(target_endian = "little")]
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TABLE: &str = "\
-  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
-   0: 0100007F:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 11 1
-   1: 0100007F:C350 0100007F:1F90 01 00000000:00000000 02:00000411 00000000  1000        0 12 2
-   2: 0100007F:1F90 0100007F:C350 01 00000000:00000000 00:00000000 00000000     7        0 13 1
-   3: 0100007F:C351 0100007F:1F90 06 00000000:00000000 03:00000000 00000000     0        0 0 3
-   4: 0100007F:C352 0100007F:1F90 01 00000000:00000000 03:00000000 00000000     0        0 0 3
-   5: 0100007F:C353 0100007F:1F90 08 00000000:00000000 03:00000000 00000000  1000        0 14 3
-";
-    const TABLE6: &str = "\
-  sl  local_address                         remote_address                        st tx rx
-   0: 0000000000000000FFFF00000100007F:C354 0000000000000000FFFF00000100007F:1F90 01 0:0 0:0 0 1001 0 15 1
-   1: 00000000000000000000000001000000:C355 00000000000000000000000001000000:1F90 01 0:0 0:0 0 1002 0 16 1
-";
-
-    fn lookup(table: &str, local: &str, remote: &str) -> Option<u32> {
-        find(table.as_bytes(), local.parse().unwrap(), remote.parse().unwrap()).unwrap()
-    }
-
-    #[test]
-    fn the_callers_end_is_found_and_not_ours() {
-        assert_eq!(lookup(TABLE, "127.0.0.1:50000", "127.0.0.1:8080"), Some(1000));
-        assert_eq!(lookup(TABLE, "127.0.0.1:8080", "127.0.0.1:50000"), Some(7));
-        assert_eq!(lookup(TABLE, "127.0.0.2:50000", "127.0.0.1:8080"), None);
-    }
-
-    #[test]
-    fn sockets_that_show_user_0_because_nobody_owns_them_do_not_count() {
-        for port in [50001, 50002, 50003] {
-            assert_eq!(lookup(TABLE, &format!("127.0.0.1:{port}"), "127.0.0.1:8080"), None);
-        }
-    }
-
-    #[test]
-    fn ipv6_and_ipv4_through_it() {
-        assert_eq!(lookup(TABLE6, "127.0.0.1:50004", "127.0.0.1:8080"), Some(1001));
-        assert_eq!(lookup(TABLE6, "[::1]:50005", "[::1]:8080"), Some(1002));
-        assert_eq!(lookup(TABLE6, "[::ffff:127.0.0.1]:50004", "127.0.0.1:8080"), Some(1001));
-    }
-
-    #[test]
-    fn lines_of_another_form_are_passed_over() {
-        let table = "head\n\n 1: zz\n 2: 01:1 2:2 01\n 3: 0100007F:C350 0100007F:1F90 01 x\n";
-        assert_eq!(lookup(table, "127.0.0.1:50000", "127.0.0.1:8080"), None);
+    fn ask_canonical(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+        let canonical =
+            |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+        ask(canonical(local), canonical(remote)).unwrap()
     }
 }

@@ -5,11 +5,12 @@ use std::{
     io,
     os::unix::{
         self,
-        fs::{FileTypeExt, MetadataExt, PermissionsExt},
+        fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
 };
 
+use nix::{fcntl::OFlag, unistd::geteuid};
 use serde::Deserialize;
 
 /// The permissions of a socket file: who may connect has the right to write.
@@ -56,13 +57,7 @@ impl SocketFile {
         owner: Option<u32>,
         group: Option<u32>,
     ) -> Result<(unix::net::UnixListener, Self), String> {
-        let lock = beside(path, ".lock").ok_or("the path has no file name")?;
-        let lock = File::options()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .open(&lock)
-            .map_err(|why| format!("cannot open {}: {why}", lock.display()))?;
+        let lock = open_lock(path)?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
@@ -110,6 +105,44 @@ impl Drop for SocketFile {
     }
 }
 
+/// Opens the file that two daemons would both have to lock. Only its owner can open it: a lock that
+/// anybody could hold would be a way to keep the daemon from starting.
+fn open_lock(path: &Path) -> Result<File, String> {
+    let place = beside(path, ".lock").ok_or("the path has no file name")?;
+    let failed = |why: io::Error| format!("cannot open {}: {why}", place.display());
+    let open = |path: &Path, new: bool| {
+        File::options()
+            .create(true)
+            .create_new(new)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .custom_flags((OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK).bits())
+            .open(path)
+    };
+    let lock = open(&place, false).map_err(failed)?;
+    let metadata = lock.metadata().map_err(failed)?;
+    if !metadata.is_file() || metadata.uid() != geteuid().as_raw() {
+        return Err(format!(
+            "{} belongs to uid {}: somebody else can write to this directory, or another user has \
+             run the daemon here. Remove it",
+            place.display(),
+            metadata.uid()
+        ));
+    }
+    if metadata.mode().trailing_zeros() >= 6 {
+        // None of the six bits of group and others.
+        return Ok(lock);
+    }
+    // Others could open this one, and may hold its lock for ever: it gives way to a new one.
+    let new = beside(path, &format!(".{}.lock", std::process::id()))
+        .ok_or("the path has no file name")?;
+    let _ = fs::remove_file(&new);
+    let lock = open(&new, true).map_err(failed)?;
+    fs::rename(&new, &place).map_err(failed)?;
+    Ok(lock)
+}
+
 /// `.name.suffix` in the same directory.
 fn beside(path: &Path, suffix: &str) -> Option<PathBuf> {
     let mut name = std::ffi::OsString::from(".");
@@ -133,5 +166,48 @@ fn require_free(path: &Path) -> Result<(), String> {
                 Err(format!("there is a socket, and whether it is in use cannot be told: {why}"))
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn directory(name: &str) -> PathBuf {
+        let path = std::env::temp_dir().join(format!("alts-serving-{name}-{}", std::process::id()));
+        let _ = fs::remove_dir_all(&path);
+        fs::create_dir(&path).unwrap();
+        path
+    }
+
+    #[test]
+    fn a_lock_that_somebody_else_could_hold_is_not_obeyed() {
+        let directory = directory("lock");
+        let socket = directory.join("s.sock");
+        // As an older version left it, and held by somebody who could read it.
+        let place = directory.join(".s.sock.lock");
+        fs::write(&place, "").unwrap();
+        for mode in [0o644, 0o604, 0o640, 0o666] {
+            fs::set_permissions(&place, Permissions::from_mode(mode)).unwrap();
+            let held = File::open(&place).unwrap();
+            held.lock().unwrap();
+            let opened = SocketFile::open(&socket, Mode(0o666), None, None);
+            assert!(opened.is_ok(), "{mode:o}: {:?}", opened.err());
+            assert_eq!(fs::metadata(&place).unwrap().mode() & 0o777, 0o600);
+            let second = SocketFile::open(&socket, Mode(0o666), None, None);
+            assert!(second.unwrap_err().contains("another daemon"));
+            drop(opened);
+        }
+        fs::remove_dir_all(directory).unwrap();
+    }
+
+    #[test]
+    fn a_lock_that_is_something_else_is_refused() {
+        let directory = directory("link");
+        let socket = directory.join("s.sock");
+        unix::fs::symlink(directory.join("elsewhere"), directory.join(".s.sock.lock")).unwrap();
+        assert!(SocketFile::open(&socket, Mode(0o666), None, None).is_err());
+        assert!(!directory.join("elsewhere").exists());
+        fs::remove_dir_all(directory).unwrap();
     }
 }

@@ -1,6 +1,9 @@
 //! The policy by itself, with users and groups that the test makes up.
 
-use alts_serving::caller::{Caller, Directory, local};
+use alts_serving::{
+    caller::{Caller, local},
+    directory::Directory,
+};
 use altsd::policy::{Decision, Policy, Rule};
 
 /// alice: 1000, with the groups 1000 and 27 (admins); nobody: 65534.
@@ -16,6 +19,10 @@ impl Directory for Users {
 
     fn gid(&self, group: &str) -> Option<u32> {
         (group == "admins").then_some(27)
+    }
+
+    fn group(&self, gid: u32) -> Option<String> {
+        (gid == 27).then(|| "admins".to_owned())
     }
 
     fn user(&self, uid: u32) -> Option<(String, Vec<u32>)> {
