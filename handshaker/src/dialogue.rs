@@ -19,13 +19,14 @@ mod tests;
 use std::sync::Arc;
 
 use alts_core::Side;
+use rustls::time_provider::TimeProvider;
 use subtle::ConstantTimeEq as _;
 
 use crate::{
     exchange::{CONFIRMATION, Context, Exchange, ExchangeConfig, Export, KEY_DATA},
-    failure::{Code, Failure, Fault, Reason},
+    failure::{Code, Failure, Fault, Reason, echo_all},
     framing::{Message, MessageType, Reassembly},
-    identity::{Identity, Subject},
+    identity::{Identity, Role, Subject, SubjectError, TrustRoots},
     negotiation::{Agreement, MAX_PARAMETERS, Offer},
     outcome::Outcome,
 };
@@ -49,6 +50,9 @@ pub(crate) struct Dialogue {
     /// What the peer may still send.
     bytes_left: usize,
     own_certificate: Vec<u8>,
+    roots: TrustRoots,
+    time: Arc<dyn TimeProvider>,
+    peer_role: Role,
     offer: Offer,
     /// Whom the client's caller wants to talk to; empty: anybody whom the roots vouch for.
     expected: Vec<String>,
@@ -82,6 +86,8 @@ impl Awaited {
 pub(crate) struct Start<'a> {
     pub(crate) exchange: &'a ExchangeConfig,
     pub(crate) identity: &'a Identity,
+    pub(crate) roots: &'a TrustRoots,
+    pub(crate) time: &'a Arc<dyn TimeProvider>,
     pub(crate) offer: Offer,
     pub(crate) expected: Vec<String>,
     pub(crate) accept_machines: bool,
@@ -103,12 +109,19 @@ impl Dialogue {
     }
 
     fn new(start: Start<'_>, exchange: Exchange, awaited: Awaited) -> Self {
+        let peer_role = match awaited {
+            Awaited::ClientInit => Role::Client,
+            _ => Role::Server,
+        };
         Self {
             exchange,
             reassembly: Reassembly::new(),
             awaited,
             bytes_left: start.max_bytes,
             own_certificate: start.identity.certificate().to_vec(),
+            roots: start.roots.clone(),
+            time: Arc::clone(start.time),
+            peer_role,
             offer: start.offer,
             expected: start.expected,
             accept_machines: start.accept_machines,
@@ -281,27 +294,29 @@ impl Dialogue {
                  handshaker of this kind",
             ));
         }
-        let certificate = self.exchange.peer_certificate().unwrap_or_default();
-        let subject = Subject::of_certificate(certificate).map_err(|error| {
-            Failure::new(
-                Code::Unauthenticated,
-                Fault::Peer,
-                Reason::CertificateAmbiguous,
-                format!("the peer's certificate: {error}"),
-            )
-        })?;
-        match subject {
-            Subject::Machine(machine) if !self.accept_machines => Err(Failure::new(
-                Code::Unauthenticated,
-                Fault::Peer,
-                Reason::CertificateAmbiguous,
-                format!(
-                    "the peer's certificate is for the machine {machine} and names no service \
-                     account, and this side does not let machines vouch for accounts"
+        let now = self.time.current_time();
+        let now =
+            now.ok_or_else(|| Failure::internal("there is no clock to judge certificates by"))?;
+        let chain = self.exchange.peer_chain();
+        self.roots.subject(chain, self.peer_role, now, self.accept_machines).map_err(|error| {
+            let (reason, details) = match error {
+                SubjectError::Certificate(why) => {
+                    (Reason::CertificateAmbiguous, format!("the peer's certificate: {why}"))
+                }
+                SubjectError::Machine(machine) => (
+                    Reason::MachineRefused,
+                    format!(
+                        "the peer's certificate is for the machine {machine} and names no service \
+                         account, and this side does not let machines vouch for accounts: no \
+                         authority that it trusts may vouch for machines"
+                    ),
                 ),
-            )),
-            subject => Ok(subject),
-        }
+                SubjectError::NotVouched { why } => {
+                    (Reason::AuthorityLimited, format!("the peer's certificate is refused: {why}"))
+                }
+            };
+            Failure::new(Code::Unauthenticated, Fault::Peer, reason, details)
+        })
     }
 
     fn unexpected(&self, found: &str) -> Failure {
@@ -312,7 +327,7 @@ impl Dialogue {
             format!(
                 "the server is not who was expected: it is {found}, and the target identities are \
                  {}",
-                self.expected.join(", ")
+                echo_all(&self.expected)
             ),
         )
     }

@@ -58,6 +58,7 @@
 mod config;
 #[cfg(all(test, feature = "dev"))]
 mod secrets;
+mod verdict;
 
 use core::fmt;
 use std::{
@@ -66,14 +67,17 @@ use std::{
 };
 
 use rustls::{
-    CertificateError, ClientConnection, Connection, Error as TlsError, NamedGroup,
-    ServerConnection, crypto::SupportedKxGroup, pki_types::ServerName,
+    ClientConnection, Connection, NamedGroup, ServerConnection,
+    crypto::SupportedKxGroup,
+    pki_types::{CertificateDer, ServerName},
 };
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
 pub use self::config::{ExchangeConfig, PROTOCOL};
-use crate::failure::{Code, Failure, Fault, Reason};
+use self::verdict::judge;
+pub(crate) use self::verdict::judge_own;
+use crate::failure::Failure;
 
 /// Bytes of key data in a result: the most that a record protocol needs (32 of key, 12 of nonce
 /// mask).
@@ -286,6 +290,11 @@ impl Exchange {
         self.connection.peer_certificates()?.first().map(AsRef::as_ref)
     }
 
+    /// The peer's verified chain of certificates, once it is there.
+    pub(crate) fn peer_chain(&self) -> &[CertificateDer<'static>] {
+        self.connection.peer_certificates().unwrap_or_default()
+    }
+
     /// The key exchange that was agreed on, once it was.
     #[must_use]
     pub fn key_exchange_group(&self) -> Option<NamedGroup> {
@@ -340,67 +349,6 @@ fn check_records(mut bytes: &[u8], flight: Flight) -> Result<(), Failure> {
         (last, bytes) = (Some(kind), rest);
     }
     Ok(())
-}
-
-/// Whose fault an error of TLS is, and what the peer may know of it.
-fn judge(error: &TlsError) -> Failure {
-    let (code, fault, reason, what) = match error {
-        TlsError::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        ) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateExpired,
-            "the peer's certificate is not valid at this time",
-        ),
-        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateUntrusted,
-            "the peer's certificate is not from an authority that this side trusts",
-        ),
-        TlsError::InvalidCertificate(_) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateUntrusted,
-            "the peer's certificate is refused",
-        ),
-        TlsError::NoCertificatesPresented => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateUntrusted,
-            "the peer presented no certificate",
-        ),
-        TlsError::PeerIncompatible(_) | TlsError::NoApplicationProtocol => (
-            Code::FailedPrecondition,
-            Fault::Peer,
-            Reason::KeyExchange,
-            "the peer's TLS has nothing in common with this side's",
-        ),
-        TlsError::DecryptError | TlsError::PeerMisbehaved(_) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::KeyExchange,
-            "the key exchange with the peer failed",
-        ),
-        TlsError::InvalidMessage(_)
-        | TlsError::InappropriateMessage { .. }
-        | TlsError::InappropriateHandshakeMessage { .. }
-        | TlsError::PeerSentOversizedRecord
-        | TlsError::AlertReceived(_) => (
-            Code::InvalidArgument,
-            Fault::Peer,
-            Reason::Malformed,
-            "the peer sent what is no part of this key exchange",
-        ),
-        _ => {
-            (Code::Internal, Fault::Service, Reason::Local, "the key exchange failed on this side")
-        }
-    };
-    Failure::new(code, fault, reason, format!("{what}: {error}"))
 }
 
 #[cfg(test)]

@@ -84,11 +84,18 @@ pub enum Reason {
     Limit = 14,
     /// The side that sends this cannot go on, for a reason that is not the other side's business.
     Local = 15,
+    /// The certificate is not for this use: it lacks a purpose (extended key usage), or is an
+    /// authority's own.
+    CertificatePurpose = 16,
+    /// The certificate is a machine's, and the other side believes no machine.
+    MachineRefused = 17,
+    /// The certificate's authority may not vouch for the name in it.
+    AuthorityLimited = 18,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 18] = [
         Self::Malformed,
         Self::Version,
         Self::KeyExchange,
@@ -104,6 +111,9 @@ impl Reason {
         Self::Deadline,
         Self::Limit,
         Self::Local,
+        Self::CertificatePurpose,
+        Self::MachineRefused,
+        Self::AuthorityLimited,
     ];
 
     /// The number on the wire.
@@ -145,6 +155,18 @@ impl Reason {
             Self::Deadline => "the handshake took longer than it allows",
             Self::Limit => "this side's messages exceed a limit of the peer's",
             Self::Local => "for a reason on its own side (its log has it)",
+            Self::CertificatePurpose => {
+                "this side's certificate is not for this use: it needs the extended key usages \
+                 serverAuth and clientAuth, and must not be an authority's"
+            }
+            Self::MachineRefused => {
+                "this side's certificate is a machine's, and the peer does not let machines vouch \
+                 for accounts (the peer's trust_roots say nothing of machines)"
+            }
+            Self::AuthorityLimited => {
+                "the peer does not let the authority of this side's certificate vouch for the name \
+                 in it (the peer's trust_roots)"
+            }
         }
     }
 
@@ -157,7 +179,10 @@ impl Reason {
             | Self::CertificateAmbiguous
             | Self::IdentityNotVouched
             | Self::IdentityUnexpected
-            | Self::Confirmation => Code::Unauthenticated,
+            | Self::Confirmation
+            | Self::CertificatePurpose
+            | Self::MachineRefused
+            | Self::AuthorityLimited => Code::Unauthenticated,
             Self::ApplicationProtocol | Self::RecordProtocol | Self::RpcVersions => {
                 Code::FailedPrecondition
             }
@@ -185,7 +210,7 @@ impl Failure {
         reason: Reason,
         details: impl Into<String>,
     ) -> Self {
-        Self { code, fault, reason: Some(reason), details: details.into() }
+        Self { code, fault, reason: Some(reason), details: cut(details.into()) }
     }
 
     /// The caller of the service asked for something impossible: none of the peer's business.
@@ -258,6 +283,45 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// The longest sentence, in bytes. What others say is cut where it is repeated; this is for lists.
+const MAX_DETAILS: usize = 1024;
+
+/// The longest piece of what somebody else said that is repeated, in bytes.
+const MAX_ECHO: usize = 256;
+
+/// What somebody else said, for a sentence: no more than a log can take.
+pub(crate) fn echo(text: &str) -> String {
+    shorten(text, MAX_ECHO)
+}
+
+/// As [`echo`], for a list of names.
+pub(crate) fn echo_all<S: AsRef<str>>(names: &[S]) -> String {
+    let mut all = String::new();
+    for name in names {
+        if !all.is_empty() {
+            all.push_str(", ");
+        }
+        all.push_str(&echo(name.as_ref()));
+        if all.len() > MAX_ECHO {
+            break;
+        }
+    }
+    echo(&all)
+}
+
+fn cut(details: String) -> String {
+    if details.len() <= MAX_DETAILS { details } else { shorten(&details, MAX_DETAILS) }
+}
+
+fn shorten(text: &str, most: usize) -> String {
+    if text.len() <= most {
+        return text.to_owned();
+    }
+    let end = (0..=most).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
+    let (kept, rest) = text.split_at_checked(end).unwrap_or_default();
+    format!("{kept}… ({} bytes more)", rest.len())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,7 +333,18 @@ mod tests {
             assert_eq!(Reason::from_number(reason.number()), Some(reason));
         }
         assert_eq!(Reason::from_number(0), None);
-        assert_eq!(Reason::from_number(16), None);
+        assert_eq!(Reason::from_number(19), None);
+    }
+
+    #[test]
+    fn what_others_say_is_cut_where_it_is_repeated() {
+        assert_eq!(echo("web@prod.example"), "web@prod.example");
+        let long = "ä".repeat(1_000_000);
+        assert!(echo(&long).len() < MAX_ECHO + 40 && echo(&long).ends_with("(1999744 bytes more)"));
+        let names = vec![long.as_str(); 1000];
+        assert!(echo_all(&names).len() < MAX_ECHO + 40);
+        assert_eq!(echo_all(&["a", "b"]), "a, b");
+        assert!(Failure::malformed(long).details().len() < MAX_DETAILS + 40);
     }
 
     #[test]

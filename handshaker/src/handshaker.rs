@@ -6,9 +6,9 @@ use std::sync::Arc;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use crate::{
-    exchange::ExchangeConfig,
+    exchange::{ExchangeConfig, judge_own},
     failure::{Code, Failure, Fault, Reason},
-    identity::{Identity, Subject, TrustRoots},
+    identity::{Identity, Role, Subject, SubjectError, TrustRoots},
     service::{Call, Choice, Limits, Shared},
 };
 
@@ -30,18 +30,20 @@ impl Builder {
         self
     }
 
-    /// Sets the clock by which certificates are judged; the system's unless told otherwise.
+    /// Sets the clock by which certificates are judged; by default the system's.
     #[must_use]
     pub fn time(mut self, time: Arc<dyn TimeProvider>) -> Self {
         self.time = time;
         self
     }
 
-    /// Whether peers with a machine's certificate may claim the accounts `user@machine`; off
-    /// unless told otherwise.
+    /// Whether authorities that do not say for which machines they may vouch
+    /// ([`Vouching::machines`](crate::identity::Vouching::machines)) may do so for every machine.
+    /// Off by default.
     ///
-    /// Then the trust roots must issue certificates with a dNSName only to machines whose
-    /// handshaker service is to be trusted with all accounts on that machine.
+    /// Then nothing tells an account of a machine from a service account of the same name: such
+    /// authorities must give a certificate with a dNSName only to machines in domains where there
+    /// are no service accounts.
     #[must_use]
     pub const fn accept_machines(mut self, accept: bool) -> Self {
         self.accept_machines = accept;
@@ -55,8 +57,9 @@ impl Builder {
     /// When TLS cannot be configured with this identity and these roots.
     pub fn build(self) -> Result<Handshaker, Failure> {
         let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
-        let Self { identity, limits, accept_machines, .. } = self;
-        Ok(Handshaker { shared: Arc::new(Shared { exchange, identity, limits, accept_machines }) })
+        let Self { identity, roots, limits, time, accept_machines } = self;
+        let shared = Shared { exchange, identity, roots, time, limits, accept_machines };
+        Ok(Handshaker { shared: Arc::new(shared) })
     }
 }
 
@@ -89,6 +92,28 @@ impl Handshaker {
     #[must_use]
     pub fn expires(&self) -> Duration {
         self.shared.identity.expires()
+    }
+
+    /// Whether a peer with these trust roots, or with this handshaker's own, would believe this
+    /// handshaker's certificate now, as a client's and as a server's.
+    ///
+    /// # Errors
+    ///
+    /// What the peer would find wrong with it.
+    pub fn check_certificate(&self, roots: Option<&TrustRoots>) -> Result<(), Failure> {
+        let Shared { identity, roots: own, time, accept_machines, .. } = &*self.shared;
+        let roots = roots.unwrap_or(own);
+        let now = time.current_time().ok_or_else(|| Failure::internal("there is no clock"))?;
+        for role in [Role::Server, Role::Client] {
+            roots.verify(identity.chain(), role, now).map_err(|error| judge_own(&error))?;
+            // A machine vouches for its own users whether or not it believes other machines.
+            match roots.subject(identity.chain(), role, now, *accept_machines) {
+                Ok(_) | Err(SubjectError::Machine(_)) => {}
+                Err(SubjectError::Certificate(why)) => return Err(own_refused(&why.to_string())),
+                Err(SubjectError::NotVouched { why }) => return Err(own_refused(&why)),
+            }
+        }
+        Ok(())
     }
 
     /// The limits of each handshake.
@@ -147,6 +172,15 @@ impl Handshaker {
     pub(crate) fn shared(&self) -> Arc<Shared> {
         Arc::clone(&self.shared)
     }
+}
+
+fn own_refused(why: &str) -> Failure {
+    Failure::new(
+        Code::Internal,
+        Fault::Service,
+        Reason::Local,
+        format!("peers would refuse this certificate: {why}"),
+    )
 }
 
 impl Call {

@@ -5,22 +5,27 @@
 //! Who somebody is, is said by the subject alternative names of the end-entity certificate, and by
 //! nothing else (the subject's common name is not looked at):
 //!
-//! 1. exactly one rfc822Name: that is the service account;
+//! 1. exactly one rfc822Name and no URI: that is the service account;
 //! 2. no rfc822Name and exactly one URI: the whole URI is the service account;
 //! 3. neither, and exactly one dNSName: the certificate belongs to a *machine*, whose service
-//!    vouches for each `user@machine` on it. Peers believe this only if they were told to
-//!    (`Builder::accept_machines`);
-//! 4. anything else is ambiguous and refused. Two names of one kind are never resolved by order.
+//!    vouches for each `user@machine` on it. Peers believe this only of machines that its authority
+//!    may vouch for ([`Vouching::machines`]), and such names are never service accounts;
+//! 4. anything else is ambiguous and refused. Two names are never resolved by order.
+//!
+//! Where certificates have both an rfc822Name and a URI, the authority's [`Vouching::account_from`]
+//! says which of them counts. What each authority may vouch for is written in [`vouching`].
 //!
 //! Service accounts are compared byte by byte: no case folding, no normalisation. What two parties
 //! might read differently is therefore refused at the door: an account has 1 to 256 bytes, all of
 //! them printable ASCII without the space, so that none can forge a line in a log either.
 
+mod roots;
+pub mod vouching;
+
 use core::{fmt, time::Duration};
 use std::sync::Arc;
 
 use rustls::{
-    RootCertStore,
     crypto::aws_lc_rs::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
     sign::CertifiedKey,
@@ -32,12 +37,22 @@ use x509_cert::{
 };
 use zeroize::Zeroize;
 
+pub(crate) use self::roots::{Role, SubjectError};
+pub use self::{
+    roots::TrustRoots,
+    vouching::{AccountFrom, Vouching},
+};
+
 /// The longest service account, in bytes: what `AltsContext` has room for.
 pub const MAX_ACCOUNT: usize = 256;
 
 /// The longest chain of certificates, in bytes of DER: it has to fit into one message
 /// ([`framing`](crate::framing)) together with the parameters.
 pub const MAX_CHAIN: usize = 40 * 1024;
+
+/// What an encrypted key is called in PKCS#8, and what is in the head of one of the older form.
+const ENCRYPTED: &[u8] = b"BEGIN ENCRYPTED PRIVATE KEY";
+const OLD_ENCRYPTED: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
 /// What is wrong with a certificate, a key, an account or a trust root.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,6 +89,18 @@ pub enum IdentityError {
         /// How many dNSNames.
         hosts: usize,
     },
+    /// The certificate has names of two kinds, and nothing says which of them counts.
+    TwoNames {
+        /// Its rfc822Name.
+        mailbox: String,
+        /// Its URI.
+        uri: String,
+    },
+    /// The certificate has not exactly one name of the kind that counts.
+    NoName {
+        /// Which kind that is.
+        kind: AccountFrom,
+    },
     /// A name that no service account or machine may have.
     Name {
         /// What is wrong with it.
@@ -84,6 +111,8 @@ pub enum IdentityError {
         /// What the reader said.
         why: String,
     },
+    /// The private key is encrypted.
+    EncryptedKey,
     /// The private key does not belong to the certificate.
     KeyMismatch,
     /// A trust root cannot be used.
@@ -116,8 +145,25 @@ impl fmt::Display for IdentityError {
                  URIs and {hosts} dNSNames, and needs exactly one rfc822Name, or else exactly one \
                  URI"
             ),
+            Self::TwoNames { mailbox, uri } => write!(
+                f,
+                "the certificate has the e-mail name {mailbox} and the URI {uri}, and nothing says \
+                 which of them is the service account (account_from)"
+            ),
+            Self::NoName { kind: AccountFrom::Email } => f.write_str(
+                "the certificate needs exactly one rfc822Name: its authority's accounts are e-mail \
+                 names (account_from)",
+            ),
+            Self::NoName { kind: AccountFrom::Uri } => f.write_str(
+                "the certificate needs exactly one URI: its authority's accounts are URIs \
+                 (account_from)",
+            ),
             Self::Name { why } => write!(f, "not a usable name: {why}"),
             Self::Key { why } => write!(f, "the private key cannot be used: {why}"),
+            Self::EncryptedKey => f.write_str(
+                "the private key is encrypted, and there is nobody to ask for its password: write \
+                 it without (openssl pkey -in KEY -out PLAIN), readable by this service only",
+            ),
             Self::KeyMismatch => f.write_str("the private key does not belong to the certificate"),
             Self::Root { index, why } => {
                 write!(f, "trust root {index} (counted from 0) cannot be used: {why}")
@@ -146,6 +192,11 @@ impl Subject {
     ///
     /// When the certificate cannot be read, or names nobody or more than one.
     pub fn of_certificate(der: &[u8]) -> Result<Self, IdentityError> {
+        Self::by(der, None)
+    }
+
+    /// As [`of_certificate`](Self::of_certificate), with the kind of name that counts.
+    pub(crate) fn by(der: &[u8], kind: Option<AccountFrom>) -> Result<Self, IdentityError> {
         let certificate = parse(der)?;
         let names = certificate
             .tbs_certificate()
@@ -162,16 +213,38 @@ impl Subject {
                 _ => {}
             }
         }
-        match (&*mailboxes, &*uris, &*hosts) {
-            ([account], _, _) | ([], [account], _) => {
-                check_account(account)?;
-                Ok(Self::ServiceAccount((*account).to_owned()))
+        let mailbox = |account: &str| {
+            if !vouching::is_mailbox(account) {
+                let why = "an e-mail name has one '@' and no ':'";
+                return Err(IdentityError::Name { why });
             }
-            ([], [], [machine]) => {
+            check_account(account)?;
+            Ok(Self::ServiceAccount(account.to_owned()))
+        };
+        let whole_uri = |account: &str| {
+            if !vouching::is_uri(account) {
+                return Err(IdentityError::Name { why: "a URI begins with a scheme and ':'" });
+            }
+            check_account(account)?;
+            Ok(Self::ServiceAccount(account.to_owned()))
+        };
+        match (kind, &*mailboxes, &*uris, &*hosts) {
+            (Some(AccountFrom::Email), [account], _, _) | (None, [account], [], _) => {
+                mailbox(account)
+            }
+            (Some(AccountFrom::Uri), _, [account], _) | (None, [], [account], _) => {
+                whole_uri(account)
+            }
+            (_, [], [], [machine]) => {
                 check_machine(machine)?;
                 Ok(Self::Machine((*machine).to_owned()))
             }
-            _ => Err(IdentityError::Ambiguous {
+            (Some(kind), _, _, _) => Err(IdentityError::NoName { kind }),
+            (None, [mailbox], [uri], _) => Err(IdentityError::TwoNames {
+                mailbox: (*mailbox).to_owned(),
+                uri: (*uri).to_owned(),
+            }),
+            (None, _, _, _) => Err(IdentityError::Ambiguous {
                 mailboxes: mailboxes.len(),
                 uris: uris.len(),
                 hosts: hosts.len(),
@@ -240,7 +313,7 @@ fn check_machine(machine: &str) -> Result<(), IdentityError> {
     let why = if machine.is_empty() || machine.len() > 253 {
         "a machine's name has 1 to 253 bytes"
     } else if !machine.bytes().all(plain) {
-        "a machine's name has lower-case letters, digits, '-' and '.' alone"
+        "a machine's name has only lower-case letters, digits, '-' and '.'"
     } else if machine.split('.').any(str::is_empty) {
         "a machine's name has no empty label"
     } else {
@@ -267,14 +340,34 @@ impl Identity {
     ///
     /// When one of them is missing, cannot be read, or does not belong to the other.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
+        Self::from_pem_by(chain, key, None)
+    }
+
+    /// As [`from_pem`](Self::from_pem), with the kind of name that is the service account if the
+    /// certificate has both.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_pem_by(
+        chain: &[u8],
+        key: &[u8],
+        account_from: Option<AccountFrom>,
+    ) -> Result<Self, IdentityError> {
         let chain = read_certificates(chain, "certificate")?;
         let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| match error {
             rustls::pki_types::pem::Error::NoItemsFound => {
+                if key.windows(ENCRYPTED.len()).any(|part| part == ENCRYPTED) {
+                    return IdentityError::EncryptedKey;
+                }
                 IdentityError::Missing { what: "private key" }
+            }
+            _ if key.windows(OLD_ENCRYPTED.len()).any(|part| part == OLD_ENCRYPTED) => {
+                IdentityError::EncryptedKey
             }
             other => IdentityError::Pem { what: "private key", why: other.to_string() },
         })?;
-        Self::from_parts(chain, key)
+        Self::from_parts(chain, key, account_from)
     }
 
     /// From DER: the chain with the end-entity certificate first, and its key (PKCS#8, SEC1 or
@@ -287,12 +380,13 @@ impl Identity {
         let chain = chain.into_iter().map(CertificateDer::from).collect();
         let key = PrivateKeyDer::try_from(key.to_vec())
             .map_err(|why| IdentityError::Key { why: why.to_owned() })?;
-        Self::from_parts(chain, key)
+        Self::from_parts(chain, key, None)
     }
 
     fn from_parts(
         chain: Vec<CertificateDer<'static>>,
         mut key: PrivateKeyDer<'static>,
+        account_from: Option<AccountFrom>,
     ) -> Result<Self, IdentityError> {
         let signer =
             any_supported_type(&key).map_err(|error| IdentityError::Key { why: error.to_string() });
@@ -303,7 +397,7 @@ impl Identity {
             return Err(IdentityError::ChainTooLong { bytes });
         }
         let end_entity = chain.first().ok_or(IdentityError::Missing { what: "certificate" })?;
-        let subject = Subject::of_certificate(end_entity)?;
+        let subject = Subject::by(end_entity, account_from)?;
         let expires = parse(end_entity)?.tbs_certificate().validity().not_after.to_unix_duration();
         let key = CertifiedKey::new(chain, signer);
         key.keys_match().map_err(|error| match error {
@@ -329,6 +423,11 @@ impl Identity {
         Arc::clone(&self.key)
     }
 
+    /// The chain, the end-entity certificate first.
+    pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.key.cert
+    }
+
     /// The end-entity certificate, DER.
     pub(crate) fn certificate(&self) -> &[u8] {
         self.key.cert.first().map(AsRef::as_ref).unwrap_or_default()
@@ -338,58 +437,6 @@ impl Identity {
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Identity").field("subject", &self.subject).finish_non_exhaustive()
-    }
-}
-
-/// The authorities whose certificates peers are believed.
-///
-/// Whoever holds the key of one of them can be any service account. Public authorities of the web
-/// have no place here.
-#[derive(Clone)]
-pub struct TrustRoots {
-    store: Arc<RootCertStore>,
-}
-
-impl TrustRoots {
-    /// From PEM text with one or more certificates.
-    ///
-    /// # Errors
-    ///
-    /// When there is none, or one of them cannot be used: none is skipped in silence.
-    pub fn from_pem(roots: &[u8]) -> Result<Self, IdentityError> {
-        Self::from_certificates(read_certificates(roots, "trust root")?)
-    }
-
-    /// From certificates in DER.
-    ///
-    /// # Errors
-    ///
-    /// As [`from_pem`](Self::from_pem).
-    pub fn from_der(roots: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
-        Self::from_certificates(roots.into_iter().map(CertificateDer::from).collect())
-    }
-
-    fn from_certificates(roots: Vec<CertificateDer<'static>>) -> Result<Self, IdentityError> {
-        let mut store = RootCertStore::empty();
-        for (index, root) in roots.into_iter().enumerate() {
-            store
-                .add(root)
-                .map_err(|error| IdentityError::Root { index, why: error.to_string() })?;
-        }
-        if store.is_empty() {
-            return Err(IdentityError::Missing { what: "trust root" });
-        }
-        Ok(Self { store: Arc::new(store) })
-    }
-
-    pub(crate) fn store(&self) -> Arc<RootCertStore> {
-        Arc::clone(&self.store)
-    }
-}
-
-impl fmt::Debug for TrustRoots {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TrustRoots").field("count", &self.store.len()).finish_non_exhaustive()
     }
 }
 

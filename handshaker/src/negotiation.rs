@@ -65,7 +65,7 @@ use alts_core::{
 use prost::Message as _;
 
 use crate::{
-    failure::{Code, Failure, Fault, Reason},
+    failure::{Code, Failure, Fault, Reason, echo_all},
     identity::check_account,
 };
 
@@ -174,7 +174,7 @@ impl Offer {
         if !self.record_protocols.iter().any(|name| RecordProtocol::from_name(name).is_some()) {
             return refuse(format!(
                 "the start message names no record protocol that this service knows: {}",
-                self.record_protocols.join(", ")
+                echo_all(&self.record_protocols)
             ));
         }
         Ok(())
@@ -367,7 +367,7 @@ fn chosen<'a>(what: &str, offered: &[String], chosen: &'a [String]) -> Result<&'
 
 fn nothing_common(reason: Reason, what: &str, server: &[String], client: &[String]) -> Failure {
     let list = |names: &[String]| {
-        if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+        if names.is_empty() { "none".to_owned() } else { echo_all(names) }
     };
     Failure::new(
         Code::FailedPrecondition,

@@ -46,12 +46,14 @@ use alts_core::{
     wire::Message as _,
 };
 
+use rustls::time_provider::TimeProvider;
+
 use crate::{
     dialogue::{Dialogue, Progress, Start},
     exchange::ExchangeConfig,
-    failure::{Code, Failure, Fault, Reason},
+    failure::{Code, Failure, Fault, Reason, echo, echo_all},
     framing::{MAX_MESSAGE, Message},
-    identity::{Identity, check_account},
+    identity::{Identity, TrustRoots, check_account},
     negotiation::{DEFAULT_RPC_VERSIONS, Offer},
     outcome::Outcome,
     reply::Reply,
@@ -87,6 +89,8 @@ impl Default for Limits {
 pub(crate) struct Shared {
     pub(crate) exchange: ExchangeConfig,
     pub(crate) identity: Identity,
+    pub(crate) roots: TrustRoots,
+    pub(crate) time: Arc<dyn TimeProvider>,
     pub(crate) limits: Limits,
     pub(crate) accept_machines: bool,
 }
@@ -361,8 +365,9 @@ impl Call {
         let own = |name: &&str| self.choices.iter().find(|choice| choice.account == *name);
         names.iter().find_map(own).ok_or_else(|| {
             refuse(format!(
-                "the caller asked for the local identity {names:?}, and may use {}",
-                self.accounts().join(", ")
+                "the caller asked for the local identity {:?}, and may use {}",
+                echo_all(&names),
+                echo_all(&self.accounts())
             ))
         })
     }
@@ -428,6 +433,8 @@ fn begin(shared: &Shared, offer: Offer, expected: Vec<String>, max_bytes: usize)
     Start {
         exchange: &shared.exchange,
         identity: &shared.identity,
+        roots: &shared.roots,
+        time: &shared.time,
         offer,
         expected,
         accept_machines: shared.accept_machines,
@@ -472,7 +479,7 @@ fn target_accounts(identities: &[IdentityMessage<'_>]) -> Result<Vec<String>, Fa
         check_account(account).map_err(|error| {
             Failure::caller(
                 Code::InvalidArgument,
-                format!("client_start.target_identities names {account:?}: {error}"),
+                format!("client_start.target_identities names {:?}: {error}", echo(account)),
             )
         })?;
     }

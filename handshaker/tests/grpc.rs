@@ -84,6 +84,14 @@ impl Caller {
         let end = timeout(Duration::from_secs(10), self.responses.message()).await;
         assert!(end.expect("the RPC has to end").expect("with OK").is_none());
     }
+
+    /// The RPC ends now, by itself, with the same code and words as its last response.
+    async fn assert_failed(&mut self, response: &Bytes) {
+        let end = timeout(Duration::from_secs(10), self.responses.message()).await;
+        let end = end.expect("the RPC has to end").expect_err("with the failure");
+        let (code, details) = status(response);
+        assert_eq!((end.code() as u32, end.message()), (code, &*details));
+    }
 }
 
 fn out_frames(response: &Bytes) -> Vec<u8> {
@@ -129,14 +137,44 @@ async fn an_error_is_a_response_and_then_the_end() {
     let channel = service(CLIENT, &Authority::new().unwrap()).await;
     let start = Start { record: vec![], ..Start::default() };
     let mut caller = Caller::call(&channel, start.client()).await.unwrap();
-    let (code, details) = status(&caller.response().await.unwrap());
+    let response = caller.response().await.unwrap();
+    let (code, details) = status(&response);
     assert_eq!(code, alts_handshaker::Code::InvalidArgument.number());
     assert!(details.contains("no record protocol"), "{details}");
-    caller.assert_ended().await;
+    caller.assert_failed(&response).await;
 
     let mut caller = Caller::call(&channel, b"\xFF\xFF".to_vec()).await.unwrap();
-    assert_eq!(status(&caller.response().await.unwrap()).0, 3);
-    caller.assert_ended().await;
+    let response = caller.response().await.unwrap();
+    assert_eq!(status(&response).0, 3);
+    caller.assert_failed(&response).await;
+}
+
+/// As grpc-go: it looks at no status but that of the first response, and asks again.
+#[tokio::test]
+async fn a_caller_that_goes_on_after_a_failure_is_answered_with_it() {
+    let channel = service(CLIENT, &Authority::new().unwrap()).await;
+    let mut caller = Caller::call(&channel, Start::default().client()).await.unwrap();
+    caller.response().await.unwrap();
+    let response = caller.ask(next(b"\x08\0\0\0\x01\x01\0\0\n no records")).await;
+    assert_ne!(status(&response).0, 0);
+    caller.requests.send(Bytes::from(next(b"anything"))).await.unwrap();
+    caller.assert_failed(&response).await;
+}
+
+#[tokio::test]
+async fn nothing_large_is_read_before_a_start_message() {
+    let channel = service(SERVER, &Authority::new().unwrap()).await;
+    for (length, code) in [(70_000, Some(Code::OutOfRange)), (60_000, None)] {
+        let result = match Caller::call(&channel, Start::default().server(&vec![0; length])).await {
+            Ok(mut caller) => caller.response().await,
+            Err(status) => Err(status),
+        };
+        assert_eq!(result.err().map(|status| status.code()), code, "{length}");
+    }
+    // Afterwards a request may have as much as the limits say.
+    let mut caller = Caller::call(&channel, Start::default().server(&[])).await.unwrap();
+    caller.response().await.unwrap();
+    assert_ne!(status(&caller.ask(next(&vec![0; 1_000_000])).await).0, 0);
 }
 
 #[tokio::test]
@@ -149,7 +187,7 @@ async fn a_silent_peer_is_given_up() {
     let response = caller.response().await.unwrap();
     assert_eq!(status(&response).0, alts_handshaker::Code::DeadlineExceeded.number());
     assert_eq!(HandshakerResp::decode(&response).unwrap().out_frames.len(), 12, "an alert");
-    caller.assert_ended().await;
+    caller.assert_failed(&response).await;
 }
 
 #[tokio::test]
@@ -238,8 +276,9 @@ async fn a_policy_admits_refuses_and_hears_of_the_end() {
     let channel = serve(HandshakerServer::new(Policy { machine, log: Arc::clone(&log) })).await;
     let start = Start { local: vec!["root@one.test"], ..Start::default() };
     let mut caller = Caller::call(&channel, start.client()).await.unwrap();
-    assert_eq!(status(&caller.response().await.unwrap()).0, 7);
-    caller.assert_ended().await;
+    let response = caller.response().await.unwrap();
+    assert_eq!(status(&response).0, 7);
+    caller.assert_failed(&response).await;
     let mut caller = Caller::call(&channel, Start::default().client()).await.unwrap();
     caller.response().await.unwrap();
     drop(caller);
@@ -251,7 +290,7 @@ async fn a_policy_admits_refuses_and_hears_of_the_end() {
     let log = log.lock().unwrap();
     assert!(
         log[0]
-            .starts_with("127.0.0.1: the caller asked for the local identity [\"root@one.test\"]")
+            .starts_with("127.0.0.1: the caller asked for the local identity \"root@one.test\"")
     );
     assert_eq!(log[1], "127.0.0.1: given up");
 }

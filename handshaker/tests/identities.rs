@@ -45,12 +45,19 @@ fn one_name_counts() {
     assert_eq!(subject(&[mailbox("a@b.test")]).unwrap(), account("a@b.test"));
     assert_eq!(subject(&[uri("spiffe://b/c")]).unwrap(), account("spiffe://b/c"));
     assert_eq!(subject(&[host("b.test")]).unwrap(), Subject::Machine("b.test".to_owned()));
-    // A single mailbox wins, whatever is beside it and in whatever order.
+    // A machine's name or an address beside it is no name of an account.
     for names in [
-        [uri("spiffe://b/c"), mailbox("a@b.test"), host("b.test"), ip.clone()],
-        [ip.clone(), host("b.test"), mailbox("a@b.test"), uri("spiffe://b/c")],
+        [mailbox("a@b.test"), host("b.test"), ip.clone()],
+        [ip.clone(), host("b.test"), mailbox("a@b.test")],
     ] {
         assert_eq!(subject(&names).unwrap(), account("a@b.test"));
+    }
+    // A mailbox and a URI are two names of accounts: both are said, and neither counts.
+    for names in
+        [[uri("spiffe://b/c"), mailbox("a@b.test")], [mailbox("a@b.test"), uri("spiffe://b/c")]]
+    {
+        let why = subject(&names).unwrap_err().to_string();
+        assert!(why.contains("a@b.test") && why.contains("spiffe://b/c"), "{why}");
     }
     assert_eq!(subject(&[host("b.test"), uri("spiffe://b/c")]).unwrap(), account("spiffe://b/c"));
 }

@@ -135,12 +135,12 @@ fn a_certificate_of_the_wrong_purpose_is_refused() {
 
     let server_only = maker.call(only(rcgen::ExtendedKeyUsagePurpose::ServerAuth));
     let ends = drive((server_only, both()), (&start, &start), WHOLE);
-    let reason = Reason::CertificateUntrusted;
-    assert_failed(&ends, Side::Server, Code::Unauthenticated, reason, &["refused"]);
+    let reason = Reason::CertificatePurpose;
+    assert_failed(&ends, Side::Server, Code::Unauthenticated, reason, &["extended key usage"]);
 
     let client_only = maker.call(only(rcgen::ExtendedKeyUsagePurpose::ClientAuth));
     let ends = drive((both(), client_only), (&start, &start), WHOLE);
-    assert_failed(&ends, Side::Client, Code::Unauthenticated, reason, &["refused"]);
+    assert_failed(&ends, Side::Client, Code::Unauthenticated, reason, &["extended key usage"]);
 }
 
 #[test]
@@ -154,8 +154,8 @@ fn an_authority_is_no_identity() {
     let client = maker.call(maker.identity(&[mailbox(CLIENT)]).unwrap());
     let start = Start::default();
     let ends = drive((client, maker.call(authority)), (&start, &start), WHOLE);
-    let reason = Reason::CertificateUntrusted;
-    assert_failed(&ends, Side::Client, Code::Unauthenticated, reason, &["refused"]);
+    let reason = Reason::CertificatePurpose;
+    assert_failed(&ends, Side::Client, Code::Unauthenticated, reason, &["that of an authority"]);
 }
 
 /// A clock that differs from the system's.
@@ -223,7 +223,7 @@ fn machines_are_not_believed_unless_told_to() {
         authority.handshaker(SERVER).unwrap().begin(NOW),
     );
     let ends = drive(calls, (&Start::default(), &Start::default()), WHOLE);
-    let reason = Reason::CertificateAmbiguous;
+    let reason = Reason::MachineRefused;
     assert_failed(&ends, Side::Server, Code::Unauthenticated, reason, &["machine one.test"]);
 }
 

@@ -24,6 +24,8 @@ fn start(shared: &Shared, offer: Offer) -> Start<'_> {
     Start {
         exchange: &shared.exchange,
         identity: &shared.identity,
+        roots: &shared.roots,
+        time: &shared.time,
         offer,
         expected: vec![],
         accept_machines: true,

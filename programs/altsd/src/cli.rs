@@ -7,12 +7,16 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use alts_handshaker::identity::{Vouching, vouching::MachinePattern};
 use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
 
 use crate::{
-    config::Config, identities::IdentityFiles, listen::Endpoint, policy::AccountPattern, quick,
-    state,
+    config::Config,
+    identities::{IdentityFiles, RootFile},
+    listen::Endpoint,
+    policy::AccountPattern,
+    quick, state,
 };
 use alts_serving::{
     caller_pattern::CallerPattern,
@@ -21,7 +25,7 @@ use alts_serving::{
     socket_file::Mode,
 };
 
-/// Where the configuration is unless told otherwise.
+/// Where the configuration is by default.
 pub const DEFAULT_CONFIG: &str = "/etc/altsd/altsd.toml";
 
 /// A handshaker service for ALTS: proves who the programs on this machine are to those on others.
@@ -64,14 +68,14 @@ pub enum Command {
 /// How to serve: with a file, or with one identity.
 #[derive(Debug, Args)]
 pub struct Serve {
-    /// The configuration; `/etc/altsd/altsd.toml` unless given.
+    /// The configuration. Default: `/etc/altsd/altsd.toml`.
     #[arg(long, value_name = "FILE", conflicts_with = "certificate")]
     pub config: Option<PathBuf>,
     /// Without a file: where to listen, as in `unix:/path`, `unix-abstract:name` or
     /// `127.0.0.1:8080`. Can be given more than once.
     #[arg(long, value_name = "ADDRESS", value_parser = Endpoint::parse, requires = "certificate")]
     pub listen: Vec<Endpoint>,
-    /// The permissions of the socket files.
+    /// The permissions of the socket files. Default: 0660.
     #[arg(long, value_name = "OCTAL", value_parser = mode, requires = "certificate")]
     pub mode: Option<Mode>,
     /// The identity's chain of certificates, PEM.
@@ -80,12 +84,13 @@ pub struct Serve {
     /// The identity's private key, PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub key: Option<PathBuf>,
-    /// The authorities that peers are believed by, PEM. Can be given more than once.
+    /// The authorities by which peers are believed, PEM. Can be given more than once.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub trust_roots: Vec<PathBuf>,
-    /// Believe peers with a machine's certificate who they are on that machine.
-    #[arg(long, requires = "certificate")]
-    pub accept_machines: bool,
+    /// Machines for which the authorities may vouch, as in `host.prod.example` or
+    /// `*.hosts.prod.example`. Can be given more than once. Default: none.
+    #[arg(long, value_name = "MACHINE", requires = "certificate")]
+    pub machines: Vec<MachinePattern>,
     /// Who may call: user:NAME, uid:NUMBER, group:NAME, gid:NUMBER, anyone or unidentified. Can be
     /// given more than once. Default: the user who starts this.
     #[arg(long, value_name = "CALLER", requires = "certificate")]
@@ -97,10 +102,10 @@ pub struct Serve {
     /// Where Prometheus may read metrics, a loopback address.
     #[arg(long, value_name = "IP:PORT", requires = "certificate")]
     pub metrics: Option<std::net::SocketAddr>,
-    /// The log: for people or for machines.
+    /// Log format.
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<Format>,
-    /// From which level on lines are logged; audit lines are at every level.
+    /// Log level. Audit lines are written at every level.
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<Level>,
 }
@@ -137,11 +142,17 @@ impl Serve {
     pub fn configuration(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
         let (mut config, path) =
             if let (Some(certificate), Some(key)) = (self.certificate, self.key) {
+                let vouching = Vouching::new().machines(self.machines);
+                let root = |path| RootFile {
+                    path,
+                    vouching: vouching.clone(),
+                    place: "--trust-roots".to_owned(),
+                };
                 let files = IdentityFiles {
                     certificate,
                     key,
-                    trust_roots: self.trust_roots,
-                    accept_machines: self.accept_machines,
+                    trust_roots: self.trust_roots.into_iter().map(root).collect(),
+                    verified_by: Vec::new(),
                     allow_readable_key: false,
                     place: "--certificate".to_owned(),
                 };

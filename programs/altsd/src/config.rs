@@ -22,9 +22,10 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::{
-    identities::{IdentityFiles, Source},
+    identities::{IdentityFiles, RootFile, Source},
     listen::{Endpoint, Listen},
     policy::{AccountPattern, Rule},
+    roots::RawRoot,
 };
 
 /// How much at once.
@@ -131,11 +132,11 @@ pub struct Config {
 }
 
 impl Config {
-    /// How often PEM files are looked at unless told otherwise.
+    /// How often PEM files are looked at by default.
     pub const POLL: Duration = Duration::from_secs(5);
-    /// How long before a certificate's end there are warnings unless told otherwise.
+    /// How long before a certificate's end there are warnings by default.
     pub const EXPIRY_WARNING: Duration = Duration::from_secs(7 * 24 * 60 * 60);
-    /// How long handshakes may go on after the signal to stop unless told otherwise.
+    /// How long handshakes may go on after the signal to stop by default.
     pub const GRACE: Duration = Duration::from_secs(10);
 
     /// Defaults for all but the three that make a daemon.
@@ -254,6 +255,21 @@ impl Config {
                  identities and say when their certificates expire"
             ));
         }
+        for source in &self.identities {
+            let Source::Files(files) = source else { continue };
+            let open = files.trust_roots.iter().filter(|root| !root.vouching.is_restricted());
+            if files.trust_roots.len() > 1 {
+                warnings.extend(open.map(|root| {
+                    format!(
+                        "{}: {} may vouch for every account beside other authorities: say for \
+                         which (accounts)",
+                        root.place,
+                        root.path.display()
+                    )
+                }));
+            }
+        }
+        warnings.dedup();
         if self.rules.is_empty() {
             warnings.push("there is no [[policy]]: every caller will be refused".to_owned());
         }
@@ -274,9 +290,8 @@ impl Config {
 #[serde(deny_unknown_fields)]
 struct Raw {
     #[serde(default)]
-    trust_roots: Vec<PathBuf>,
-    #[serde(default)]
-    accept_machines: bool,
+    trust_roots: Vec<Spanned<RawRoot>>,
+    accept_machines: Option<Spanned<bool>>,
     #[serde(default)]
     listen: Vec<Spanned<RawListen>>,
     #[serde(default)]
@@ -314,8 +329,8 @@ struct RawListen {
 struct RawIdentity {
     certificate: PathBuf,
     key: PathBuf,
-    trust_roots: Option<Vec<PathBuf>>,
-    accept_machines: Option<bool>,
+    trust_roots: Option<Vec<Spanned<RawRoot>>>,
+    verified_by: Option<Vec<Spanned<RawRoot>>>,
     #[serde(default)]
     allow_readable_key: bool,
 }
@@ -359,10 +374,18 @@ impl Reader<'_> {
     fn config(&self, raw: Raw) -> Result<Config, ConfigError> {
         let listeners =
             raw.listen.into_iter().map(|listen| self.listen(listen)).collect::<Result<_, _>>()?;
+        if let Some(old) = &raw.accept_machines {
+            return Err(ConfigError::new(
+                self.places.of(old, "accept_machines"),
+                "say for which machines an authority may vouch instead: trust_roots = \
+                 [{ path = \"roots.pem\", machines = [\"*.hosts.prod.example\"] }]",
+            ));
+        }
+        let trust_roots = self.roots(raw.trust_roots);
         let identities = raw
             .identity
             .into_iter()
-            .map(|identity| self.identity(identity, &raw.trust_roots, raw.accept_machines))
+            .map(|identity| self.identity(identity, &trust_roots))
             .collect::<Result<_, _>>()?;
         let rules = raw
             .policy
@@ -397,18 +420,29 @@ impl Reader<'_> {
         Ok(config)
     }
 
+    fn roots(&self, roots: Vec<Spanned<RawRoot>>) -> Vec<RootFile> {
+        let one = |root: Spanned<RawRoot>| {
+            let place = self.places.of(&root, "trust_roots");
+            let RawRoot { path, vouching } = root.into_inner();
+            RootFile { path: self.places.path(path), vouching, place }
+        };
+        roots.into_iter().map(one).collect()
+    }
+
     fn listen(&self, listen: Spanned<RawListen>) -> Result<Listen, ConfigError> {
         let place = self.places.of(&listen, "[[listen]]");
         let raw = listen.into_inner();
         let refuse = |what: &str| Err(ConfigError::new(&place, what));
         let of_file = raw.mode.is_some() || raw.owner.is_some() || raw.group.is_some();
         let of_tcp = raw.identify.is_some() || raw.remote.is_some();
+        // As it is written, so that it does not depend on how the file's own path was.
+        let written = raw.unix.as_ref().map(|path| format!("unix:{}", path.display()));
         let endpoint = match (raw.unix, raw.abstract_name, raw.tcp) {
             (Some(_), None, None) | (None, Some(_), None) if of_tcp => {
-                return refuse("identify and remote are for TCP alone: remove them");
+                return refuse("identify and remote are only for TCP: remove them");
             }
             (None, Some(_), None) | (None, None, Some(_)) if of_file => {
-                return refuse("mode, owner and group are for socket files alone: remove them");
+                return refuse("mode, owner and group are only for socket files: remove them");
             }
             (Some(path), None, None) => Endpoint::Unix {
                 path: self.places.path(path),
@@ -424,18 +458,21 @@ impl Reader<'_> {
             },
             _ => return refuse("give exactly one of unix, abstract and tcp"),
         };
-        Ok(Listen { name: raw.name.unwrap_or_else(|| endpoint.to_string()), endpoint, place })
+        Ok(Listen {
+            name: raw.name.or(written).unwrap_or_else(|| endpoint.to_string()),
+            endpoint,
+            place,
+        })
     }
 
     fn identity(
         &self,
         identity: Spanned<RawIdentity>,
-        trust_roots: &[PathBuf],
-        accept_machines: bool,
+        trust_roots: &[RootFile],
     ) -> Result<Source, ConfigError> {
         let place = self.places.of(&identity, "[[identity]]");
         let raw = identity.into_inner();
-        let roots = raw.trust_roots.unwrap_or_else(|| trust_roots.to_vec());
+        let roots = raw.trust_roots.map_or_else(|| trust_roots.to_vec(), |roots| self.roots(roots));
         if roots.is_empty() {
             return Err(ConfigError::new(
                 place,
@@ -445,8 +482,8 @@ impl Reader<'_> {
         Ok(Source::Files(IdentityFiles {
             certificate: self.places.path(raw.certificate),
             key: self.places.path(raw.key),
-            trust_roots: roots.into_iter().map(|path| self.places.path(path)).collect(),
-            accept_machines: raw.accept_machines.unwrap_or(accept_machines),
+            trust_roots: roots,
+            verified_by: self.roots(raw.verified_by.unwrap_or_default()),
             allow_readable_key: raw.allow_readable_key,
             place,
         }))

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use alts_handshaker::{
     Failure, Handshaker,
-    identity::{Identity, IdentityError, TrustRoots},
+    identity::{AccountFrom, Identity, IdentityError, TrustRoots, Vouching},
 };
 
 /// The largest file that is read, in bytes.
@@ -34,12 +34,23 @@ pub struct IdentityFiles {
     pub certificate: PathBuf,
     /// The private key, PEM.
     pub key: PathBuf,
-    /// The authorities that peers are believed by, PEM.
-    pub trust_roots: Vec<PathBuf>,
-    /// Whether peers with a machine's certificate may claim the accounts on it.
-    pub accept_machines: bool,
+    /// The authorities by which peers are believed.
+    pub trust_roots: Vec<RootFile>,
+    /// The authorities by which peers believe this identity, if they are others.
+    pub verified_by: Vec<RootFile>,
     /// Whether the key is used although others than its owner and group can read it.
     pub allow_readable_key: bool,
+    /// Where it was written.
+    pub place: String,
+}
+
+/// A file of authorities, and what they may vouch for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RootFile {
+    /// The file, PEM.
+    pub path: PathBuf,
+    /// What each of them may vouch for.
+    pub vouching: Vouching,
     /// Where it was written.
     pub place: String,
 }
@@ -73,6 +84,20 @@ pub enum LoadError {
         /// Why.
         why: IdentityError,
     },
+    /// Something with a place of its own in the configuration.
+    At {
+        /// Where it was written.
+        place: String,
+        /// What is wrong with it.
+        why: Box<Self>,
+    },
+    /// Peers would refuse the certificate.
+    Refused {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        why: Failure,
+    },
     /// Certificate, key and roots cannot be used together.
     Handshaker(Failure),
     /// The file's new certificate is for somebody whom the policy does not know.
@@ -93,6 +118,8 @@ impl fmt::Display for LoadError {
                 path.display()
             ),
             Self::Content { path, why } => write!(f, "{}: {why}", path.display()),
+            Self::At { why, .. } => why.fmt(f),
+            Self::Refused { path, why } => write!(f, "{}: {why}", path.display()),
             Self::Handshaker(why) => why.fmt(f),
             Self::Policy(why) => f.write_str(why),
         }
@@ -101,6 +128,17 @@ impl fmt::Display for LoadError {
 
 impl std::error::Error for LoadError {}
 
+impl LoadError {
+    /// Where in the configuration it is, if that is not where the identity is.
+    #[must_use]
+    pub fn place(&self) -> Option<&str> {
+        match self {
+            Self::At { place, .. } => Some(place),
+            _ => None,
+        }
+    }
+}
+
 /// Tells whether files have changed, without reading them: a private key is not read every few
 /// seconds for nothing. Links are followed, so replacing one changes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,7 +146,8 @@ pub struct Fingerprint(Vec<Option<[i128; 5]>>);
 
 impl IdentityFiles {
     fn paths(&self) -> impl Iterator<Item = &Path> {
-        [&self.certificate, &self.key].into_iter().chain(&self.trust_roots).map(PathBuf::as_path)
+        let roots = self.trust_roots.iter().chain(&self.verified_by).map(|root| &root.path);
+        [&self.certificate, &self.key].into_iter().chain(roots).map(PathBuf::as_path)
     }
 
     /// What the files look like now.
@@ -142,28 +181,47 @@ impl IdentityFiles {
         };
         let certificate = read(&self.certificate, None)?;
         let key = read(&self.key, Some(self.allow_readable_key))?;
-        let identity = Identity::from_pem(&certificate, &key).map_err(|why| match why {
-            IdentityError::Key { .. }
-            | IdentityError::KeyMismatch
-            | IdentityError::Pem { what: "private key", .. }
-            | IdentityError::Missing { what: "private key" } => content(&self.key)(why),
-            _ => content(&self.certificate)(why),
-        })?;
-        let mut roots = Vec::new();
-        for path in &self.trust_roots {
-            let pem = read(path, None)?;
-            // Each for itself, so that the error names the file.
-            TrustRoots::from_pem(&pem).map_err(content(path))?;
-            roots.extend_from_slice(&pem);
-            roots.push(b'\n');
-        }
-        let first = self.trust_roots.first().unwrap_or(&self.certificate);
-        let roots = TrustRoots::from_pem(&roots).map_err(content(first))?;
-        Handshaker::builder(identity, roots)
-            .accept_machines(self.accept_machines)
-            .build()
-            .map_err(LoadError::Handshaker)
+        let identity = Identity::from_pem_by(&certificate, &key, self.account_from()).map_err(
+            |why| match why {
+                IdentityError::Key { .. }
+                | IdentityError::EncryptedKey
+                | IdentityError::KeyMismatch
+                | IdentityError::Pem { what: "private key", .. }
+                | IdentityError::Missing { what: "private key" } => content(&self.key)(why),
+                _ => content(&self.certificate)(why),
+            },
+        )?;
+        let roots = roots(&self.trust_roots)?
+            .ok_or(LoadError::Policy("there are no trust roots".to_owned()))?;
+        let handshaker =
+            Handshaker::builder(identity, roots).build().map_err(LoadError::Handshaker)?;
+        // As a peer will look at it: better now than in the first handshake.
+        handshaker
+            .check_certificate(self::roots(&self.verified_by)?.as_ref())
+            .map_err(|why| LoadError::Refused { path: self.certificate.clone(), why })?;
+        Ok(handshaker)
     }
+
+    /// Which kind of name is the account, as the authorities of this identity say.
+    fn account_from(&self) -> Option<AccountFrom> {
+        let own = if self.verified_by.is_empty() { &self.trust_roots } else { &self.verified_by };
+        let kind = own.first()?.vouching.kind();
+        own.iter().all(|root| root.vouching.kind() == kind).then_some(kind)?
+    }
+}
+
+/// Reads authorities; `None` when there are no files.
+fn roots(files: &[RootFile]) -> Result<Option<TrustRoots>, LoadError> {
+    let mut all: Option<TrustRoots> = None;
+    for RootFile { path, vouching, place } in files {
+        let at = |why| LoadError::At { place: place.clone(), why: Box::new(why) };
+        let pem = read(path, None).map_err(at)?;
+        let roots = TrustRoots::from_pem(&pem)
+            .map_err(|why| at(LoadError::Content { path: path.clone(), why }))?
+            .vouching(vouching.clone());
+        all = Some(all.map_or_else(|| roots.clone(), |all| all.and(&roots)));
+    }
+    Ok(all)
 }
 
 /// Reads a file, wiped when dropped. `private` says that it is a key, and whether it is used

@@ -19,6 +19,8 @@ pub mod log;
 pub mod metrics;
 pub mod policy;
 pub mod quick;
+mod roots;
+mod shut_out;
 pub mod state;
 
 use core::time::Duration;
@@ -39,7 +41,7 @@ use prometheus::IntCounter;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
-    time::{MissedTickBehavior, interval},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{server::NamedService, transport::Server};
@@ -60,9 +62,6 @@ const BACKLOG: usize = 64;
 
 /// HTTP/2 connections that are silent for so long are asked whether somebody is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
-
-/// How often the ends of certificates are looked at.
-const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 
 /// A daemon at work.
 #[derive(Debug)]
@@ -226,14 +225,15 @@ async fn keep(
 ) {
     let snapshot = keeper.subscribe();
     let mut poll = interval(keeper.config().poll);
-    let mut expiry = interval(EXPIRY_CHECK);
     poll.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    expiry.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let after = |span| Instant::now().checked_add(span).unwrap_or_else(Instant::now);
+    let mut look = after(keeper.next_look());
     loop {
         let request = tokio::select! {
             _ = poll.tick() => None,
-            _ = expiry.tick() => {
+            () = sleep_until(look) => {
                 keeper.show_expiry();
+                look = after(keeper.next_look());
                 show_health(&health, &snapshot).await;
                 continue;
             }
@@ -256,6 +256,7 @@ async fn keep(
             return;
         };
         keeper = back;
+        look = look.min(after(keeper.next_look()));
         show_health(&health, &snapshot).await;
         if let Some(done) = done {
             // Whoever asked may have gone.

@@ -7,6 +7,7 @@ use std::{
     time::{Instant, SystemTime},
 };
 
+use nix::unistd::geteuid;
 use tokio::sync::watch;
 
 use crate::{
@@ -14,6 +15,7 @@ use crate::{
     identities::{Fingerprint, LoadError, Source, Validity},
     metrics::Metrics,
     policy::{Decision, Policy},
+    shut_out::shut_out,
 };
 use alts_handshaker::{Handshaker, Limits};
 use alts_serving::{
@@ -128,9 +130,9 @@ pub fn load(config: &Config) -> Result<(Snapshot, Vec<String>), ConfigError> {
 fn load_one(source: &Source) -> Result<Handshaker, ConfigError> {
     match source {
         Source::Fixed(handshaker) => Ok(handshaker.clone()),
-        Source::Files(files) => {
-            files.load().map_err(|why| ConfigError::new(&files.place, why.to_string()))
-        }
+        Source::Files(files) => files
+            .load()
+            .map_err(|why| ConfigError::new(why.place().unwrap_or(&files.place), why.to_string())),
     }
 }
 
@@ -138,7 +140,8 @@ fn assemble(
     config: &Config,
     identities: Vec<Handshaker>,
 ) -> Result<(Snapshot, Vec<String>), ConfigError> {
-    let (policy, warnings) = Policy::resolve(&config.rules, &System);
+    let (policy, mut warnings) = Policy::resolve(&config.rules, &System);
+    warnings.extend(shut_out(config, geteuid().as_raw(), &System));
     let subuids = Arc::new(SubUids::read(&System));
     let snapshot = Snapshot { identities, policy, limits: config.limits.of_one(), subuids };
     snapshot.check_policy().map_err(|(place, what)| ConfigError::new(place, what))?;
@@ -189,6 +192,9 @@ pub struct Keeper {
     /// For each identity, what was said about its end last, and when.
     said: Vec<(Validity, Instant)>,
 }
+
+/// How often the ends of certificates are looked at.
+const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 
 /// How often what is known is said again.
 const REMIND: Duration = Duration::from_secs(6 * 60 * 60);
@@ -370,6 +376,16 @@ impl Keeper {
             }
         }
         self.said = said;
+    }
+
+    /// How long until the ends of certificates are worth a look.
+    #[must_use]
+    pub fn next_look(&self) -> Duration {
+        let now = since_epoch();
+        let ends =
+            self.sender.borrow().identities.iter().map(Handshaker::expires).collect::<Vec<_>>();
+        let next = ends.into_iter().filter_map(|end| end.checked_sub(now)).min();
+        next.unwrap_or(EXPIRY_CHECK).clamp(Duration::from_secs(1), EXPIRY_CHECK)
     }
 
     fn publish(&mut self, snapshot: Snapshot) {

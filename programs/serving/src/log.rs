@@ -14,25 +14,25 @@ use tracing_subscriber::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// For people.
+    /// Lines for people.
     #[default]
     Text,
     /// One JSON object on each line.
     Json,
 }
 
-/// From which level on lines are written.
+/// Which lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
-    /// What needs somebody's attention now.
+    /// Log errors.
     Error,
-    /// And what will.
+    /// Log warnings and errors.
     Warn,
-    /// And what happens.
+    /// Log what happens, warnings and errors.
     #[default]
     Info,
-    /// And what happens inside.
+    /// Log everything.
     Debug,
 }
 

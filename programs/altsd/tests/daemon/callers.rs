@@ -146,7 +146,7 @@ async fn machines_vouch_for_their_users() {
         let config = directory.config(
             &authority,
             &format!(
-                "trust_roots = [\"roots.pem\"]\naccept_machines = true\n\
+                "trust_roots = [{{ path = \"roots.pem\", machines = [\"*.test\"] }}]\n\
                  [[listen]]\nunix = \"s.sock\"\n\
                  [[identity]]\ncertificate = \"machine.pem\"\nkey = \"machine.key\"\n\
                  [[policy]]\ncallers = [\"anyone\"]\naccounts = [\"{{user}}@{machine}\"]\n"

@@ -39,11 +39,33 @@ fn errors_name_the_place_and_what_to_do() {
             "unix = 's.sock'",
             "tcp = '127.0.0.1:1'\nmode = '0600'",
             "line 2",
-            "for socket files alone",
+            "only for socket files",
         ),
-        ("unix = 's.sock'", "unix = 's.sock'\nidentify = false", "line 2", "for TCP alone"),
+        ("unix = 's.sock'", "unix = 's.sock'\nidentify = false", "line 2", "only for TCP"),
         ("unix = 's.sock'", "unix = 's.sock'\nmode = '999'", "line 4, column 8", "octal"),
         ("trust_roots = ['r.pem']", "", "line 4, [[identity]]", "set trust_roots"),
+        (
+            "trust_roots = [",
+            "accept_machines = true\ntrust_roots = [",
+            "line 1, accept",
+            "machines = [",
+        ),
+        (
+            "['r.pem']",
+            "[{ path = 'r.pem', accounts = ['a*@b'] }]",
+            "line 1",
+            "no pattern for accounts",
+        ),
+        (
+            "['r.pem']",
+            "[{ path = 'r.pem', machines = ['*'] }]",
+            "line 1",
+            "no pattern for machines",
+        ),
+        ("['r.pem']", "[{ path = 'r.pem', account_from = 'dns' }]", "line 1", "`email` or `uri`"),
+        ("['r.pem']", "[{ path = 'r.pem', account = [] }]", "line 1", "unknown field `account`"),
+        ("['r.pem']", "[7]", "line 1", "a path, or a table"),
+        ("[[policy]]", "[limits]\nbytes_per_caller = 1\n[[policy]]", "[limits]", "request_bytes"),
         ("'anyone'", "'everyone'", "line 8", "user:NAME, uid:NUMBER"),
         ("'anyone'", "'uid:root'", "line 8", "user:NAME, uid:NUMBER"),
         ("['anyone']", "[]", "line 7, [[policy]]", "for nobody"),
@@ -144,6 +166,9 @@ fn what_is_deployed_can_be_read() {
     let config = Config::parse(&text.join("\n"), Path::new("/etc/altsd/altsd.toml")).unwrap();
     assert_eq!((config.listeners.len(), config.rules.len()), (1, 1));
     assert!(config.metrics.is_some(), "the last table was read");
+    for probe in ["livenessProbe:\n            httpGet: { path: /healthz", "readinessProbe:\n            httpGet: { path: /readyz"] {
+        assert!(manifest.contains(probe), "{probe}");
+    }
 
     let unit = include_str!("../../deploy/altsd.service");
     let commands = unit.lines().filter_map(|line| line.split_once("=/usr/bin/altsd "));
@@ -184,8 +209,10 @@ fn files_that_do_not_fit_are_named() {
     assert!(!good && text.contains("line 9, [[policy]]"), "{text}");
     assert!(text.contains("no certificate vouches for web@dev.test"), "{text}");
 
+    directory.identity("web", &authority, "web@dev.test", 10);
     directory.write("roots.pem", "no PEM", 0o644);
     let (good, text) = check(&path);
+    assert!(text.contains("altsd.toml, line 1, trust_roots: "), "{text}");
     assert!(!good && text.contains("roots.pem: no trust root in the input"), "{text}");
     fs::remove_file(directory.path("web.pem")).unwrap();
     let (good, text) = check(&path);

@@ -10,6 +10,7 @@
 
 // The helpers block while they wait, so the connections need threads of their own.
 mod callers;
+mod certificates;
 mod child;
 #[path = "../../../../handshaker/tests/common/mod.rs"]
 mod common;

@@ -62,6 +62,11 @@ async fn files_that_change_are_used_and_bad_ones_are_not() {
 async fn trust_roots_are_replaced_too() {
     let (directory, authority, other) = (Directory::new(), Authority::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", "");
+    // Peers go on to believe this side, which does not believe them any more.
+    directory.write("ours.pem", &authority.certificate, 0o644);
+    let text = fs::read_to_string(&config).unwrap();
+    let text = text.replace("[[identity]]", "[[identity]]\nverified_by = [\"ours.pem\"]");
+    fs::write(&config, text).unwrap();
     let mut running = Running::start(&config);
     with_itself(&directory.socket()).await;
     directory.write("roots.pem", &other.certificate, 0o644);
@@ -111,7 +116,12 @@ async fn the_end_of_a_certificate_is_reported() {
     let channel = channel(&directory.socket()).await;
     assert_eq!(health(&channel).await, 1, "SERVING");
 
+    // One that has ended already is not used at all.
     directory.identity("web", &authority, "web@dev.test", -1);
+    running.wait_for("not valid at this time");
+    directory.identity_with("web", &authority, "web@dev.test", |params| {
+        params.not_after = time::OffsetDateTime::now_utc() + Duration::from_secs(3);
+    });
     running.wait_for("a certificate has expired: peers will refuse it");
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     assert!(expiry(&mut running) < now.as_secs_f64());

@@ -73,6 +73,19 @@ impl Directory {
         self.write(&format!("{name}.pem"), &certificate, 0o644);
     }
 
+    /// As [`identity`](Self::identity), with a change.
+    pub fn identity_with(
+        &self,
+        name: &str,
+        authority: &Authority,
+        san: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) {
+        let (certificate, key) = authority.issue_with(san, change);
+        self.write(&format!("{name}.key"), &key, 0o600);
+        self.write(&format!("{name}.pem"), &certificate, 0o644);
+    }
+
     /// Writes `roots.pem`, `altsd.toml`.
     pub fn config(&self, authority: &Authority, text: &str) -> PathBuf {
         self.write("roots.pem", &authority.certificate, 0o644);
@@ -122,8 +135,27 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), certificate }
     }
 
-    /// Certificate and key of an account or, without `@`, a machine; `days` may be negative.
+    pub fn issuer(&self) -> &Issuer<'static, KeyPair> {
+        &self.issuer
+    }
+
+    pub fn from_issuer(issuer: Issuer<'static, KeyPair>, certificate: String) -> Self {
+        Self { issuer, certificate }
+    }
+
+    /// Certificate and key of an account or, without `@`, a machine.
     pub fn issue(&self, san: &str, days: i64) -> (String, String) {
+        self.issue_with(san, |params| {
+            params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        })
+    }
+
+    /// As [`issue`](Self::issue), for years and with a change.
+    pub fn issue_with(
+        &self,
+        san: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (String, String) {
         let mut params = CertificateParams::default();
         let name = san.try_into().unwrap();
         params.subject_alt_names = vec![if san.contains('@') {
@@ -134,7 +166,8 @@ impl Authority {
         params.extended_key_usages =
             vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.not_before = date_time_ymd(2020, 1, 1);
-        params.not_after = time::OffsetDateTime::now_utc() + time::Duration::days(days);
+        params.not_after = date_time_ymd(2100, 1, 1);
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
     }

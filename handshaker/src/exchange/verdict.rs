@@ -1,0 +1,113 @@
+//! What an error of TLS means: whose fault it is, what the peer may know of it, a sentence.
+
+use rustls::{CertificateError, Error as TlsError};
+
+use crate::failure::{Code, Failure, Fault, Reason};
+
+/// What is wrong with this side's own certificate.
+pub(crate) fn judge_own(error: &TlsError) -> Failure {
+    let failure = judge(error);
+    let what = failure.details().replace("the peer's", "its").replace("this side", "the peer");
+    Failure::new(
+        Code::Internal,
+        Fault::Service,
+        Reason::Local,
+        format!("peers would refuse this certificate: {what}"),
+    )
+}
+
+/// Whose fault an error of TLS is, and what the peer may know of it.
+pub(super) fn judge(error: &TlsError) -> Failure {
+    let (code, fault, reason, what) = match error {
+        TlsError::InvalidCertificate(
+            CertificateError::Expired
+            | CertificateError::ExpiredContext { .. }
+            | CertificateError::NotValidYet
+            | CertificateError::NotValidYetContext { .. },
+        ) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateExpired,
+            "the peer's certificate is not valid at this time",
+        ),
+        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateUntrusted,
+            "the peer's certificate is not from an authority that this side trusts",
+        ),
+        TlsError::InvalidCertificate(CertificateError::BadSignature) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateUntrusted,
+            "the peer's certificate is not signed by the authority of that name that this side trusts",
+        ),
+        TlsError::InvalidCertificate(
+            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
+        ) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificatePurpose,
+            "the peer's certificate is not for this use (it lacks an extended key usage)",
+        ),
+        TlsError::InvalidCertificate(CertificateError::Other(other))
+            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
+        {
+            (
+                Code::Unauthenticated,
+                Fault::Peer,
+                Reason::CertificatePurpose,
+                "the peer's certificate is that of an authority, and no identity's",
+            )
+        }
+        TlsError::InvalidCertificate(CertificateError::Other(other))
+            if format!("{other:?}").contains("NameConstraint") =>
+        {
+            (
+                Code::Unauthenticated,
+                Fault::Peer,
+                Reason::AuthorityLimited,
+                "a name constraint of the peer's authority does not permit the name in its \
+                 certificate, or cannot be checked (only those for DNS names can)",
+            )
+        }
+        TlsError::InvalidCertificate(_) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateUntrusted,
+            "the peer's certificate is refused",
+        ),
+        TlsError::NoCertificatesPresented => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::CertificateUntrusted,
+            "the peer presented no certificate",
+        ),
+        TlsError::PeerIncompatible(_) | TlsError::NoApplicationProtocol => (
+            Code::FailedPrecondition,
+            Fault::Peer,
+            Reason::KeyExchange,
+            "the peer's TLS has nothing in common with this side's",
+        ),
+        TlsError::DecryptError | TlsError::PeerMisbehaved(_) => (
+            Code::Unauthenticated,
+            Fault::Peer,
+            Reason::KeyExchange,
+            "the key exchange with the peer failed",
+        ),
+        TlsError::InvalidMessage(_)
+        | TlsError::InappropriateMessage { .. }
+        | TlsError::InappropriateHandshakeMessage { .. }
+        | TlsError::PeerSentOversizedRecord
+        | TlsError::AlertReceived(_) => (
+            Code::InvalidArgument,
+            Fault::Peer,
+            Reason::Malformed,
+            "the peer sent what is no part of this key exchange",
+        ),
+        _ => {
+            (Code::Internal, Fault::Service, Reason::Local, "the key exchange failed on this side")
+        }
+    };
+    Failure::new(code, fault, reason, format!("{what}: {error}"))
+}

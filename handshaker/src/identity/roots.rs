@@ -1,0 +1,287 @@
+//! Authorities: which of them stands behind a chain of certificates, and what it may vouch for.
+
+use core::fmt;
+use std::sync::Arc;
+
+use rustls::{
+    Error as TlsError, RootCertStore,
+    client::verify_server_cert_signed_by_trust_anchor,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, UnixTime},
+    server::{ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
+};
+use x509_cert::ext::pkix::{NameConstraints, name::GeneralName};
+
+use super::{
+    IdentityError, Subject, Vouching, parse, read_certificates,
+    vouching::{host_of, is_uri},
+};
+
+/// For which role a certificate has to be good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Role {
+    Client,
+    Server,
+}
+
+/// The authorities whose certificates peers are believed.
+///
+/// Whoever holds the key of one of them can be each service account that it may vouch for: by
+/// default, every one. Public authorities of the web have no place here.
+#[derive(Clone)]
+pub struct TrustRoots {
+    /// All of them.
+    store: Arc<RootCertStore>,
+    anchors: Arc<[Anchor]>,
+}
+
+/// One authority.
+#[derive(Clone)]
+struct Anchor {
+    store: Arc<RootCertStore>,
+    clients: Arc<dyn ClientCertVerifier>,
+    certificate: Vec<u8>,
+    /// Its subject, for sentences.
+    name: String,
+    vouching: Arc<Vouching>,
+}
+
+impl TrustRoots {
+    /// From PEM text with one or more certificates.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or one of them cannot be used: none is skipped in silence.
+    pub fn from_pem(roots: &[u8]) -> Result<Self, IdentityError> {
+        Self::from_certificates(read_certificates(roots, "trust root")?)
+    }
+
+    /// From certificates in DER.
+    ///
+    /// # Errors
+    ///
+    /// As [`from_pem`](Self::from_pem).
+    pub fn from_der(roots: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
+        Self::from_certificates(roots.into_iter().map(CertificateDer::from).collect())
+    }
+
+    /// Restricts all of these authorities.
+    #[must_use]
+    pub fn vouching(self, vouching: Vouching) -> Self {
+        let vouching = Arc::new(vouching);
+        let restricted =
+            |anchor: &Anchor| Anchor { vouching: Arc::clone(&vouching), ..anchor.clone() };
+        Self { anchors: self.anchors.iter().map(restricted).collect(), ..self }
+    }
+
+    /// These authorities and those, each restricted as it is.
+    #[must_use]
+    pub fn and(&self, others: &Self) -> Self {
+        let mut store = (*self.store).clone();
+        store.roots.extend(others.store.roots.iter().cloned());
+        let anchors = self.anchors.iter().chain(others.anchors.iter()).cloned().collect();
+        Self { store: Arc::new(store), anchors }
+    }
+
+    fn from_certificates(roots: Vec<CertificateDer<'static>>) -> Result<Self, IdentityError> {
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let mut all = RootCertStore::empty();
+        let mut anchors = Vec::new();
+        for (index, root) in roots.into_iter().enumerate() {
+            let failed = |why: String| IdentityError::Root { index, why };
+            let anchor = Anchor::new(root, &provider).map_err(failed)?;
+            all.roots.extend(anchor.store.roots.iter().cloned());
+            anchors.push(anchor);
+        }
+        if anchors.is_empty() {
+            return Err(IdentityError::Missing { what: "trust root" });
+        }
+        Ok(Self { store: Arc::new(all), anchors: anchors.into() })
+    }
+
+    pub(crate) fn store(&self) -> Arc<RootCertStore> {
+        Arc::clone(&self.store)
+    }
+
+    /// Whether a chain would be believed in a role.
+    pub(crate) fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<(), TlsError> {
+        let mut last = None;
+        for anchor in self.anchors.iter() {
+            match anchor.verify(chain, role, now) {
+                Ok(()) => return Ok(()),
+                // What only one of them says is more to the point than that the others do not know it.
+                Err(error) if last.is_none() || !is_unknown(&error) => last = Some(error),
+                Err(_) => {}
+            }
+        }
+        Err(last.unwrap_or_else(|| TlsError::General("there is no trust root".to_owned())))
+    }
+
+    /// Whom a chain is for, by an authority that verifies it and may vouch for that. TLS has
+    /// verified it already, so a single authority is not asked again.
+    pub(crate) fn subject(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+        any_machine: bool,
+    ) -> Result<Subject, SubjectError> {
+        let alone = self.anchors.len() == 1;
+        let mut refusal = None;
+        for anchor in self.anchors.iter() {
+            if !alone && anchor.verify(chain, role, now).is_err() {
+                continue;
+            }
+            match self.judge(anchor, chain, any_machine) {
+                Ok(subject) => return Ok(subject),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        Err(refusal.unwrap_or_else(|| SubjectError::NotVouched {
+            why: "no authority that this side trusts stands behind it".to_owned(),
+        }))
+    }
+
+    fn judge(
+        &self,
+        anchor: &Anchor,
+        chain: &[CertificateDer<'_>],
+        any_machine: bool,
+    ) -> Result<Subject, SubjectError> {
+        let end_entity = chain.first().map(AsRef::as_ref).unwrap_or_default();
+        let vouching = &anchor.vouching;
+        let subject =
+            Subject::by(end_entity, vouching.kind()).map_err(SubjectError::Certificate)?;
+        let refuse = |why: String| Err(SubjectError::NotVouched { why });
+        let allowed = match &subject {
+            Subject::ServiceAccount(account) => {
+                let of_machine = host_of(account).filter(|host| {
+                    let reserves = |anchor: &Anchor| anchor.vouching.allows_machine(host);
+                    !is_uri(account) && self.anchors.iter().any(reserves)
+                });
+                if let Some(host) = of_machine {
+                    return refuse(format!(
+                        "it is for {subject}, and {host} is a machine's name here: only a \
+                         certificate of that machine vouches for users on it"
+                    ));
+                }
+                vouching.allows_account(account)
+            }
+            Subject::Machine(machine) if vouching.allows_machine(machine) => true,
+            Subject::Machine(machine) if !vouching.has_machines() => {
+                if !any_machine {
+                    return Err(SubjectError::Machine(machine.clone()));
+                }
+                true
+            }
+            Subject::Machine(_) => false,
+        };
+        if !allowed {
+            return refuse(format!(
+                "it is for {subject}, and the authority {} may vouch for {vouching}",
+                anchor.name
+            ));
+        }
+        let issuers = chain.iter().skip(1).map(AsRef::as_ref);
+        for issuer in issuers.chain([anchor.certificate.as_slice()]) {
+            if let Some(issuer) = other_names_only(issuer, &subject) {
+                return refuse(format!(
+                    "it is for {subject}, and its authority {issuer} is limited to other kinds of \
+                     names (its name constraints permit none of this kind)"
+                ));
+            }
+        }
+        Ok(subject)
+    }
+}
+
+impl fmt::Debug for TrustRoots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TrustRoots").field("count", &self.anchors.len()).finish_non_exhaustive()
+    }
+}
+
+/// Why a chain that TLS believes is for nobody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SubjectError {
+    /// Its names say nothing, or two things.
+    Certificate(IdentityError),
+    /// It is for a machine, and no authority may vouch for machines.
+    Machine(String),
+    /// Its authority may not vouch for it.
+    NotVouched { why: String },
+}
+
+impl Anchor {
+    fn new(root: CertificateDer<'static>, provider: &Arc<CryptoProvider>) -> Result<Self, String> {
+        let certificate = root.to_vec();
+        let mut store = RootCertStore::empty();
+        store.add(root).map_err(|error| error.to_string())?;
+        let name = parse(&certificate)
+            .map(|parsed| parsed.tbs_certificate().subject().to_string())
+            .unwrap_or_default();
+        let store = Arc::new(store);
+        let clients =
+            WebPkiClientVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(provider))
+                .build()
+                .map_err(|error| error.to_string())?;
+        Ok(Self { store, clients, certificate, name, vouching: Arc::default() })
+    }
+
+    fn verify(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<(), TlsError> {
+        let (end_entity, intermediates) =
+            chain.split_first().ok_or(TlsError::NoCertificatesPresented)?;
+        match role {
+            Role::Client => {
+                self.clients.verify_client_cert(end_entity, intermediates, now).map(|_verified| ())
+            }
+            Role::Server => verify_server_cert_signed_by_trust_anchor(
+                &ParsedCertificate::try_from(end_entity)?,
+                &self.store,
+                intermediates,
+                now,
+                aws_lc_rs::default_provider().signature_verification_algorithms.all,
+            ),
+        }
+    }
+}
+
+fn is_unknown(error: &TlsError) -> bool {
+    matches!(error, TlsError::InvalidCertificate(rustls::CertificateError::UnknownIssuer))
+}
+
+/// The name of an authority that is limited to names, none of them of the subject's kind.
+///
+/// RFC 5280 leaves names alone for which there is no constraint. But an authority that was limited
+/// to `DNS:team.example` was not meant to make up e-mail names of others. Constraints of the
+/// subject's own kind are the verifier's: it checks those of DNS names, and refuses the others.
+fn other_names_only(issuer: &[u8], subject: &Subject) -> Option<String> {
+    let issuer = parse(issuer).ok()?;
+    let tbs = issuer.tbs_certificate();
+    let constraints = match tbs.get_extension::<NameConstraints>() {
+        Ok(None) => return None,
+        Ok(Some((_critical, constraints))) => constraints,
+        // What cannot be read permits nothing.
+        Err(_) => return Some(tbs.subject().to_string()),
+    };
+    let permitted = constraints.permitted_subtrees.filter(|permitted| !permitted.is_empty())?;
+    let of_kind = permitted.iter().any(|subtree| match (&subtree.base, subject) {
+        (GeneralName::DnsName(_), Subject::Machine(_)) => true,
+        (GeneralName::Rfc822Name(_), Subject::ServiceAccount(account)) => !is_uri(account),
+        (GeneralName::UniformResourceIdentifier(_), Subject::ServiceAccount(account)) => {
+            is_uri(account)
+        }
+        _ => false,
+    });
+    (!of_kind).then(|| tbs.subject().to_string())
+}
