@@ -289,8 +289,7 @@ async fn a_policy_admits_refuses_and_hears_of_the_end() {
     assert_eq!(refused.err().expect("refused").code(), Code::PermissionDenied);
     let log = log.lock().unwrap();
     assert!(
-        log[0]
-            .starts_with("127.0.0.1: the caller asked for the local identity \"root@one.test\"")
+        log[0].starts_with("127.0.0.1: the caller asked for the local identity \"root@one.test\"")
     );
     assert_eq!(log[1], "127.0.0.1: given up");
 }

@@ -230,14 +230,14 @@ impl Acceptor {
         let subuids = Arc::clone(self.snapshot.borrow().subuids());
         let key = subuids.key(&caller);
         // The slot first: a flood must not make the user database work.
-        let Some(mut slot) = self.slot(&self.slots, key, &caller, &name) else { return };
+        let Some(mut slot) = self.slot(&self.slots, &key, &caller, &name) else { return };
         let caller = match caller {
             Caller::Local { uid, pid, .. } => identify(uid, gid, pid).await,
             other => other,
         };
         let refused = self.snapshot.borrow().choices(&caller, &name).is_err();
         if refused {
-            let Some(other) = self.slot(&self.refused, key, &caller, &name) else { return };
+            let Some(other) = self.slot(&self.refused, &key, &caller, &name) else { return };
             slot = other;
         }
         let open = self.metrics.connection(&name);
@@ -248,8 +248,8 @@ impl Acceptor {
         let _ = self.accepted.send(Ok(accepted)).await;
     }
 
-    fn slot(&self, slots: &Slots, key: Key, caller: &Caller, listener: &str) -> Option<Slot> {
-        let full = match slots.take(key) {
+    fn slot(&self, slots: &Slots, key: &Key, caller: &Caller, listener: &str) -> Option<Slot> {
+        let full = match slots.take(key.clone()) {
             Ok(slot) => return Some(slot),
             Err(full) => full.name(),
         };

@@ -67,7 +67,7 @@ impl Gate {
     }
 
     fn slot(&self, slots: &Slots, connection: &Connection) -> Result<Slot, Status> {
-        slots.take(connection.key).map_err(|full| {
+        slots.take(connection.key.clone()).map_err(|full| {
             self.too_many(full, connection);
             Status::resource_exhausted(
                 "the caller has as many handshakes under way with this handshaker service as it may",
@@ -77,7 +77,7 @@ impl Gate {
 
     fn too_many(&self, full: Full, connection: &Connection) {
         self.metrics.refused(full.name());
-        if let Some(more) = self.throttles.may_speak(connection.key) {
+        if let Some(more) = self.throttles.may_speak(&connection.key) {
             tracing::warn!(
                 target: AUDIT,
                 outcome = "refused",
@@ -154,7 +154,7 @@ impl Admission for Gate {
                 entry.connection.caller
             )));
         }
-        let room = self.bytes.take_some(entry.connection.key, bytes).map_err(|full| {
+        let room = self.bytes.take_some(entry.connection.key.clone(), bytes).map_err(|full| {
             self.too_many(full, &entry.connection);
             Status::resource_exhausted(
                 "the caller has as many bytes under way with this handshaker service as it may",
@@ -202,7 +202,9 @@ impl Admission for Gate {
                 let outcome = if entry.refused { "refused" } else { "failure" };
                 self.metrics.ended(side, outcome, &code.to_string(), fault, None);
                 let more = if entry.refused {
-                    let Some(more) = self.throttles.may_speak(entry.connection.key) else { return };
+                    let Some(more) = self.throttles.may_speak(&entry.connection.key) else {
+                        return;
+                    };
                     (more > 0).then_some(more)
                 } else {
                     None

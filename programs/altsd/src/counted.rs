@@ -60,7 +60,7 @@ where
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let connection = request.extensions().get::<Arc<Connection>>();
-        let slot = connection.and_then(|connection| self.slots.take(connection.key).ok());
+        let slot = connection.and_then(|connection| self.slots.take(connection.key.clone()).ok());
         let Some(slot) = slot else {
             let refusal = Status::resource_exhausted("the caller has as many calls as it may");
             return Box::pin(core::future::ready(Ok(refusal.into_http())));

@@ -45,10 +45,12 @@ use alts_handshaker::locator::Development;
 use alts_serving::{
     config_error::ConfigError,
     life::Life,
+    lines::Lines,
     log::subscriber,
     metrics::Admin,
     signals::{Request, Signals},
 };
+use prometheus::IntCounter;
 use tokio::{sync::Mutex, task::JoinSet};
 
 pub use self::arguments::Arguments;
@@ -174,27 +176,42 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         out.write_all(report.as_bytes())?;
         return Ok(out.flush()?);
     }
+    let dropped = IntCounter::new(
+        "alts_proxy_log_lines_dropped_total",
+        "Lines of the log that were lost because nobody took them.",
+    )?;
+    // Whoever reads standard error, or does not, must not stop the service.
+    let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());
     tracing::subscriber::set_global_default(subscriber(
         PROGRAM,
         config.log.format,
         config.log.level,
-        io::stderr,
+        lines,
     ))?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(count) = threads {
         runtime.worker_threads(count.get());
     }
     let runtime = runtime.enable_all().build()?;
-    runtime.block_on(run(config, path))?;
+    runtime.block_on(run(config, path, dropped))?;
     // A look-up of a name that does not answer must not keep the process alive.
     runtime.shutdown_timeout(Duration::from_secs(1));
     Ok(())
 }
 
 /// Starts a proxy and runs it until SIGTERM or SIGINT; SIGHUP reloads.
-async fn run(config: Config, path: Option<PathBuf>) -> Result<(), ConfigError> {
+async fn run(
+    config: Config,
+    path: Option<PathBuf>,
+    dropped: IntCounter,
+) -> Result<(), ConfigError> {
     let mut signals = Signals::new().map_err(|why| ConfigError::new("signals", why.to_string()))?;
     let proxy = Proxy::start(config, path, Arc::default()).await?;
+    proxy
+        .metrics()
+        .registry()
+        .register(Box::new(dropped))
+        .map_err(|why| ConfigError::new("metrics", why.to_string()))?;
     while signals.next().await == Request::Reload {
         proxy.reload().await;
     }

@@ -48,7 +48,7 @@ impl SubUids {
     pub fn key(&self, caller: &Caller) -> Key {
         match caller.key() {
             Key::User(uid) => Key::User(self.person(uid)),
-            address @ Key::Address(_) => address,
+            other => other,
         }
     }
 }

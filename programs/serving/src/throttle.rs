@@ -69,14 +69,15 @@ impl<K> Clone for Throttles<K> {
     }
 }
 
-impl<K: Copy + Eq + Hash> Throttles<K> {
+impl<K: Clone + Eq + Hash> Throttles<K> {
     /// Whether a line about this caller may be written now; then how many were held back since the
     /// last one.
     #[must_use]
-    pub fn may_speak(&self, key: K) -> Option<u64> {
+    pub fn may_speak(&self, key: &K) -> Option<u64> {
         let now = Instant::now();
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = if held.len() < KEYS || held.contains_key(&Some(key)) { Some(key) } else { None };
+        let key = Some(key.clone());
+        let key = if held.len() < KEYS || held.contains_key(&key) { key } else { None };
         let Some(entry) = held.get_mut(&key) else {
             held.insert(key, Held { said: now, more: 0 });
             return Some(0);
@@ -98,7 +99,7 @@ impl<K: Copy + Eq + Hash> Throttles<K> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let over = |held: &Held| now.duration_since(held.said) >= QUIET;
         let rest = held.iter().filter(|(_, held)| over(held) && held.more > 0);
-        let rest = rest.map(|(key, held)| (*key, held.more)).collect();
+        let rest = rest.map(|(key, held)| (key.clone(), held.more)).collect();
         held.retain(|_, held| !over(held));
         rest
     }
@@ -112,14 +113,14 @@ mod tests {
     fn each_caller_is_heard_and_none_floods() {
         let throttles = Throttles::default();
         for caller in 0..10 {
-            assert_eq!(throttles.may_speak(caller), Some(0));
+            assert_eq!(throttles.may_speak(&caller), Some(0));
             for _ in 0..100 {
-                assert_eq!(throttles.may_speak(caller), None);
+                assert_eq!(throttles.may_speak(&caller), None);
             }
         }
         assert!(throttles.rest().is_empty(), "too early");
         std::thread::sleep(QUIET);
-        assert_eq!(throttles.may_speak(3), Some(100));
+        assert_eq!(throttles.may_speak(&3), Some(100));
         let mut rest = throttles.rest();
         rest.sort_unstable();
         assert_eq!(rest.len(), 9);
@@ -130,7 +131,7 @@ mod tests {
     #[test]
     fn callers_without_number_take_bounded_memory() {
         let throttles = Throttles::default();
-        let passed = (0..3 * KEYS).filter(|caller| throttles.may_speak(*caller).is_some()).count();
+        let passed = (0..3 * KEYS).filter(|caller| throttles.may_speak(caller).is_some()).count();
         assert_eq!(passed, KEYS + 1);
         assert!(throttles.held.lock().unwrap().len() <= KEYS + 1);
     }

@@ -130,8 +130,8 @@ fn explain(tried: String, error: &Error) -> Problem {
              --deadline waits longer"
         }
         _ if error.service_details().contains("machine") => {
-            "a machine's certificate is believed by who accepts machines alone: if this machine's \
-             peers do, so should it (altsd: accept_machines)"
+            "a machine's certificate is believed only where an authority may vouch for machines: if \
+             this machine's peers say so, so should it (altsd: machines of its trust_roots)"
         }
         _ => {
             "look at the identity of the service, its trust roots and its dates: it does not \

@@ -277,8 +277,14 @@ fn after_alert(reason: Reason) -> &'static str {
         }
         Reason::CertificateAmbiguous | Reason::IdentityNotVouched => {
             "look at the certificate of this side's handshaker service: what the peer says about it \
-             is above; a machine's certificate is believed only by who accepts machines (altsd: \
-             accept_machines)"
+             is above"
+        }
+        Reason::CertificatePurpose => {
+            "renew this side's certificate with the extended key usages serverAuth and clientAuth"
+        }
+        Reason::MachineRefused | Reason::AuthorityLimited => {
+            "the peer decides for which names an authority may vouch: look at the peer's side \
+             (altsd: accounts and machines of its trust_roots)"
         }
         Reason::ApplicationProtocol | Reason::RecordProtocol | Reason::RpcVersions => {
             "the two sides have nothing in common there: compare what each is configured to offer"

@@ -189,7 +189,10 @@ async fn a_handshaker_that_does_not_believe_itself() {
     let machine = Authority::new().unwrap().machine_builder("host.test").unwrap();
     let service = serve_handshaker(AsAlice(machine.build().unwrap())).await;
     let ran = check(&["--handshaker", &service, LONG]).await;
-    ran.assert(4, &["handshake with itself", "machine host.test", "altsd: accept_machines"]);
+    ran.assert(
+        4,
+        &["handshake with itself", "machine host.test", "altsd: machines of its trust_roots"],
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -243,8 +246,8 @@ async fn a_peer_that_does_not_believe_this_side() {
         5,
         &[
             "we are alice@host.test",
-            "(alert 6)",
-            "a machine's certificate is believed only by who accepts machines",
+            "(alert 17)",
+            "the peer decides for which names an authority may vouch",
         ],
     );
 }

@@ -54,7 +54,10 @@ fn certificates_that_peers_would_refuse_are_not_good() {
     }
     directory.identity("web", &Authority::new(), "web@dev.test", 10);
     let (good, text) = check(&path);
-    assert!(!good && text.contains("not signed by the authority of that name that the peer trusts"), "{text}");
+    assert!(
+        !good && text.contains("not signed by the authority of that name that the peer trusts"),
+        "{text}"
+    );
     let other = std::fs::read_to_string(&path).unwrap();
     let other =
         other.replace("[\"roots.pem\"]", "[{ path = \"roots.pem\", accounts = [\"*@a.test\"] }]");

@@ -166,7 +166,10 @@ fn what_is_deployed_can_be_read() {
     let config = Config::parse(&text.join("\n"), Path::new("/etc/altsd/altsd.toml")).unwrap();
     assert_eq!((config.listeners.len(), config.rules.len()), (1, 1));
     assert!(config.metrics.is_some(), "the last table was read");
-    for probe in ["livenessProbe:\n            httpGet: { path: /healthz", "readinessProbe:\n            httpGet: { path: /readyz"] {
+    for probe in [
+        "livenessProbe:\n            httpGet: { path: /healthz",
+        "readinessProbe:\n            httpGet: { path: /readyz",
+    ] {
         assert!(manifest.contains(probe), "{probe}");
     }
 
