@@ -19,6 +19,7 @@
 //! might read differently is therefore refused at the door: an account has 1 to 256 bytes, all of
 //! them printable ASCII without the space, so that none can forge a line in a log either.
 
+mod name;
 mod roots;
 pub mod vouching;
 
@@ -37,142 +38,17 @@ use x509_cert::{
 };
 use zeroize::Zeroize;
 
+use self::name::{check_machine, is_mailbox, is_uri};
 pub(crate) use self::roots::{Role, SubjectError};
 pub use self::{
+    name::{AccountFrom, IdentityError, MAX_ACCOUNT, MAX_CHAIN, check_account},
     roots::TrustRoots,
-    vouching::{AccountFrom, Vouching},
+    vouching::Vouching,
 };
-
-/// The longest service account, in bytes: what `AltsContext` has room for.
-pub const MAX_ACCOUNT: usize = 256;
-
-/// The longest chain of certificates, in bytes of DER: it has to fit into one message
-/// ([`framing`](crate::framing)) together with the parameters.
-pub const MAX_CHAIN: usize = 40 * 1024;
 
 /// What an encrypted key is called in PKCS#8, and what is in the head of one of the older form.
 const ENCRYPTED: &[u8] = b"BEGIN ENCRYPTED PRIVATE KEY";
 const OLD_ENCRYPTED: &[u8] = b"Proc-Type: 4,ENCRYPTED";
-
-/// What is wrong with a certificate, a key, an account or a trust root.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IdentityError {
-    /// The PEM text cannot be read.
-    Pem {
-        /// What was looked for.
-        what: &'static str,
-        /// What the reader said.
-        why: String,
-    },
-    /// There is none of it in the input.
-    Missing {
-        /// What was looked for.
-        what: &'static str,
-    },
-    /// The chain of certificates is longer than [`MAX_CHAIN`].
-    ChainTooLong {
-        /// How long it is, in bytes.
-        bytes: usize,
-    },
-    /// The certificate is not X.509 in DER.
-    Certificate {
-        /// What the reader said.
-        why: String,
-    },
-    /// The certificate's names do not say who it is for.
-    Ambiguous {
-        /// How many rfc822Names it has.
-        mailboxes: usize,
-        /// How many URIs.
-        uris: usize,
-        /// How many dNSNames.
-        hosts: usize,
-    },
-    /// The certificate has names of two kinds, and nothing says which of them counts.
-    TwoNames {
-        /// Its rfc822Name.
-        mailbox: String,
-        /// Its URI.
-        uri: String,
-    },
-    /// The certificate has not exactly one name of the kind that counts.
-    NoName {
-        /// Which kind that is.
-        kind: AccountFrom,
-    },
-    /// A name that no service account or machine may have.
-    Name {
-        /// What is wrong with it.
-        why: &'static str,
-    },
-    /// The private key is of no known kind.
-    Key {
-        /// What the reader said.
-        why: String,
-    },
-    /// The private key is encrypted.
-    EncryptedKey,
-    /// The private key does not belong to the certificate.
-    KeyMismatch,
-    /// A trust root cannot be used.
-    Root {
-        /// Which one, counted from zero.
-        index: usize,
-        /// What the reader said.
-        why: String,
-    },
-}
-
-impl fmt::Display for IdentityError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Pem { what, why } => write!(f, "cannot read the PEM text of the {what}: {why}"),
-            Self::Missing { what } => write!(f, "no {what} in the input"),
-            Self::ChainTooLong { bytes } => write!(
-                f,
-                "the chain of certificates has {bytes} bytes, and {MAX_CHAIN} are allowed: only \
-                 the certificates between this one and the trust root belong in it"
-            ),
-            Self::Certificate { why } => write!(f, "the certificate cannot be read: {why}"),
-            Self::Ambiguous { mailboxes: 0, uris: 0, hosts: 0 } => f.write_str(
-                "the certificate names nobody: it needs one rfc822Name or one URI as its subject \
-                 alternative name",
-            ),
-            Self::Ambiguous { mailboxes, uris, hosts } => write!(
-                f,
-                "the certificate does not say whose it is: it has {mailboxes} rfc822Names, {uris} \
-                 URIs and {hosts} dNSNames, and needs exactly one rfc822Name, or else exactly one \
-                 URI"
-            ),
-            Self::TwoNames { mailbox, uri } => write!(
-                f,
-                "the certificate has the e-mail name {mailbox} and the URI {uri}, and nothing says \
-                 which of them is the service account (account_from)"
-            ),
-            Self::NoName { kind: AccountFrom::Email } => f.write_str(
-                "the certificate needs exactly one rfc822Name: its authority's accounts are e-mail \
-                 names (account_from)",
-            ),
-            Self::NoName { kind: AccountFrom::Uri } => f.write_str(
-                "the certificate needs exactly one URI: its authority's accounts are URIs \
-                 (account_from)",
-            ),
-            Self::Name { why } => write!(f, "not a usable name: {why}"),
-            Self::Key { why } => write!(f, "the private key cannot be used: {why}"),
-            Self::EncryptedKey => f.write_str(
-                "the private key is encrypted, and there is nobody to ask for its password: write \
-                 it without (openssl pkey -in KEY -out PLAIN), readable by this service only",
-            ),
-            Self::KeyMismatch => f.write_str("the private key does not belong to the certificate"),
-            Self::Root { index, why } => {
-                write!(f, "trust root {index} (counted from 0) cannot be used: {why}")
-            }
-        }
-    }
-}
-
-impl std::error::Error for IdentityError {}
 
 /// Whom a certificate is for.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -214,7 +90,7 @@ impl Subject {
             }
         }
         let mailbox = |account: &str| {
-            if !vouching::is_mailbox(account) {
+            if !is_mailbox(account) {
                 let why = "an e-mail name has one '@' and no ':'";
                 return Err(IdentityError::Name { why });
             }
@@ -222,7 +98,7 @@ impl Subject {
             Ok(Self::ServiceAccount(account.to_owned()))
         };
         let whole_uri = |account: &str| {
-            if !vouching::is_uri(account) {
+            if !is_uri(account) {
                 return Err(IdentityError::Name { why: "a URI begins with a scheme and ':'" });
             }
             check_account(account)?;
@@ -285,41 +161,6 @@ impl fmt::Display for Subject {
             Self::Machine(machine) => write!(f, "machine {machine}"),
         }
     }
-}
-
-/// Whether a service account has an acceptable form.
-///
-/// # Errors
-///
-/// When it is empty, too long, or has other than printable ASCII characters.
-pub fn check_account(account: &str) -> Result<(), IdentityError> {
-    let why = if account.is_empty() {
-        "it is empty"
-    } else if account.len() > MAX_ACCOUNT {
-        "it has more than 256 bytes"
-    } else if !account.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "it has characters other than printable ASCII"
-    } else {
-        return Ok(());
-    };
-    Err(IdentityError::Name { why })
-}
-
-/// A machine's name: a plain host name. No wildcard may vouch for a whole domain.
-fn check_machine(machine: &str) -> Result<(), IdentityError> {
-    let plain = |byte: u8| {
-        byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-' || byte == b'.'
-    };
-    let why = if machine.is_empty() || machine.len() > 253 {
-        "a machine's name has 1 to 253 bytes"
-    } else if !machine.bytes().all(plain) {
-        "a machine's name has only lower-case letters, digits, '-' and '.'"
-    } else if machine.split('.').any(str::is_empty) {
-        "a machine's name has no empty label"
-    } else {
-        return Ok(());
-    };
-    Err(IdentityError::Name { why })
 }
 
 /// Who this side is: a certificate chain and the private key to it.

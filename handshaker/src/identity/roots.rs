@@ -13,8 +13,9 @@ use rustls::{
 use x509_cert::ext::pkix::{NameConstraints, name::GeneralName};
 
 use super::{
-    IdentityError, Subject, Vouching, parse, read_certificates,
-    vouching::{host_of, is_uri},
+    IdentityError, Subject, Vouching,
+    name::{host_of, is_uri},
+    parse, read_certificates,
 };
 
 /// For which role a certificate has to be good.

@@ -18,16 +18,7 @@
 
 use core::{fmt, str::FromStr};
 
-use super::{IdentityError, check_account};
-
-/// The kind of name in a certificate that is the service account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AccountFrom {
-    /// The rfc822Name; URIs do not count.
-    Email,
-    /// The URI; rfc822Names do not count.
-    Uri,
-}
+use super::name::{AccountFrom, check_account, check_machine, is_uri};
 
 /// Which service accounts: the grammar is that of the module's documentation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -113,7 +104,7 @@ impl FromStr for MachinePattern {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let name = text.strip_prefix("*.").unwrap_or(text);
-        super::check_machine(name).map_err(|why| {
+        check_machine(name).map_err(|why| {
             format!(
                 "{text:?} is no pattern for machines: write host.prod.example or \
                  *.hosts.prod.example ({why})"
@@ -138,22 +129,6 @@ fn below(pattern: &str, host: &str) -> bool {
         }
         None => pattern == host,
     }
-}
-
-/// Whether a name begins with a scheme and a colon, as every URI does.
-pub(super) fn is_uri(name: &str) -> bool {
-    name.split_once(':').is_some_and(|(scheme, rest)| {
-        !rest.is_empty()
-            && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
-    })
-}
-
-/// Whether a name has the form of a mailbox: one `@`, something on both sides, and no colon.
-pub(super) fn is_mailbox(name: &str) -> bool {
-    name.split_once('@').is_some_and(|(user, host)| {
-        !user.is_empty() && !host.is_empty() && !host.contains('@') && !name.contains(':')
-    })
 }
 
 /// What one authority, or several of one table, may vouch for.
@@ -237,17 +212,6 @@ impl fmt::Display for Vouching {
         }
         let machines = self.machines.iter().map(ToString::to_string).collect();
         write!(f, " and the machines {}", list(machines))
-    }
-}
-
-/// As a name for a machine.
-pub(super) fn host_of(account: &str) -> Option<&str> {
-    account.split_once('@').map(|(_, host)| host)
-}
-
-impl From<AccountFrom> for IdentityError {
-    fn from(kind: AccountFrom) -> Self {
-        Self::NoName { kind }
     }
 }
 
@@ -347,22 +311,5 @@ mod tests {
         }
         let one: MachinePattern = "host.prod.example".parse().unwrap();
         assert!(one.matches("host.prod.example") && !one.matches("a.host.prod.example"));
-    }
-
-    #[test]
-    fn no_name_is_of_both_kinds() {
-        for (name, mailbox, uri) in [
-            ("web@prod.example", true, false),
-            ("spiffe://prod.example/web", false, true),
-            ("spiffe://a/web@prod.example", false, true),
-            ("mailto:web@prod.example", false, true),
-            ("a:b@c", false, true),
-            ("web", false, false),
-            ("a@b@c", false, false),
-            (":a@b", false, false),
-            ("@b", false, false),
-        ] {
-            assert_eq!((is_mailbox(name), is_uri(name)), (mailbox, uri), "{name}");
-        }
     }
 }
