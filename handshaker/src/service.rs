@@ -353,7 +353,8 @@ impl Call {
                     return Err(Failure::caller(
                         Code::InvalidArgument,
                         format!(
-                            "the local identity is {kind}; this service has only service accounts"
+                            "the local identity is {}; this service has only service accounts",
+                            echo(&kind)
                         ),
                     ));
                 }
