@@ -195,7 +195,7 @@ impl<K: Eq, V: Eq, const N: usize> Eq for Map<K, V, N> {}
 
 impl<K: Eq + fmt::Debug, V: fmt::Debug, const N: usize> fmt::Debug for Map<K, V, N> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_map().entries(self.iter()).finish()
+        self.0.fmt(f)
     }
 }
 
