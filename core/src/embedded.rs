@@ -6,6 +6,7 @@
 
 #[cfg(feature = "embedded-io")]
 pub mod blocking;
+mod discard;
 #[cfg(feature = "handshake")]
 mod handshake;
 mod stream;
@@ -13,11 +14,3 @@ mod stream;
 #[cfg(feature = "handshake")]
 pub use handshake::{Buffers, HandshakeFailure, Service, handshake};
 pub use stream::{Stream, StreamError};
-
-/// Drops `count` bytes from the front of the `filled` bytes of a buffer.
-fn discard(buffer: &mut [u8], filled: &mut usize, count: usize) {
-    if count <= *filled && *filled <= buffer.len() {
-        buffer.copy_within(count..*filled, 0);
-        *filled = filled.saturating_sub(count);
-    }
-}

@@ -3,6 +3,7 @@
 mod config;
 pub mod defaults;
 mod error;
+mod limits;
 mod request;
 mod result;
 mod role;
@@ -16,6 +17,7 @@ use zeroize::Zeroize;
 
 pub use config::{ClientConfig, ConfigError, ExpectedPeer, Offer, ServerConfig};
 pub use error::{HandshakeError, HandshakeErrorKind, Phase};
+pub use limits::{MAX_HANDSHAKE_BYTES, MAX_ROUNDS};
 pub use result::Established;
 pub use role::{Client, Role, Server};
 
@@ -24,12 +26,6 @@ use crate::msg::{HandshakerResp, Identity, NextHandshakeMessageReq, Request};
 use crate::side::Side;
 use crate::wire::Message;
 
-/// The most handshake bytes that are taken from the peer, and the most that the service may send
-/// it, in all: 128 KiB each. A mutual TLS 1.3 handshake with long chains stays far below.
-pub const MAX_HANDSHAKE_BYTES: usize = 128 * 1024;
-/// The most requests to the service in one handshake. A peer whose bytes arrive one at a time
-/// needs as many as it has bytes; every other one needs three.
-pub const MAX_ROUNDS: u32 = 16 * 1024;
 /// Bytes that a request can have besides the peer's: with start messages of ordinary size, a
 /// buffer of this and of what is read from the peer at once is enough.
 pub const REQUEST_OVERHEAD: usize = 4 * 1024;

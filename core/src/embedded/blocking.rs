@@ -2,17 +2,16 @@
 
 #[cfg(feature = "handshake")]
 mod handshake;
+mod waits;
 
 use core::fmt;
-use core::future::Future;
-use core::pin::pin;
-use core::task::{Context, Poll, Waker};
 
 use embedded_io::{ErrorType, Read, Write};
 
 #[cfg(feature = "handshake")]
 pub use handshake::{Service, handshake};
 
+use self::waits::{Waits, now_or_never};
 use super::StreamError;
 use crate::aead::Aead;
 use crate::record::{Opener, Sealer};
@@ -72,38 +71,5 @@ impl<IO: Write, A: Aead> Write for Stream<'_, IO, A> {
 impl<IO, A> fmt::Debug for Stream<'_, IO, A> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
-    }
-}
-
-/// A blocking transport or service, under the async traits: its futures are ready when they are
-/// first polled.
-#[derive(Debug)]
-struct Waits<T>(T);
-
-impl<IO: ErrorType> ErrorType for Waits<IO> {
-    type Error = IO::Error;
-}
-
-impl<IO: Read> embedded_io_async::Read for Waits<IO> {
-    async fn read(&mut self, buf: &mut [u8]) -> Result<usize, Self::Error> {
-        self.0.read(buf)
-    }
-}
-
-impl<IO: Write> embedded_io_async::Write for Waits<IO> {
-    async fn write(&mut self, buf: &[u8]) -> Result<usize, Self::Error> {
-        self.0.write(buf)
-    }
-
-    async fn flush(&mut self) -> Result<(), Self::Error> {
-        self.0.flush()
-    }
-}
-
-/// The output of a future that only [`Waits`] is in, and so never pending.
-fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(output) => Some(output),
-        Poll::Pending => None,
     }
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 use embedded_io_async::{Read, Write};
 use zeroize::Zeroize;
 
-use super::discard;
+use super::discard::discard;
 use crate::handshake::{Established, Handshake, HandshakeError, HandshakeErrorKind, Role, Want};
 
 /// A handshaker service within reach: one `DoHandshake` call, a request and its response at a time.

@@ -5,7 +5,7 @@ use core::ops::Range;
 
 use embedded_io_async::{ErrorKind, ErrorType, Read, Write};
 
-use super::discard;
+use super::discard::discard;
 use crate::aead::Aead;
 use crate::frame::OVERHEAD;
 use crate::record::{InPlace, Opener, RecordError, Sealer};

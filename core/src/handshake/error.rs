@@ -4,6 +4,7 @@ use core::fmt;
 
 use crate::error::Fault;
 use crate::handshake::config::ConfigError;
+use crate::handshake::limits::{MAX_HANDSHAKE_BYTES, MAX_ROUNDS};
 use crate::key::KeyTooShort;
 use crate::wire::DecodeError;
 
@@ -85,7 +86,7 @@ pub enum HandshakeErrorKind {
     },
     /// The peer closed the connection.
     PeerClosed,
-    /// The peer sent more handshake bytes than [`MAX_HANDSHAKE_BYTES`](super::MAX_HANDSHAKE_BYTES).
+    /// The peer sent more handshake bytes than [`MAX_HANDSHAKE_BYTES`].
     TooManyPeerBytes,
     /// The peer speaks no RPC protocol version that this side speaks.
     RpcVersions,
@@ -110,9 +111,9 @@ pub enum HandshakeErrorKind {
         /// Bytes that it was given.
         given: usize,
     },
-    /// The service sent the peer more than [`MAX_HANDSHAKE_BYTES`](super::MAX_HANDSHAKE_BYTES).
+    /// The service sent the peer more than [`MAX_HANDSHAKE_BYTES`].
     TooManyOutFrames,
-    /// The service did not finish within [`MAX_ROUNDS`](super::MAX_ROUNDS).
+    /// The service did not finish within [`MAX_ROUNDS`].
     TooManyRounds,
     /// The service gave a result before the peer had said anything.
     EarlyResult,
@@ -166,7 +167,7 @@ impl fmt::Display for HandshakeErrorKind {
             Self::TimedOut { .. } => f.write_str("no answer before the deadline"),
             Self::PeerClosed => f.write_str("closed the connection"),
             Self::TooManyPeerBytes => {
-                write!(f, "sent more than {} handshake bytes", super::MAX_HANDSHAKE_BYTES)
+                write!(f, "sent more than {MAX_HANDSHAKE_BYTES} handshake bytes")
             }
             Self::RpcVersions => f.write_str("no RPC protocol version in common"),
             Self::UnexpectedPeer => f.write_str("its service account is not an expected one"),
@@ -178,10 +179,10 @@ impl fmt::Display for HandshakeErrorKind {
                 write!(f, "consumed {consumed} bytes, but was given {given}")
             }
             Self::TooManyOutFrames => {
-                write!(f, "made more than {} handshake bytes", super::MAX_HANDSHAKE_BYTES)
+                write!(f, "made more than {MAX_HANDSHAKE_BYTES} handshake bytes")
             }
             Self::TooManyRounds => {
-                write!(f, "did not finish within {} requests", super::MAX_ROUNDS)
+                write!(f, "did not finish within {MAX_ROUNDS} requests")
             }
             Self::EarlyResult => f.write_str("gave a result before the peer said anything"),
             Self::Missing(field) => write!(f, "no {field} in its result"),

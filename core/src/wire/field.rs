@@ -2,11 +2,13 @@
 
 use prost::encoding::{encoded_len_varint, key_len};
 
+use super::error::{DecodeError, Refusal};
 pub(crate) use super::key::WireType;
 use super::list::{List, Map};
+use super::message::Message;
 use super::reader::Reader;
+use super::secret::{Secret, SecretText};
 use super::writer::Writer;
-use super::{DecodeError, Message, Refusal, Secret, SecretText};
 
 /// A value that stands on the wire once for each time that it is written.
 pub(crate) trait Item<'a>: Default + PartialEq {
@@ -25,29 +27,6 @@ pub(crate) trait Field<'a> {
     ) -> Result<(), DecodeError>;
     fn write_field(&self, tag: u32, to: &mut Writer<'_>);
     fn field_len(&self, tag: u32) -> usize;
-}
-
-/// All fields of a message; [`message!`] implements it.
-pub trait Fields<'a>: Default + PartialEq {
-    fn read_fields(
-        &mut self,
-        tag: u32,
-        wire: WireType,
-        from: &mut Reader<'a>,
-    ) -> Result<(), DecodeError>;
-    fn write_fields(&self, to: &mut Writer<'_>);
-    fn fields_len(&self) -> usize;
-
-    /// Reads over what is already here.
-    fn merge(&mut self, from: &mut Reader<'a>) -> Result<(), DecodeError> {
-        loop {
-            from.enter(None);
-            match from.key()? {
-                Some((tag, wire)) => self.read_fields(tag, wire, from)?,
-                None => return Ok(()),
-            }
-        }
-    }
 }
 
 /// One value, left out when it is the default one.
@@ -264,7 +243,7 @@ macro_rules! message {
             $($(#[$field_meta])* pub $field: $ty,)*
         }
 
-        impl<'a> $crate::wire::field::Fields<'a> for $name $(<$life>)? {
+        impl<'a> $crate::wire::message::Fields<'a> for $name $(<$life>)? {
             fn read_fields(
                 &mut self,
                 tag: u32,

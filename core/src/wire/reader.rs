@@ -4,8 +4,8 @@ use core::str;
 
 use heapless::Vec;
 
+use super::error::{DecodeError, Refusal};
 use super::key::WireType;
-use super::{DecodeError, Refusal};
 
 /// How deep messages, map entries and skipped groups may be nested: the limit of prost and others.
 const DEPTH: usize = 100;

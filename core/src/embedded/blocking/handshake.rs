@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use embedded_io::{Read, Write};
 
-use super::{Waits, now_or_never};
+use super::waits::{Waits, now_or_never};
 use crate::embedded::{self, Buffers, HandshakeFailure};
 use crate::handshake::{Established, Handshake, Role};
 
