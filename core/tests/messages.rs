@@ -1,4 +1,5 @@
 //! The messages against prost's derive: the same values, the same bytes, the same refusals.
+#![allow(clippy::panic, reason = "a test that meets one fails, as it should")]
 #![cfg(feature = "handshake")]
 
 #[path = "support/proto.rs"]

@@ -1,5 +1,6 @@
 //! What the core does without a heap: counted, one test for each path.
 #![allow(unsafe_code, reason = "a counting allocator cannot be written without it")]
+#![allow(clippy::unwrap_used, reason = "a test that meets one fails, as it should")]
 #![cfg(feature = "handshake")]
 
 #[path = "support/heap.rs"]

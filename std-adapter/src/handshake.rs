@@ -241,7 +241,7 @@ async fn drive<R: Role>(
                 let write = peer.write(&mut response, to_peer.clone());
                 match &dialogue {
                     Some((slot, _)) => {
-                        slot.wait_for_peer(Instant::now(), AN_ANSWER, write).await??
+                        slot.wait_for_peer(Instant::now(), AN_ANSWER, write).await??;
                     }
                     None => write.await?,
                 }

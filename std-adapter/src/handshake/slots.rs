@@ -69,9 +69,12 @@ impl Slots {
 
     async fn wait(&self) -> Option<SemaphorePermit<'_>> {
         let mut permit = pin!(self.semaphore.acquire());
+        if !self.give_way {
+            return permit.await.ok();
+        }
         // Each one that waits makes one other go: no more than are needed. A slot that is free goes to
         // whoever has waited longest.
-        while self.give_way {
+        loop {
             let now = Instant::now();
             let again = match self.ask_for_room(now) {
                 Asked::Yes => break,

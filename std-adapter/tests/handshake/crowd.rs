@@ -1,5 +1,4 @@
 //! A crowd that begins handshakes and never goes on: nobody else has to wait long.
-#![expect(clippy::print_stdout, reason = "the delay is quoted in the documentation")]
 
 use std::time::Duration;
 

@@ -120,16 +120,13 @@ async fn http2(
     if let Some(problem) = refusal(target, &own, &answer) {
         return Err(problem);
     }
-    Ok(match answer.grpc_status {
-        Some(code) => {
-            let status = status(code);
-            let detail = format!("gRPC: a call of its health service ends with status {status}");
-            (detail, answered(true, true))
-        }
-        None => {
-            let status = answer.http_status;
-            let detail = format!("HTTP/2, and not gRPC: it answers with status {status}");
-            (detail, answered(true, false))
-        }
+    Ok(if let Some(code) = answer.grpc_status {
+        let status = status(code);
+        let detail = format!("gRPC: a call of its health service ends with status {status}");
+        (detail, answered(true, true))
+    } else {
+        let status = answer.http_status;
+        let detail = format!("HTTP/2, and not gRPC: it answers with status {status}");
+        (detail, answered(true, false))
     })
 }
