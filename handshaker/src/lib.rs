@@ -58,7 +58,7 @@
 //! };
 //! let server_start = StartServerHandshakeReq {
 //!     application_protocols: ["grpc"].into(),
-//!     handshake_parameters: [(HandshakeProtocol::ALTS, parameters)].into_iter().collect(),
+//!     handshake_parameters: [(HandshakeProtocol::ALTS, parameters)].into(),
 //!     ..Default::default()
 //! };
 //!

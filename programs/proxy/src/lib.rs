@@ -6,6 +6,7 @@
 //! [`limits`] bounds it, [`metrics`] counts.
 //!
 //! [`Proxy`] is all of it, for a test or a program; [`main`] adds flags, the log and the signals.
+#![forbid(unsafe_code)]
 
 pub mod accept;
 pub mod access;

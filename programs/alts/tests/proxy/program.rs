@@ -114,8 +114,8 @@ async fn as_many_threads_as_it_is_told() {
         let at = running.address("127.0.0.1:0").await;
         echo(&mut connect(at).await, "hello").await;
         let threads = fs::read_dir(format!("/proc/{}/task", running.child.id())).unwrap().count();
-        // The first one waits for signals.
-        assert_eq!(threads, 1 + count.parse::<usize>().unwrap());
+        // The first one waits for signals, and one writes the log.
+        assert_eq!(threads, 2 + count.parse::<usize>().unwrap());
     }
     let (output, text) = outcome(&["--listen", "127.0.0.1:0", "--to", &to, "--threads", "0"]);
     assert_eq!(output.status.code(), Some(2), "{text}");
