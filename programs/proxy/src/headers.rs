@@ -4,10 +4,7 @@ use std::net::IpAddr;
 
 use http::{
     HeaderMap, HeaderName, HeaderValue,
-    header::{
-        CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING,
-        UPGRADE,
-    },
+    header::{CONNECTION, CONTENT_LENGTH, COOKIE, EXPECT, HOST, TE, TRANSFER_ENCODING, UPGRADE},
 };
 use serde::Deserialize;
 
@@ -158,15 +155,6 @@ pub fn join_cookies(headers: &mut HeaderMap) {
     {
         headers.insert(COOKIE, joined);
     }
-}
-
-/// Whether a request is a call of gRPC, whose failures are told in its own way.
-#[must_use]
-pub fn is_grpc(headers: &HeaderMap) -> bool {
-    headers
-        .get(CONTENT_TYPE)
-        .and_then(|value| value.as_bytes().strip_prefix(b"application/grpc"))
-        .is_some_and(|rest| matches!(rest.first(), None | Some(b'+' | b';')))
 }
 
 /// Whether a body comes in an encoding that this hop would have to take away and cannot: anything
@@ -343,17 +331,9 @@ mod tests {
     }
 
     #[test]
-    fn cookies_and_grpc() {
+    fn cookies_are_joined() {
         let mut split = headers(&[("cookie", "a=1"), ("cookie", "b=2"), ("cookie", "c=3")]);
         join_cookies(&mut split);
         assert_eq!(split, headers(&[("cookie", "a=1; b=2; c=3")]));
-        for (value, grpc) in [
-            ("application/grpc", true),
-            ("application/grpc+proto", true),
-            ("application/grpc-web", false),
-            ("text/plain", false),
-        ] {
-            assert_eq!(is_grpc(&headers(&[("content-type", value)])), grpc, "{value}");
-        }
     }
 }

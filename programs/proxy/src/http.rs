@@ -151,7 +151,7 @@ async fn handle(
     mut request: Request<Incoming>,
     alive: Alive,
 ) -> Response<ResponseBody> {
-    let is_grpc = headers::is_grpc(request.headers());
+    let is_grpc = tokio_alts::is_grpc(request.headers());
     let answer = match admit(client.account(), listener, &mut request) {
         Ok(()) => forward::forward(access, client, listener, request, is_grpc, alive).await,
         Err(refusal) => Err(refusal),
