@@ -88,6 +88,7 @@ pub const CONFIRMATION: usize = 32;
 
 /// A purpose of key material taken from TLS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Export {
     /// `HandshakerResult.key_data`.
     KeyData,

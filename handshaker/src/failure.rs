@@ -36,6 +36,7 @@ impl Code {
 
 /// Whose fault a failure is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Fault {
     /// The program that called the handshaker service.
     Caller,
@@ -43,6 +44,18 @@ pub enum Fault {
     Peer,
     /// This service: its configuration or its limits.
     Service,
+}
+
+impl Fault {
+    /// One word for logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Caller => "caller",
+            Self::Peer => "peer",
+            Self::Service => "service",
+        }
+    }
 }
 
 /// What an alert tells the peer: a number from this list and nothing else.

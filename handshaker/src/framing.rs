@@ -49,6 +49,7 @@ const ALERT_BODY: core::ops::RangeInclusive<usize> = 4..=64;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 #[repr(u32)]
 pub enum MessageType {
     /// The client's first message: `ClientHello`.
@@ -159,6 +160,7 @@ impl Message {
 
 /// What became of bytes given to [`Reassembly::push`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Pushed {
     /// How many of them belong to the message: those behind it were not looked at.
     pub consumed: usize,

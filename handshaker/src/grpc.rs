@@ -49,11 +49,7 @@ use tower_service::Service;
 
 pub use self::codec::RawCodec;
 use self::requests::Requests;
-use crate::{
-    failure::Failure,
-    handshaker::Handshaker,
-    service::{Call, Limits},
-};
+use crate::{failure::Failure, handshaker::Handshaker, limits::Limits, service::Call};
 
 /// The path of the one method.
 pub const METHOD: &str = "/grpc.gcp.HandshakerService/DoHandshake";

@@ -9,7 +9,8 @@ use crate::{
     exchange::{ExchangeConfig, judge_own},
     failure::{Code, Failure, Fault, Reason},
     identity::{Identity, Role, Subject, SubjectError, TrustRoots},
-    service::{Call, Choice, Limits, Shared},
+    limits::Limits,
+    service::{Call, Choice, Shared},
 };
 
 /// A handshaker in the making.

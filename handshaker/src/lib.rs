@@ -92,6 +92,7 @@ mod handshaker;
 pub mod identity;
 #[cfg(feature = "tokio-alts")]
 mod in_process;
+mod limits;
 #[cfg(feature = "locator")]
 pub mod locator;
 pub mod negotiation;
@@ -101,7 +102,8 @@ mod service;
 
 pub use failure::{Code, Failure, Fault, Reason};
 pub use handshaker::{Builder, Handshaker};
+pub use limits::Limits;
 pub use outcome::Outcome;
 pub use reply::Reply;
 pub use rustls::time_provider::TimeProvider;
-pub use service::{Call, Limits};
+pub use service::Call;

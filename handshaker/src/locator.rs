@@ -22,6 +22,7 @@ use crate::dev::{Authority, DevError};
 ///   `unix-abstract:name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
 #[serde(try_from = "String")]
+#[non_exhaustive]
 pub enum Locator {
     /// Google Cloud's.
     Google,

@@ -84,6 +84,7 @@ pub const DEFAULT_RPC_VERSIONS: RpcProtocolVersions =
 
 /// What one side supports and who it claims to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Offer {
     /// Application protocols; on the server, best first.
     pub application_protocols: Vec<String>,
@@ -101,6 +102,7 @@ pub struct Offer {
 
 /// What both sides agreed on.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Agreement {
     /// The application protocol.
     pub application_protocol: String,
@@ -145,6 +147,19 @@ struct RpcVersions {
 }
 
 impl Offer {
+    /// What gRPC offers, from this service account: `grpc`, records of AES-128-GCM with rekeying, RPC 2.1.
+    #[must_use]
+    pub fn new(service_account: impl Into<String>) -> Self {
+        Self {
+            application_protocols: vec!["grpc".to_owned()],
+            record_protocols: vec![RecordProtocol::AesGcm128Rekey.name().to_owned()],
+            rpc_versions: DEFAULT_RPC_VERSIONS,
+            max_frame_size: 0,
+            transport_protocols: Vec::new(),
+            service_account: service_account.into(),
+        }
+    }
+
     /// Whether a caller's offer makes sense, so that the peer is never bothered with one that
     /// does not.
     ///

@@ -52,38 +52,13 @@ use crate::{
     dialogue::{Dialogue, Progress, Start},
     exchange::ExchangeConfig,
     failure::{Code, Failure, Fault, Reason, echo, echo_all},
-    framing::{MAX_MESSAGE, Message},
+    framing::Message,
     identity::{Identity, TrustRoots, check_account},
+    limits::Limits,
     negotiation::{DEFAULT_RPC_VERSIONS, Offer},
     outcome::Outcome,
     reply::Reply,
 };
-
-/// What one handshake may take.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// Time from the beginning of the call to its result. Default: 30 s.
-    pub deadline: Duration,
-    /// Bytes of one serialized `HandshakerReq`. Default: 2 MiB, since records may come in behind
-    /// the last message, as many as the caller reads at once.
-    pub request_bytes: usize,
-    /// Bytes of all the peer's handshake messages together. Default: three of the largest size.
-    pub handshake_bytes: usize,
-    /// Requests that bring no bytes from the peer. Default: 16. Those that bring some are bounded
-    /// by `handshake_bytes`, so that a peer whose bytes arrive one by one is served too.
-    pub empty_requests: u32,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            deadline: Duration::from_secs(30),
-            request_bytes: 2 * 1024 * 1024,
-            handshake_bytes: 3 * MAX_MESSAGE,
-            empty_requests: 16,
-        }
-    }
-}
 
 #[derive(Debug)]
 pub(crate) struct Shared {

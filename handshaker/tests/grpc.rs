@@ -179,7 +179,7 @@ async fn nothing_large_is_read_before_a_start_message() {
 
 #[tokio::test]
 async fn a_silent_peer_is_given_up() {
-    let limits = Limits { deadline: Duration::from_millis(200), ..Limits::default() };
+    let limits = Limits::default().with_deadline(Duration::from_millis(200));
     let builder = Authority::new().unwrap().builder(SERVER).unwrap();
     let channel = serve(HandshakerServer::new(builder.limits(limits).build().unwrap())).await;
     let mut caller = Caller::call(&channel, Start::default().server(&[])).await.unwrap();

@@ -447,11 +447,11 @@ fn limited(limits: Limits) -> Call {
 
 #[test]
 fn limits_hold() {
-    let mut call = limited(Limits { request_bytes: 200, ..Limits::default() });
+    let mut call = limited(Limits::default().with_request_bytes(200));
     let reply = call.handle(&Start::default().server(&[0; 200]), NOW);
     assert_eq!(reply.failure().unwrap().code(), Code::ResourceExhausted);
 
-    let mut call = limited(Limits { handshake_bytes: 500, ..Limits::default() });
+    let mut call = limited(Limits::default().with_handshake_bytes(500));
     let (mut client, _) = calls();
     let hello = client.handle(&Start::default().client(), NOW);
     assert!(hello.out_frames().len() > 500);
@@ -460,7 +460,7 @@ fn limits_hold() {
     let reply = client.handle(&next(reply.out_frames()), NOW);
     assert_eq!(reply.failure().unwrap().code(), Code::ResourceExhausted);
 
-    let mut call = limited(Limits { empty_requests: 3, ..Limits::default() });
+    let mut call = limited(Limits::default().with_empty_requests(3));
     assert!(call.handle(&Start::default().server(&[]), NOW).failure().is_none());
     assert!(call.handle(&next(&[]), NOW).failure().is_none());
     assert!(call.handle(&next(&[]), NOW).failure().is_none());

@@ -37,7 +37,7 @@ fn handshaker(files: &Files, account: &str) -> Outcome<Handshaker> {
     let (chain, key) = files.identity(account)?;
     let identity = Identity::from_pem(chain.as_bytes(), key.as_bytes())?;
     let roots = TrustRoots::from_pem(files.roots.as_bytes())?;
-    let limits = Limits { deadline: std::time::Duration::from_secs(10), ..Limits::default() };
+    let limits = Limits::default().with_deadline(std::time::Duration::from_secs(10));
     Ok(Handshaker::builder(identity, roots).limits(limits).build()?)
 }
 

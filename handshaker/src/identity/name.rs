@@ -11,6 +11,7 @@ pub const MAX_CHAIN: usize = 40 * 1024;
 
 /// The kind of name in a certificate that is the service account.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AccountFrom {
     /// The rfc822Name; URIs do not count.
     Email,

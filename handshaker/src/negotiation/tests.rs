@@ -10,10 +10,8 @@ fn offer() -> Offer {
             "ALTSRP_GCM_AES128_REKEY".to_owned(),
             "ALTSRP_GCM_AES128".to_owned(),
         ],
-        rpc_versions: DEFAULT_RPC_VERSIONS,
         max_frame_size: 65_536,
-        transport_protocols: vec![],
-        service_account: "client@dev.test".to_owned(),
+        ..Offer::new("client@dev.test")
     }
 }
 
@@ -23,6 +21,14 @@ fn names(names: &[&str]) -> Vec<String> {
 
 fn versions(min: (u32, u32), max: (u32, u32)) -> RpcProtocolVersions {
     RpcProtocolVersions::new(RpcVersion::new(min.0, min.1), RpcVersion::new(max.0, max.1))
+}
+
+#[test]
+fn what_grpc_offers_makes_sense() {
+    let offer = Offer::new("client@dev.test");
+    assert_eq!(offer.check(), Ok(()));
+    assert_eq!(offer.application_protocols, ["grpc"]);
+    assert_eq!(offer.record_protocols, ["ALTSRP_GCM_AES128_REKEY"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::sync::Arc;
 
 use alts_core::Side;
-use alts_handshaker::{Call, Fault, Limits, grpc::Admission};
+use alts_handshaker::{Call, grpc::Admission};
 use alts_serving::{
     limits::{Full, Key, Slot, Slots},
     throttle::Throttles,
@@ -136,7 +136,7 @@ impl Admission for Gate {
             Err(why) => {
                 self.metrics.refused("policy");
                 let deadline = limits.deadline.min(REFUSED_DEADLINE);
-                Call::refused(Limits { deadline, ..limits }, why, now)
+                Call::refused(limits.with_deadline(deadline), why, now)
             }
         };
         self.metrics.began();
@@ -194,11 +194,7 @@ impl Admission for Gate {
             }
             Some(Err(failure)) => {
                 let code = failure.code().number();
-                let fault = match failure.fault() {
-                    Fault::Caller => "caller",
-                    Fault::Peer => "peer",
-                    Fault::Service => "service",
-                };
+                let fault = failure.fault().name();
                 let outcome = if entry.refused { "refused" } else { "failure" };
                 self.metrics.ended(side, outcome, &code.to_string(), fault, None);
                 let more = if entry.refused {

@@ -73,12 +73,10 @@ impl LimitSettings {
     /// The limits of one handshake.
     #[must_use]
     pub fn of_one(&self) -> Limits {
-        Limits {
-            deadline: self.deadline.0,
-            request_bytes: self.request_bytes,
-            handshake_bytes: self.handshake_bytes,
-            ..Limits::default()
-        }
+        Limits::default()
+            .with_deadline(self.deadline.0)
+            .with_request_bytes(self.request_bytes)
+            .with_handshake_bytes(self.handshake_bytes)
     }
 
     fn check(&self) -> Result<(), String> {
