@@ -84,6 +84,10 @@
 //! **Memory.** A connection that has not begun its handshake holds less than 10 KiB, and no slot: a
 //! server takes a slot when the first bytes have arrived. An idle stream holds no buffer.
 //!
+//! **Other runtimes.** An [`AltsStream`] needs no runtime. A handshake needs tokio's timers for its deadline
+//! and panics where no runtime with time enabled is entered; in a current-thread runtime that nobody blocks on
+//! they never fire. The rest depends on the handshaker: [`GrpcHandshaker`] needs tokio's I/O and tasks.
+//!
 //! # Features
 //!
 //! | feature | what it brings |
