@@ -105,3 +105,20 @@ impl fmt::Display for AeadError {
 }
 
 impl core::error::Error for AeadError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_goes_across_only_into_room_of_its_own_length() {
+        let mut room = [0; 4];
+        let across = Text::Across { from: b"text", to: &mut room };
+        assert_eq!(across.into_place().as_deref(), Ok(b"text".as_slice()));
+        for len in [3, 5] {
+            let mut room = [0; 5];
+            let to = &mut room[..len];
+            assert_eq!(Text::Across { from: b"text", to }.into_place(), Err(AeadError), "{len}");
+        }
+    }
+}

@@ -277,3 +277,16 @@ impl fmt::Display for ConfigError {
 }
 
 impl core::error::Error for ConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_default_is_what_is_new() {
+        assert_eq!(Offer::default().check(), Ok(()));
+        assert_eq!(Offer::default().application_protocols, Offer::new().application_protocols);
+        assert_eq!(ServerConfig::default().check(), Ok(()));
+        assert_eq!(ServerConfig::default().offer.max_frame_size, Offer::new().max_frame_size);
+    }
+}
