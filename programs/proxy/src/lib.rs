@@ -2,8 +2,8 @@
 //!
 //! [`config`] is what it is told, [`arguments`] by flags; [`state`] is what follows from that at one
 //! time, and changes on a reload. A connection comes in through a [`listener`], is served by
-//! [`connection`] as bytes ([`relay`]) or as [`http`], and goes out through an [`upstream`].
-//! [`limits`] bounds it, [`metrics`] counts.
+//! [`serve`] as bytes ([`relay`]) or as [`http`], and goes out through an [`upstream`].
+//! [`alts_serving::limits`] bounds it, [`metrics`] counts.
 //!
 //! [`Proxy`] is all of it, for a test or a program; [`main`] adds flags, the log and the signals.
 #![forbid(unsafe_code)]
