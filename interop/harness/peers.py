@@ -167,6 +167,8 @@ class Go:
     """grpc-go, and its own interop programs."""
 
     name = "go"
+    # It reports the status of the service's RPC, or that the peer has gone, whichever it meets first.
+    refused = ("UNAUTHENTICATED", "UNAVAILABLE")
     # Many calls, on one connection and on one each.
     more_grpc_tests = ("rpc_soak", "channel_soak")
     # Why connections on which nothing is said keep others from its server.
@@ -253,7 +255,7 @@ class Java:
     # Each client is a process of its own: it has to start soon, and does not run for long.
     JVM = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto", "-Xmx1g"]
     # The status of a call when the handshaker service has refused the handshake; with all others UNAVAILABLE.
-    refused = "UNKNOWN"
+    refused = ("UNKNOWN",)
     # Messages that are compressed or larger than flow control's window, and many calls.
     more_grpc_tests = (
         "very_large_request",

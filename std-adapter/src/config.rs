@@ -311,7 +311,7 @@ macro_rules! common {
             /// connector and an acceptor never do.
             ///
             /// On a server, a handshake that waits for its turn is given that of the one that has
-            /// waited longest for its client: more than 200 ms in the middle of a message, or 500 ms
+            /// waited longest for its client: more than 200 ms in the middle of a message, or 5 s
             /// between two. That one fails ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)).
             /// Clients that begin and do not go on delay others by that much, and by as much again
             /// for every so many of them.

@@ -14,8 +14,9 @@ use tokio::time::{Instant, timeout_at};
 /// for another: whoever sends messages sends them at once.
 pub(super) const PART_OF_A_MESSAGE: Duration = Duration::from_millis(200);
 /// How long a peer may owe an answer before its handshake has to make room for another: a way there
-/// and back, and what the peer's own service takes.
-pub(super) const AN_ANSWER: Duration = Duration::from_millis(500);
+/// and back, and what the peer's own service takes. Envoy asks its service for one handshake after the
+/// other, so that of 200 at once the last waits for all.
+pub(super) const AN_ANSWER: Duration = Duration::from_secs(5);
 
 /// The slots of a connector or an acceptor.
 pub(crate) struct Slots {
