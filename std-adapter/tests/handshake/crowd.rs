@@ -117,7 +117,7 @@ async fn whoever_waits_for_the_service_makes_no_room() {
 
 #[tokio::test(start_paused = true)]
 async fn handshakes_that_get_on_keep_their_slots() {
-    // A peer that needs less than half a second for each answer is never dropped for another.
+    // A peer that answers well within its patience (5 s) is never dropped for another.
     let (ours, theirs) = services();
     let acceptor = server_of(theirs, 1);
     let slow = Scripted::new(ours.clone(), |_| Act::Late(Duration::from_millis(400)));
