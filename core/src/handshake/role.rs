@@ -141,5 +141,12 @@ fn transport_protocols<'c>(offer: &Offer<'c>) -> Option<TransportProtocolPrefere
 
 /// As many of the items as there is room for: the configuration was checked to have no more.
 fn list<T, const N: usize>(items: impl Iterator<Item = T>) -> List<T, N> {
-    List::try_from_iter(items.take(N)).unwrap_or_default()
+    // In place: a `Result` of a list is a second list on the stack.
+    let mut list = List::new();
+    for item in items {
+        if list.push(item).is_err() {
+            break;
+        }
+    }
+    list
 }
