@@ -4,9 +4,11 @@
 
 use std::{
     env, fs,
+    io::{BufRead, BufReader, Read, Write},
     net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    process::{Command, Stdio},
+    os::unix::{fs::PermissionsExt, net::UnixStream},
+    process::{Child, Command, Stdio},
+    time::Duration,
 };
 
 use tokio::{
@@ -17,7 +19,7 @@ use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, Serv
 
 use crate::{
     common::Start,
-    support::{Caller, Directory, channel},
+    support::{Caller, Directory, channel, endpoint},
 };
 
 /// This program, to run one of the functions below as a user.
@@ -55,6 +57,56 @@ pub fn ask(directory: &Directory, user: Option<u32>, address: &str, local: &str)
     answer.unwrap_or_else(|| panic!("no answer: {text}")).to_owned()
 }
 
+/// A process that keeps what it has until this is dropped, and what it has told.
+pub struct Held {
+    child: Child,
+    pub answer: String,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn held(mut command: Command) -> Held {
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut answers = lines.map_while(Result::ok);
+    let answer =
+        answers.find_map(|line| line.split_once("ANSWER ").map(|(_, rest)| rest.to_owned()));
+    Held { child, answer: answer.expect("an answer") }
+}
+
+/// A process of that user with one handshake under way.
+pub fn hold(directory: &Directory, user: Option<u32>, address: &str) -> Held {
+    hold_from(program(directory, "child::stay", user), address, "")
+}
+
+/// As [`hold`], over TCP from that address.
+pub fn hold_from(mut program: Command, address: &str, from: &str) -> Held {
+    program.env("ADDRESS", address).env("FROM", from);
+    held(program)
+}
+
+/// This program in the network namespace of a process, to hold a handshake.
+pub fn in_network_of(pid: u32, directory: &Directory) -> Command {
+    let inner = program(directory, "child::stay", None);
+    let mut command = Command::new("nsenter");
+    command.args(["--net", "--target", &pid.to_string()]).arg(inner.get_program());
+    command.args(inner.get_args()).env_clear();
+    command.env("PATH", env::var_os("PATH").unwrap_or_default());
+    command
+}
+
+/// A process of that user with up to `count` connections; it tells how many are served.
+pub fn crowd(directory: &Directory, user: u32, count: u32) -> Held {
+    let mut program = program(directory, "child::many", Some(user));
+    program.env("ADDRESS", directory.path("s.sock")).env("COUNT", count.to_string());
+    held(program)
+}
+
 fn variable(name: &str) -> String {
     env::var(name).unwrap_or_else(|_| panic!("{name} is not set: this is no test of its own"))
 }
@@ -72,6 +124,60 @@ async fn begin() {
     match Caller::call(&channel, start.client()).await {
         Ok((_, said)) => println!("ANSWER {} {}", said.code, said.details),
         Err(status) => println!("ANSWER rpc:{} {}", status.code() as i32, status.message()),
+    }
+}
+
+/// Until whoever began this process has had enough of it.
+fn wait() {
+    let _ = std::io::stdin().read_line(&mut String::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "for other tests to run as a process"]
+async fn stay() {
+    let mut endpoint = endpoint(&variable("ADDRESS"));
+    if let Ok(from) = variable("FROM").parse() {
+        endpoint = endpoint.local_address(Some(from));
+    }
+    let channel = endpoint.connect().await.unwrap();
+    let call = Caller::client(&channel).await;
+    match &call {
+        Ok((_, said)) => println!("ANSWER {} {}", said.code, said.details),
+        Err(status) => println!("ANSWER rpc:{} {}", status.code() as i32, status.message()),
+    }
+    wait();
+}
+
+#[test]
+#[ignore = "for other tests to run as a process"]
+fn many() {
+    let connected = || {
+        let mut stream = UnixStream::connect(variable("ADDRESS")).ok()?;
+        stream.set_read_timeout(Some(Duration::from_secs(10))).ok()?;
+        stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").ok()?;
+        // A connection that is not served is closed.
+        let length = stream.read(&mut [0; 100]).ok()?;
+        (length > 0).then_some(stream)
+    };
+    let count: u32 = variable("COUNT").parse().unwrap();
+    let held: Vec<_> = (0..count).filter_map(|_| connected()).collect();
+    println!("ANSWER {}", held.len());
+    wait();
+}
+
+#[tokio::test]
+#[ignore = "for other tests to run as a process"]
+async fn drop_root() {
+    let channel = channel(&variable("ADDRESS")).await;
+    for user in [None, Some(61_001)] {
+        if let Some(user) = user {
+            let user = nix::unistd::Uid::from_raw(user);
+            nix::unistd::setresuid(user, user, user).unwrap();
+        }
+        match Caller::client(&channel).await {
+            Ok((_, said)) => println!("ANSWER {} {}", said.code, said.details),
+            Err(status) => println!("ANSWER rpc:{} {}", status.code() as i32, status.message()),
+        }
     }
 }
 

@@ -262,6 +262,11 @@ impl Running {
         self.address("listening")
     }
 
+    /// The address of one of several listeners.
+    pub fn tcp_of(&mut self, listener: &str) -> SocketAddr {
+        self.address(&format!("\"listener\":\"{listener}\",\"address\""))
+    }
+
     pub fn metrics_address(&mut self) -> SocketAddr {
         self.address("\"metrics\"")
     }
