@@ -105,6 +105,8 @@ pub struct Entry {
     connection: Arc<Connection>,
     /// Whether the policy had nothing for this caller.
     refused: bool,
+    /// Whether its call was ended because of the size of a request.
+    too_large: bool,
     /// For the bytes of a request.
     room: Option<Slot>,
     _slot: Slot,
@@ -140,7 +142,7 @@ impl Admission for Gate {
             }
         };
         self.metrics.began();
-        Ok((call, Entry { connection, refused, room: None, _slot: slot }))
+        Ok((call, Entry { connection, refused, too_large: false, room: None, _slot: slot }))
     }
 
     fn reading(&self, entry: &mut Entry, bytes: usize) -> Result<(), Status> {
@@ -149,6 +151,7 @@ impl Admission for Gate {
             return Ok(());
         }
         if entry.refused && bytes > REFUSED_BYTES {
+            entry.too_large = true;
             return Err(Status::permission_denied(format!(
                 "the caller ({}) may not use any identity of this handshaker service",
                 entry.connection.caller
@@ -172,7 +175,8 @@ impl Admission for Gate {
         };
         let caller = entry.connection.caller.to_string();
         let listener = &*entry.connection.listener;
-        let milliseconds = duration.as_secs_f64() * 1000.0;
+        // A whole number of microseconds has a short text.
+        let milliseconds = (duration.as_secs_f64() * 1e6).round() / 1000.0;
         let local = call.local_account().unwrap_or_default();
         match call.result() {
             Some(Ok(outcome)) => {
@@ -219,6 +223,23 @@ impl Admission for Gate {
                     more,
                     "handshake"
                 );
+            }
+            None if entry.refused => {
+                // It went away before it was told, or was not worth reading.
+                let (code, reason) =
+                    if entry.too_large { ("7", "request_bytes") } else { ("1", "policy") };
+                self.metrics.ended(side, "refused", code, "caller", None);
+                if let Some(more) = self.throttles.may_speak(&entry.connection.key) {
+                    tracing::warn!(
+                        target: AUDIT,
+                        outcome = "refused",
+                        reason,
+                        caller,
+                        listener,
+                        more = (more > 0).then_some(more),
+                        "handshake"
+                    );
+                }
             }
             None => {
                 self.metrics.ended(side, "abandoned", "1", "caller", None);

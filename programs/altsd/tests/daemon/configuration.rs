@@ -225,6 +225,37 @@ fn files_that_do_not_fit_are_named() {
 }
 
 #[test]
+fn a_mode_that_shuts_out_whom_the_policy_names_is_reported() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let path = directory.simple(&authority, "\"uid:61001\"", "");
+    let text = fs::read_to_string(&path).unwrap();
+    let (_, said) = check(&path);
+    assert!(!said.contains("keeps out"), "{said}");
+    // Without a mode, it is 0660.
+    directory.write("altsd.toml", &text.replace("mode = \"0666\"\n", ""), 0o644);
+    let (_, said) = check(&path);
+    let wanted = "the mode 0660 of the listener s keeps out uid:61001, whom this rule is for";
+    assert!(said.contains(wanted), "{said}");
+}
+
+#[test]
+fn a_listener_has_one_name_however_the_path_of_the_file_is_written() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let path = directory.simple(&authority, "\"anyone\"", "");
+    let text = fs::read_to_string(&path).unwrap().replace("name = \"s\"\n", "");
+    let text = text.replace("[reload]", "listeners = [\"unix:s.sock\"]\n[reload]");
+    directory.write("altsd.toml", &text, 0o644);
+    for spelling in [path.to_str().unwrap(), "altsd.toml", "./altsd.toml"] {
+        let mut command = altsd();
+        command.current_dir(&directory.0).args(["check-config", "--config", spelling]);
+        let output = command.output().unwrap();
+        let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+        assert!(output.status.success(), "{spelling}: {said}");
+        assert!(said.contains("anyone on unix:s.sock: web@dev.test"), "{spelling}: {said}");
+    }
+}
+
+#[test]
 fn the_program_explains_itself() {
     let output = altsd().arg("--help").output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();

@@ -123,6 +123,27 @@ async fn large_requests_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn calls_that_are_refused_unread_are_refused_calls_and_few_lines() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let nobody = "\"uid:4294967294\"";
+    let config = directory.simple(&authority, nobody, "[metrics]\naddress = \"127.0.0.1:0\"\n");
+    let mut running = Running::start(&config);
+    let channel = channel(&directory.socket()).await;
+    for _ in 0..200 {
+        let refused = Caller::call(&channel, Start::default().server(&vec![0; 40_000])).await;
+        assert_eq!(refused.err().unwrap().code(), Code::PermissionDenied);
+    }
+    let line = running.audit(&[("outcome", "refused"), ("reason", "request_bytes")]);
+    assert_eq!(line["listener"], "s");
+    running.wait_for_metric(
+        "altsd_handshakes_total{code=\"7\",fault=\"caller\",outcome=\"refused\",side=\"none\"} 200",
+    );
+    let lines = running.log();
+    assert!(lines.iter().filter(|line| line.contains("altsd::audit")).count() < 20, "{lines:#?}");
+    assert!(!lines.iter().any(|line| line.contains("abandoned")), "{lines:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_at_once_are_not_too_many() {
     let (directory, authority) = (Directory::new(), Authority::new());
     let config = directory.simple(&authority, "\"anyone\"", "");

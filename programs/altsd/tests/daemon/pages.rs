@@ -71,31 +71,31 @@ const STRANGER: u32 = 62_900;
 #[derive(Default)]
 struct Users {
     by_pattern: HashMap<String, (u32, String)>,
-    users: Vec<(String, u32)>,
+    entries: Vec<(String, u32)>,
     groups: Vec<(String, u32, String)>,
 }
 
 impl Users {
     fn of(rules: &[Rule]) -> Self {
         let mut all = Self::default();
-        all.users.push(("stranger".to_owned(), STRANGER));
+        all.entries.push(("stranger".to_owned(), STRANGER));
         let mut next = 62_000;
         for caller in rules.iter().flat_map(|rule| &rule.callers) {
             next += 1;
             let found = match caller {
                 CallerPattern::User(name) => {
-                    all.users.push((name.clone(), next));
+                    all.entries.push((name.clone(), next));
                     (next, name.clone())
                 }
                 CallerPattern::Group(group) => {
                     let member = format!("member-of-{group}");
-                    all.users.push((member.clone(), next));
+                    all.entries.push((member.clone(), next));
                     all.groups.push((group.clone(), next + 100, member.clone()));
                     (next, member)
                 }
                 CallerPattern::Uid(uid) => {
                     let name = format!("user{uid}");
-                    all.users.push((name.clone(), *uid));
+                    all.entries.push((name.clone(), *uid));
                     (*uid, name)
                 }
                 CallerPattern::Anyone => (STRANGER, "stranger".to_owned()),
@@ -109,7 +109,7 @@ impl Users {
     }
 
     fn machine(&self) -> Machine {
-        let users: Vec<_> = self.users.iter().map(|(name, uid)| (name.as_str(), *uid)).collect();
+        let users: Vec<_> = self.entries.iter().map(|(name, uid)| (name.as_str(), *uid)).collect();
         let groups: Vec<_> = self
             .groups
             .iter()
