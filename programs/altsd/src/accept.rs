@@ -14,10 +14,9 @@ use std::{
 };
 
 use alts_serving::{
-    caller::{Caller, identify},
+    caller::{Caller, identify, number, over_loopback},
     life::Alive,
     limits::{Key, Slot, Slots},
-    owner::owner,
     process::Process,
     throttle::Throttles,
 };
@@ -293,30 +292,11 @@ async fn from_tcp(
     let _ = stream.set_nodelay(true);
     let local = stream.local_addr().ok()?;
     let caller = if identify {
-        look_up(local, remote).await
+        over_loopback(local, remote).await
     } else {
         Caller::Unidentified { address: remote }
     };
     drop(permit);
     let over = stream.take_error().map_or(true, |error| error.is_some());
     (!over).then_some(From { caller, gid: None, process: None })
-}
-
-/// A caller of whom there is a number.
-const fn number(uid: u32, pid: Option<i32>) -> Caller {
-    Caller::Local { uid, user: None, groups: Vec::new(), pid }
-}
-
-/// The user whose socket is connected from `remote` to `local`.
-async fn look_up(local: SocketAddr, remote: SocketAddr) -> Caller {
-    let unknown = |why: String| Caller::Unknown { address: Some(remote), why };
-    match tokio::task::spawn_blocking(move || owner(remote, local)).await {
-        Ok(Ok(Some(uid))) => number(uid, None),
-        Ok(Ok(None)) => unknown(
-            "the kernel knows no socket of this machine at the other end of the connection"
-                .to_owned(),
-        ),
-        Ok(Err(error)) => unknown(format!("the kernel does not say whose socket it is: {error}")),
-        Err(_) => unknown("looking up the owner of the calling socket failed".to_owned()),
-    }
 }

@@ -5,6 +5,7 @@ use std::{io, sync::Arc};
 
 use alts_serving::{
     config_error::ConfigError,
+    descriptors::is_exhausted,
     life::Alive,
     limits::{Key, Slots},
     socket_file::SocketFile,
@@ -13,6 +14,7 @@ use alts_serving::{
 use tokio::{
     net::{TcpListener, UnixListener},
     sync::watch,
+    time::Instant,
 };
 
 use crate::{
@@ -21,6 +23,9 @@ use crate::{
 
 /// How long to wait when the system has nothing left for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
+
+/// How long nothing may have been lacking before that is said.
+const RECOVERED: Duration = Duration::from_secs(1);
 
 /// An open socket.
 #[derive(Debug)]
@@ -90,6 +95,7 @@ impl Bound {
     ) {
         let own = Slots::new(0, 0);
         let throttle = Throttle::default();
+        let mut exhausted: Option<Instant> = None;
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
@@ -102,10 +108,30 @@ impl Bound {
             let listener = Arc::clone(&settings.borrow());
             let name = &listener.settings.name;
             let socket = match accepted {
-                Ok(socket) => socket,
-                Err(error) => {
-                    tracing::warn!(listener = %name, %error, "cannot accept a connection");
+                Ok(socket) => {
+                    // One that gets in between two failures is not the end of them.
+                    if exhausted.is_some_and(|since| since.elapsed() >= RECOVERED) {
+                        tracing::warn!(listener = %name, "connections are accepted again");
+                        exhausted = None;
+                    }
+                    socket
+                }
+                Err(error) if is_exhausted(&error) => {
+                    if exhausted.is_none() {
+                        tracing::error!(
+                            listener = %name,
+                            %error,
+                            "this proxy or its machine has nothing left for another connection"
+                        );
+                    }
+                    exhausted = Some(Instant::now());
                     tokio::time::sleep(EXHAUSTED).await;
+                    continue;
+                }
+                Err(error) => {
+                    if throttle.may_speak() {
+                        tracing::warn!(listener = %name, %error, "cannot accept a connection");
+                    }
                     continue;
                 }
             };
@@ -141,10 +167,30 @@ impl Bound {
 fn key(socket: &Socket) -> Key {
     match socket {
         Socket::Tcp(_) => {
-            Key::Address(socket.remote_addr().map(|address| address.ip().to_canonical()))
+            socket.remote_addr().map_or(Key::Address(None), |address| Key::of_address(address.ip()))
         }
         Socket::Unix(stream) => {
             stream.peer_cred().map_or(Key::Address(None), |peer| Key::User(peer.uid()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn one_network_is_one_peer() {
+        for (host, network) in [("[::1]:0", "::"), ("127.0.0.1:0", "127.0.0.1")] {
+            let listener = TcpListener::bind(host).await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let (_client, accepted) = tokio::join!(TcpStream::connect(address), listener.accept());
+            let network: IpAddr = network.parse().unwrap();
+            assert_eq!(key(&Socket::tcp(accepted.unwrap().0)), Key::Address(Some(network)));
         }
     }
 }

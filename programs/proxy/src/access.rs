@@ -228,6 +228,7 @@ impl Drop for Access {
             target: ACCESS,
             listener = self.client.listener,
             remote = self.client.addresses.map(|(remote, _)| tracing::field::display(remote)),
+            caller = self.client.caller(),
             peer = self.client.account(),
             method = self.method.as_str(),
             path = self.path,

@@ -4,6 +4,7 @@ use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
 use alts_handshaker::locator::Locator;
 use alts_serving::{
+    caller_pattern::CallerPattern,
     config_error::ConfigError,
     log::{Format, Level as LogLevel},
     settings::Span,
@@ -22,7 +23,7 @@ use super::{
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be given or not")]
 #[command(after_help = "Examples:\n  \
-    alts proxy --listen 127.0.0.1:8080 --to-alts host:9000 --expect-peer server@prod.example\n  \
+    alts proxy --listen unix:/run/api.sock --to-alts host:9000 --expect-peer server@prod.example\n  \
     alts proxy --listen-alts 0.0.0.0:9000 --allow-peer client@prod.example --to 127.0.0.1:8080 --http\n\
     With --config, SIGHUP reads the file again. SIGTERM stops, with time for open connections.")]
 #[command(group(
@@ -35,6 +36,11 @@ pub struct Arguments {
     /// Where to listen for ALTS connections: `host:port` or `unix:/path`.
     #[arg(long, value_name = "ADDRESS")]
     pub listen_alts: Option<Address>,
+    /// A user or group of this machine that may make plain connections: `user:NAME`, `uid:NUMBER`,
+    /// `group:NAME`, `gid:NUMBER` or `anyone`. Can be given more than once. Default: whoever can
+    /// connect.
+    #[arg(long, value_name = "CALLER", requires = "listen")]
+    pub allow_caller: Vec<CallerPattern>,
     /// Where plain connections go to; several addresses are tried in that order.
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', conflicts_with_all = ["to_alts", "config"])]
     pub to: Vec<Address>,
@@ -148,6 +154,7 @@ impl Arguments {
             name: address.to_string(),
             address,
             mode: Mode::default(),
+            callers: (!self.allow_caller.is_empty()).then_some(self.allow_caller),
             security,
             level: if self.http { Level::Http } else { Level::Bytes },
             routes: Vec::new(),

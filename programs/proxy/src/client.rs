@@ -6,7 +6,10 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
-use alts_serving::limits::{Full, Key, Slot};
+use alts_serving::{
+    limits::{Full, Key, Slot},
+    throttle::Throttles,
+};
 use tokio::time::Instant;
 
 use crate::{log::AUDIT, metrics::ListenerMetrics, outcome::Outcome, relay::Traffic};
@@ -24,6 +27,7 @@ pub struct Client {
     pub traffic: Arc<Traffic>,
     /// The metrics of the listener.
     pub metrics: ListenerMetrics,
+    caller: OnceLock<String>,
     account: OnceLock<String>,
     upstream_address: OnceLock<String>,
     began: Instant,
@@ -47,6 +51,7 @@ impl Client {
             addresses,
             traffic: Arc::default(),
             metrics: metrics.clone(),
+            caller: OnceLock::new(),
             account: OnceLock::new(),
             upstream_address: OnceLock::new(),
             began: Instant::now(),
@@ -65,14 +70,32 @@ impl Client {
         let _ = self.account.set(account.to_owned());
     }
 
-    /// Counts the connection for its account from now on, not for its address.
+    /// The user of this machine behind the connection, if that was asked for.
+    #[must_use]
+    pub fn caller(&self) -> Option<&str> {
+        self.caller.get().map(String::as_str)
+    }
+
+    /// Sets the user of this machine behind the connection, once.
+    pub fn set_caller(&self, caller: &impl ToString) {
+        let _ = self.caller.set(caller.to_string());
+    }
+
+    /// Counts the connection for its account or user from now on, not for its address.
     ///
     /// # Errors
     ///
-    /// When the account has its share already.
-    pub fn count_for(&self, account: &str) -> Result<(), Full> {
+    /// When the account or user has its share already.
+    pub fn count_for(&self, key: &Key) -> Result<(), Full> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        slots.iter_mut().try_for_each(|slot| slot.pass_to(Key::Account(account.into())))
+        slots.iter_mut().try_for_each(|slot| slot.pass_to(key.clone()))
+    }
+
+    /// Who the connection counts for.
+    fn key(&self) -> Key {
+        let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        let [slot, _] = &*slots;
+        slot.key().clone()
     }
 
     /// Sets the upstream's address to which the connection goes, once.
@@ -80,19 +103,28 @@ impl Client {
         let _ = self.upstream_address.set(address.to_string());
     }
 
-    /// Writes the line that says what became of it.
-    pub fn audit(&self, outcome: &Outcome) {
+    /// Counts what became of it, and writes a line that says so. Of connections that were refused,
+    /// each peer has one line a second, which says how many more there were.
+    pub fn audit(&self, outcome: &Outcome, refusals: &Throttles<Key>) {
         let metrics = &self.metrics;
         metrics.ended(outcome.name());
         let received = self.traffic.received.load(Ordering::Relaxed);
         let sent = self.traffic.sent.load(Ordering::Relaxed);
         metrics.received.inc_by(received);
         metrics.sent.inc_by(sent);
+        let more = match outcome {
+            Outcome::Refused(_) => match refusals.may_speak(&self.key()) {
+                Some(more) => (more > 0).then_some(more),
+                None => return,
+            },
+            _ => None,
+        };
         let remote = self.addresses.map(|(remote, _)| remote.to_string());
         tracing::info!(
             target: AUDIT,
             listener = self.listener,
             remote,
+            caller = self.caller(),
             peer = self.account(),
             upstream = self.upstream,
             upstream_address = self.upstream_address.get(),
@@ -101,6 +133,7 @@ impl Client {
             received,
             sent,
             duration_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            more,
             "connection"
         );
     }

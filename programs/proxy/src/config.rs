@@ -9,7 +9,10 @@ use core::{fmt, time::Duration};
 use std::{collections::HashSet, net::SocketAddr};
 
 use alts_handshaker::locator::Locator;
-use alts_serving::{config_error::ConfigError, settings::LogSettings, socket_file::Mode};
+use alts_serving::{
+    caller_pattern::CallerPattern, config_error::ConfigError, descriptors, directory::System,
+    metrics::CONNECTIONS, settings::LogSettings, socket_file::Mode,
+};
 use serde::Deserialize;
 use tokio_alts::FrameSize;
 
@@ -43,6 +46,8 @@ pub struct Listen {
     pub address: Address,
     /// The permissions of its socket file.
     pub mode: Mode,
+    /// Which users of this machine may connect, if the listener is plain; none: whoever can.
+    pub callers: Option<Vec<CallerPattern>>,
     /// Whether its clients speak ALTS.
     pub security: Security,
     /// What the proxy understands of the connections.
@@ -342,19 +347,49 @@ impl Config {
         self.upstreams.iter().find(|upstream| upstream.name == name)
     }
 
+    /// Makes room for the file descriptors that the limits ask for, by raising the process' own
+    /// limit if need be.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not allow as many.
+    pub fn require_descriptors(&self) -> Result<(), ConfigError> {
+        descriptors::require(self.descriptors()).map_err(|what| ConfigError::new("[limits]", what))
+    }
+
+    /// How many connections there may be at once, on both sides.
+    fn descriptors(&self) -> usize {
+        let each = self.limits.connections_per_listener;
+        let has_level = |level| self.listeners.iter().filter(move |one| one.level == level);
+        let all = self.listeners.len().saturating_mul(each).min(self.limits.connections);
+        // Each connection of bytes has one of its own to an upstream.
+        let bytes = has_level(Level::Bytes).count().saturating_mul(each);
+        let bytes = bytes.min(self.limits.connections);
+        let shared: HashSet<_> = has_level(Level::Http).map(|one| &one.upstream).collect();
+        let shared = shared.len().saturating_mul(self.limits.upstream_connections);
+        [all, bytes, shared, CONNECTIONS].into_iter().fold(0, usize::saturating_add)
+    }
+
     /// What is allowed and still should be known.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         for listen in &self.listeners {
             let Some(upstream) = self.upstream(&listen.upstream) else { continue };
-            let from_elsewhere = !listen.address.is_local() && listen.security == Security::Plain;
+            let from_elsewhere = !listen.address.is_local() && listen.lends_identity();
+            let over_tcp = matches!(listen.address, Address::Tcp(_)) && listen.lends_identity();
             match &upstream.security {
                 Security::Alts(alts) if from_elsewhere => warnings.push(format!(
                     "listener {} ({}) is plain and can be reached from other machines: whoever \
                      reaches it calls {} with the identity of this proxy (handshaker {}), and what \
                      they say crosses the network in the clear. Listen on 127.0.0.1 or a UNIX \
                      socket, or let clients speak ALTS",
+                    listen.name, listen.address, upstream.name, alts.handshaker
+                )),
+                Security::Alts(alts) if over_tcp => warnings.push(format!(
+                    "listener {} ({}) is plain TCP: every user of this machine calls {} with the \
+                     identity of this proxy (handshaker {}). Say who may with callers = \
+                     [\"user:NAME\"] (--allow-caller), or listen on a UNIX socket",
                     listen.name, listen.address, upstream.name, alts.handshaker
                 )),
                 Security::Plain if listen.security == Security::Plain => warnings.push(format!(
@@ -372,6 +407,10 @@ impl Config {
                 }
                 _ => {}
             }
+        }
+        for listen in &self.listeners {
+            let odd = listen.callers.iter().flatten().filter_map(|one| one.warning(&System));
+            warnings.extend(odd.map(|what| format!("listener {}: {what}", listen.name)));
         }
         for upstream in &self.upstreams {
             if !self.listeners.iter().any(|listen| listen.upstream == upstream.name) {
@@ -396,6 +435,12 @@ pub(super) fn frame_size(bytes: u32) -> Result<FrameSize, String> {
 }
 
 impl Listen {
+    /// Whether whoever can connect acts with the identity of this proxy.
+    fn lends_identity(&self) -> bool {
+        let is_open = |callers: &Vec<_>| callers.contains(&CallerPattern::Unidentified);
+        self.security == Security::Plain && self.callers.as_ref().is_none_or(is_open)
+    }
+
     fn check(&self, upstream: &Upstream) -> Result<(), String> {
         if self.level == Level::Bytes && !self.routes.is_empty() {
             return Err("routes are for level = \"http\": bytes have no paths".to_owned());
@@ -407,6 +452,18 @@ impl Listen {
                  of the two",
                 upstream.name
             ));
+        }
+        match &self.callers {
+            Some(_) if self.security != Security::Plain => {
+                return Err("callers is for plain listeners: `allow` says who may connect by ALTS"
+                    .to_owned());
+            }
+            Some(callers) if callers.is_empty() => {
+                return Err(
+                    "callers = [] lets nobody in: name at least one, as user:NAME".to_owned()
+                );
+            }
+            _ => {}
         }
         let mut prefixes = HashSet::new();
         for route in &self.routes {

@@ -12,6 +12,7 @@ pub mod accept;
 pub mod access;
 pub mod address;
 pub mod arguments;
+pub mod callers;
 pub mod client;
 pub mod config;
 pub mod counted;
@@ -24,6 +25,7 @@ pub mod metrics;
 pub mod outcome;
 pub mod path;
 pub mod proxy_protocol;
+pub mod readiness;
 pub mod reason;
 pub mod relay;
 pub mod serve;
@@ -59,6 +61,7 @@ use self::{
     config::Config,
     log::PROGRAM,
     metrics::Metrics,
+    readiness::Handshakers,
     state::{Prepared, State},
     upstream::Upstream,
 };
@@ -96,7 +99,12 @@ impl Proxy {
             let open = Admin::open(address).await?;
             metrics_address = Some(open.address());
             let (upstreams, life) = (state.upstreams(), Arc::clone(&life));
-            let ready = move || readiness(&upstreams.borrow(), life.is_serving());
+            let (asking, handshakers) = Handshakers::watched(state.handshakers());
+            admin.spawn(asking);
+            let ready = move || {
+                readiness(&upstreams.borrow(), life.is_serving())
+                    .and_then(|()| handshakers.are_there())
+            };
             admin.spawn(open.run(metrics.registry().clone(), ready));
         }
         let state = Mutex::new(state);
@@ -241,7 +249,11 @@ pub fn check(config: &Config) -> Result<String, ConfigError> {
             config::Level::Bytes => "bytes",
             config::Level::Http => "http",
         };
-        let security = describe(&listen.security, "lets in");
+        let mut security = describe(&listen.security, "lets in");
+        if let Some(callers) = &listen.callers {
+            let callers: Vec<_> = callers.iter().map(ToString::to_string).collect();
+            let _ = write!(security, ", lets in {}", callers.join(", "));
+        }
         let _ = writeln!(report, "listener  {name} ({address}), {security}; {level} to {upstream}");
         for route in &listen.routes {
             let _ = writeln!(report, "  route   {}: {}", route.prefix, route.allow);

@@ -3,7 +3,8 @@
 use core::fmt;
 use std::sync::Arc;
 
-use alts_serving::config_error::ConfigError;
+use alts_serving::{config_error::ConfigError, limits::Key, throttle::Throttles};
+use tokio::sync::Semaphore;
 use tokio_alts::{AltsAcceptor, HandshakerService, ServerConfig};
 
 use crate::{
@@ -24,7 +25,14 @@ pub struct Listener {
     pub upstream: Arc<Upstream>,
     /// What is counted.
     pub metrics: ListenerMetrics,
+    /// How many clients may be looked up at once; more wait.
+    pub lookups: Semaphore,
+    /// Keeps those that are refused from filling the log.
+    pub refusals: Throttles<Key>,
 }
+
+/// How many clients may be looked up at once.
+const LOOKUPS: usize = 64;
 
 impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,6 +67,14 @@ impl Listener {
             _ => None,
         };
         let metrics = metrics.listener(&settings.name);
-        Ok(Self { settings, limits, acceptor, upstream, metrics })
+        Ok(Self {
+            settings,
+            limits,
+            acceptor,
+            upstream,
+            metrics,
+            lookups: Semaphore::new(LOOKUPS),
+            refusals: Throttles::default(),
+        })
     }
 }

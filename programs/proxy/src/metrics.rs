@@ -29,11 +29,14 @@ pub enum Attempt {
     Handshake,
     /// It took too long.
     Timeout,
+    /// This process or its machine had nothing left for another connection.
+    Exhausted,
 }
 
 impl Attempt {
     /// All of them, in their order.
-    pub const ALL: [Self; 4] = [Self::Success, Self::Refused, Self::Handshake, Self::Timeout];
+    pub const ALL: [Self; 5] =
+        [Self::Success, Self::Refused, Self::Handshake, Self::Timeout, Self::Exhausted];
 
     /// The label.
     #[must_use]
@@ -43,6 +46,7 @@ impl Attempt {
             Self::Refused => "refused",
             Self::Handshake => "handshake",
             Self::Timeout => "timeout",
+            Self::Exhausted => "exhausted",
         }
     }
 }
@@ -113,7 +117,8 @@ impl Metrics {
         registry.register(Box::new(durations.clone()))?;
         let connects = counters(
             "alts_proxy_upstream_connects_total",
-            "Attempts to connect, by upstream and outcome (success, refused, handshake, timeout).",
+            "Attempts to connect, by upstream and outcome (success, refused, handshake, timeout, \
+             exhausted).",
             &["upstream", "outcome"],
         )?;
         let aside = gauges(
@@ -238,7 +243,7 @@ impl ListenerMetrics {
 /// The metrics of one upstream.
 #[derive(Clone, Debug)]
 pub struct UpstreamMetrics {
-    connects: [IntCounter; 4],
+    connects: [IntCounter; 5],
     aside: IntGauge,
 }
 

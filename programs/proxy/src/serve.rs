@@ -3,11 +3,15 @@
 use core::time::Duration;
 use std::{io, sync::Arc};
 
-use alts_serving::{life::Alive, limits::Slot};
+use alts_serving::{
+    life::Alive,
+    limits::{Key, Slot},
+};
 use tokio::{io::AsyncWriteExt as _, time::sleep};
 use tokio_alts::{AltsAcceptor, AltsStream, HandshakeFailure};
 
 use crate::{
+    callers,
     client::Client,
     config::{Level, Security},
     http,
@@ -36,7 +40,7 @@ pub async fn serve(listener: Arc<Listener>, socket: Socket, slots: [Slot; 2], mu
         outcome = carry(&client, &listener, socket, alive.clone()) => outcome,
         () = alive.over() => Outcome::Cut,
     };
-    client.audit(&outcome);
+    client.audit(&outcome, &listener.refusals);
 }
 
 async fn carry(
@@ -45,6 +49,11 @@ async fn carry(
     socket: Socket,
     alive: Alive,
 ) -> Outcome {
+    if let Some(allowed) = &listener.settings.callers
+        && let Err(why) = callers::admit(client, allowed, &listener.lookups, &socket).await
+    {
+        return Outcome::Refused(why);
+    }
     let stream = match &listener.acceptor {
         None => Stream::plain(socket, listener.limits.buffer_bytes),
         Some(acceptor) => match accept(acceptor, socket, alive.clone()).await {
@@ -62,7 +71,7 @@ async fn carry(
     if let (Some(context), Security::Alts(alts)) = (stream.context(), &listener.settings.security) {
         let account = context.peer_service_account();
         client.set_account(account);
-        if let Err(full) = client.count_for(account) {
+        if let Err(full) = client.count_for(&Key::Account(account.into())) {
             return Outcome::Refused(format!(
                 "{}: the account has too many connections",
                 full.name()

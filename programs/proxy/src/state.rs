@@ -109,6 +109,7 @@ pub struct State {
     prepared: Prepared,
     running: Vec<Running>,
     upstreams: watch::Sender<Vec<Arc<Upstream>>>,
+    handshakers: watch::Sender<Vec<Locator>>,
     total: Slots,
     metrics: Metrics,
 }
@@ -133,6 +134,7 @@ impl State {
             prepared: Prepared::default(),
             running: Vec::new(),
             upstreams: watch::Sender::default(),
+            handshakers: watch::Sender::default(),
             total: Slots::new(0, 0),
             metrics,
         };
@@ -150,6 +152,12 @@ impl State {
     #[must_use]
     pub fn upstreams(&self) -> watch::Receiver<Vec<Arc<Upstream>>> {
         self.upstreams.subscribe()
+    }
+
+    /// The handshakers in use, whichever they will be.
+    #[must_use]
+    pub fn handshakers(&self) -> watch::Receiver<Vec<Locator>> {
+        self.handshakers.subscribe()
     }
 
     /// The configuration in use.
@@ -182,6 +190,7 @@ impl State {
     /// Becomes what a configuration says, or stays what it is.
     async fn apply(&mut self, config: Config, life: &Life) -> Result<(), ConfigError> {
         let prepared = Prepared::new(&config, &self.prepared, &self.development, &self.metrics)?;
+        config.require_descriptors()?;
         // Everything that can fail comes before anything that changes.
         let mut opened = Vec::new();
         for listener in &prepared.listeners {
@@ -218,6 +227,7 @@ impl State {
             }
         }
         self.upstreams.send_replace(prepared.upstreams.clone());
+        self.handshakers.send_replace(prepared.services.keys().cloned().collect());
         for old in &self.config.listeners {
             if !config.listeners.iter().any(|new| new.name == old.name) {
                 self.metrics.forget_listener(&old.name);

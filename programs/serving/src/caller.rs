@@ -11,6 +11,7 @@ use crate::{
     directory::{Directory, System},
     id_map::IdMap,
     limits::Key,
+    owner::owner,
 };
 
 /// The usual number of `nobody`, which has no account on a machine even where it is a real user.
@@ -91,6 +92,26 @@ impl fmt::Display for Caller {
             Self::Unknown { address: Some(address), .. } => write!(f, "unknown, from {address}"),
             Self::Unknown { address: None, .. } => f.write_str("unknown"),
         }
+    }
+}
+
+/// A caller of whom nothing is known but the number; [`identify`] looks up the rest.
+#[must_use]
+pub const fn number(uid: u32, pid: Option<i32>) -> Caller {
+    Caller::Local { uid, user: None, groups: Vec::new(), pid }
+}
+
+/// The user whose socket is connected from `remote` to `local`, over loopback TCP; only the number.
+pub async fn over_loopback(local: SocketAddr, remote: SocketAddr) -> Caller {
+    let unknown = |why: String| Caller::Unknown { address: Some(remote), why };
+    match tokio::task::spawn_blocking(move || owner(remote, local)).await {
+        Ok(Ok(Some(uid))) => number(uid, None),
+        Ok(Ok(None)) => unknown(
+            "the kernel knows no socket of this machine at the other end of the connection"
+                .to_owned(),
+        ),
+        Ok(Err(error)) => unknown(format!("the kernel does not say whose socket it is: {error}")),
+        Err(_) => unknown("looking up the owner of the calling socket failed".to_owned()),
     }
 }
 

@@ -1,10 +1,21 @@
 //! File descriptors: as many as the limits on connections ask for, and some to spare.
 
+use std::io;
+
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 /// How many are kept for what is not a connection: listeners, files that are read again, the log,
 /// metrics, look-ups.
 pub const RESERVE: usize = 128;
+
+/// Whether an error says that this process or its machine has nothing left for another connection:
+/// no fault of whoever is at the other end.
+#[must_use]
+pub fn is_exhausted(error: &io::Error) -> bool {
+    use nix::errno::Errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
+    let code = error.raw_os_error();
+    [EMFILE, ENFILE, ENOBUFS, ENOMEM].into_iter().any(|one| code == Some(one as i32))
+}
 
 /// Makes room for this many connections and the reserve, by raising the process' own limit if need
 /// be.

@@ -159,6 +159,12 @@ pub struct Slot {
 }
 
 impl Slot {
+    /// Whose it is.
+    #[must_use]
+    pub const fn key(&self) -> &Key {
+        &self.key
+    }
+
     /// Makes it the slot of another caller, once more is known of who that is.
     ///
     /// # Errors

@@ -28,7 +28,7 @@ fn alts() -> Command {
 }
 
 /// What the program says and how it ends, when it is not to go on.
-fn outcome(arguments: &[&str]) -> (Output, String) {
+pub fn outcome(arguments: &[&str]) -> (Output, String) {
     let output = alts().args(arguments).output().unwrap();
     let text = [&*output.stdout, &*output.stderr].concat();
     let text = String::from_utf8(text).unwrap();
@@ -36,14 +36,26 @@ fn outcome(arguments: &[&str]) -> (Output, String) {
 }
 
 /// The program at work; it is killed when the test is over.
-struct Running {
+pub struct Running {
     child: Child,
     lines: Arc<Mutex<Vec<String>>>,
 }
 
 impl Running {
-    fn start(arguments: &[&str]) -> Self {
-        let mut command = alts();
+    pub fn start(arguments: &[&str]) -> Self {
+        Self::spawn(alts(), arguments)
+    }
+
+    /// With limits as `ulimit` takes them.
+    pub fn limited(limits: &str, arguments: &[&str]) -> Self {
+        let mut command = Command::new("bash");
+        let script = format!("ulimit {limits} && exec \"$@\"");
+        command.env_clear().stdin(Stdio::null()).args(["-c", &script, "bash"]);
+        command.args([env!("CARGO_BIN_EXE_alts"), "proxy"]);
+        Self::spawn(command, arguments)
+    }
+
+    fn spawn(mut command: Command, arguments: &[&str]) -> Self {
         command.args(["--log-format", "json"]).args(arguments).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -57,7 +69,7 @@ impl Running {
     }
 
     /// Waits for a line of the log with that message and these fields.
-    async fn line(&self, message: &str, fields: &[(&str, &str)]) -> Value {
+    pub async fn line(&self, message: &str, fields: &[(&str, &str)]) -> Value {
         let begun = Instant::now();
         loop {
             let lines = self.lines.lock().unwrap().clone();
@@ -75,7 +87,16 @@ impl Running {
         }
     }
 
-    async fn address(&self, listener: &str) -> std::net::SocketAddr {
+    /// How many lines of the log have this text.
+    pub fn said(&self, text: &str) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub async fn address(&self, listener: &str) -> std::net::SocketAddr {
         let line = self.line("listening", &[("listener", listener)]).await;
         line["fields"]["address"].as_str().unwrap().parse().unwrap()
     }
@@ -84,7 +105,7 @@ impl Running {
         kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
     }
 
-    async fn end(&mut self) -> std::process::ExitStatus {
+    pub async fn end(&mut self) -> std::process::ExitStatus {
         let begun = Instant::now();
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {

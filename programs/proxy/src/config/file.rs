@@ -8,6 +8,7 @@ use std::{
 
 use alts_handshaker::locator::Locator;
 use alts_serving::{
+    caller_pattern::CallerPattern,
     config_error::ConfigError,
     settings::{LogSettings, Places, Span},
     socket_file::Mode,
@@ -113,6 +114,7 @@ struct RawListen {
     tcp: Option<String>,
     unix: Option<PathBuf>,
     mode: Option<Mode>,
+    callers: Option<Vec<CallerPattern>>,
     #[serde(default)]
     security: RawSecurity,
     handshaker: Option<Locator>,
@@ -198,6 +200,7 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Con
         name: raw.name.unwrap_or_else(|| address.to_string()),
         address,
         mode: raw.mode.unwrap_or_default(),
+        callers: raw.callers,
         security: security.map_err(refuse)?,
         level: raw.level,
         routes: routes.collect::<Result<_, _>>()?,

@@ -3,7 +3,7 @@
 use core::fmt;
 use std::{io, sync::Arc};
 
-use alts_serving::config_error::ConfigError;
+use alts_serving::{config_error::ConfigError, throttle::Throttle};
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_alts::{AltsConnector, ClientConfig, HandshakerService};
 
@@ -22,6 +22,7 @@ pub struct Dial {
     connector: Option<AltsConnector>,
     health: Vec<AddressHealth>,
     metrics: UpstreamMetrics,
+    throttle: Throttle,
 }
 
 impl fmt::Debug for Dial {
@@ -52,7 +53,8 @@ impl Dial {
         };
         let health = settings.addresses.iter().map(|_| AddressHealth::default()).collect();
         let metrics = metrics.upstream(&settings.name);
-        Ok(Self { settings, limits, connector, health, metrics })
+        let throttle = Throttle::default();
+        Ok(Self { settings, limits, connector, health, metrics, throttle })
     }
 
     /// What it is called.
@@ -117,7 +119,9 @@ impl Dial {
                         last = error;
                     } else {
                         // It would be the same with any other address.
-                        tracing::warn!(upstream = self.name(), %address, %error, "cannot connect");
+                        if self.throttle.may_speak() {
+                            tracing::warn!(upstream = self.name(), %address, %error, "cannot connect");
+                        }
                         return Err(error);
                     }
                 }

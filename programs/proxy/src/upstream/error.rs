@@ -3,6 +3,7 @@
 use core::fmt;
 use std::io;
 
+use alts_serving::descriptors::is_exhausted;
 use tokio_alts::Fault;
 
 use crate::metrics::Attempt;
@@ -29,6 +30,7 @@ impl ConnectError {
         match self {
             Self::NoTime => Attempt::Timeout,
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Attempt::Timeout,
+            Self::Io(error) if is_exhausted(error) => Attempt::Exhausted,
             Self::Io(_) | Self::Http(_) | Self::Full => Attempt::Refused,
             Self::Handshake(_) => Attempt::Handshake,
         }
@@ -44,10 +46,15 @@ impl ConnectError {
             || matches!(self, Self::Handshake(error) if timed_out(error))
     }
 
-    /// Whether another address may be better: the handshaker service is the same for all.
+    /// Whether another address may be better: the handshaker service is the same for all, and so is
+    /// what this process has left.
     #[must_use]
     pub fn is_of_address(&self) -> bool {
-        !matches!(self, Self::Handshake(error) if error.fault() != Fault::Peer)
+        match self {
+            Self::Handshake(error) => error.fault() == Fault::Peer,
+            Self::Io(error) => !is_exhausted(error),
+            Self::NoTime | Self::Full | Self::Http(_) => true,
+        }
     }
 }
 
@@ -58,6 +65,9 @@ impl fmt::Display for ConnectError {
             Self::Full => {
                 f.write_str("there are as many connections as upstream_connections allows")
             }
+            Self::Io(error) if is_exhausted(error) => {
+                write!(f, "this proxy or its machine has nothing left for it: {error}")
+            }
             Self::Io(error) => error.fmt(f),
             Self::Handshake(error) => error.fmt(f),
             Self::Http(error) => error.fmt(f),
@@ -66,3 +76,19 @@ impl fmt::Display for ConnectError {
 }
 
 impl std::error::Error for ConnectError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_process_lacks_is_no_fault_of_an_address() {
+        // EMFILE, ENFILE, ENOBUFS and ENOMEM; then ECONNREFUSED.
+        for (code, is_ours) in [(24, true), (23, true), (105, true), (12, true), (111, false)] {
+            let error = ConnectError::Io(io::Error::from_raw_os_error(code));
+            assert_eq!(error.is_of_address(), !is_ours, "{error}");
+            assert_eq!(error.attempt() == Attempt::Exhausted, is_ours, "{error}");
+            assert_eq!(error.to_string().contains("this proxy or its machine"), is_ours, "{error}");
+        }
+    }
+}

@@ -412,11 +412,13 @@ async fn websockets_end_when_nothing_is_said_and_count_until_then() {
         soon(stream.read_exact(&mut [0; 5])).await.unwrap();
         sleep(Duration::from_millis(150)).await;
         assert!(metric(&proxy, open) > 0.5, "it counts as one that is open");
+        assert!(requests(&proxy, "1xx") < 0.5, "its line comes at its end");
     }
     let begun = Instant::now();
     assert!(matches!(soon(stream.read(&mut [0; 5])).await, Ok(0) | Err(_)));
     assert!(begun.elapsed() < Duration::from_secs(5));
     until(async || metric(&proxy, open) < 0.5).await;
+    assert!(requests(&proxy, "1xx") > 0.5);
 }
 
 #[tokio::test]

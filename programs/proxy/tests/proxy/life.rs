@@ -260,3 +260,29 @@ async fn at_the_end_http_is_told_so() {
     assert_eq!(text(response).await, "last");
     assert!(soon(ending).await.unwrap());
 }
+
+#[tokio::test]
+async fn it_is_not_ready_while_its_handshaker_is_away() {
+    let world = World::new();
+    let (server, _echo) = echo_server("echo").await;
+    let socket = world.directory.path("handshaker.sock");
+    let text = plain(&[server], "", "")
+        + &format!(
+            "[[listen]]\nname = \"alts\"\ntcp = \"127.0.0.1:0\"\nsecurity = \"alts\"\n\
+             handshaker = \"unix:{}\"\nany_peer = true\nupstream = \"up\"\n\
+             [metrics]\naddress = \"127.0.0.1:0\"\n",
+            socket.display()
+        );
+    let proxy = world.proxy(&text).await;
+    for _ in 0..2 {
+        until(async || admin(&proxy, "/readyz").await.1.contains("handshakers are not there"))
+            .await;
+        let (status, said) = admin(&proxy, "/readyz").await;
+        assert!(status == StatusCode::SERVICE_UNAVAILABLE && said.contains("handshaker.sock"));
+        let handshaker = tokio::net::UnixListener::bind(&socket).unwrap();
+        until(async || admin(&proxy, "/readyz").await.0 == StatusCode::OK).await;
+        drop(handshaker);
+        fs::remove_file(&socket).unwrap();
+    }
+    assert_eq!(admin(&proxy, "/healthz").await.0, StatusCode::OK, "alive all the same");
+}

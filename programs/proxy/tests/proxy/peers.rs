@@ -116,3 +116,51 @@ async fn who_says_nothing_is_closed_at_the_deadline() {
     assert!(is_turned_away(&mut to_silent).await);
     assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
 }
+
+#[tokio::test]
+async fn a_plain_listener_lets_in_the_callers_that_it_names_and_no_others() {
+    use std::{fmt::Write as _, os::unix::fs::MetadataExt as _};
+
+    let world = World::new();
+    let (server, _echo) = echo_server("echo").await;
+    let own = std::fs::metadata("/proc/self").unwrap().uid();
+    let directory = world.directory.0.display();
+    let mut text = format!("[[upstream]]\nname = \"up\"\naddresses = [\"{server}\"]\n");
+    for (kind, at) in [("tcp", "127.0.0.1:0"), ("tcp", "[::1]:0"), ("unix", "")] {
+        for (name, callers) in [("mine", own), ("others", own + 1)] {
+            let at =
+                if kind == "unix" { format!("{directory}/{name}.sock") } else { at.to_owned() };
+            let _ = write!(
+                text,
+                "[[listen]]\nname = \"{name} {at}\"\n{kind} = \"{at}\"\nupstream = \"up\"\n\
+                 callers = [\"user:no-such-user\", \"uid:{callers}\"]\n"
+            );
+        }
+    }
+    let proxy = world.proxy(&text).await;
+    for (name, at) in proxy.listeners().await {
+        let refused =
+            format!("alts_proxy_connections_total{{listener=\"{name}\",outcome=\"refused\"}}");
+        let (mut tcp, mut unix);
+        let mut stream: &mut dyn Io = if let Some(path) = at.strip_prefix("unix:") {
+            unix = tokio::net::UnixStream::connect(path).await.unwrap();
+            &mut unix
+        } else {
+            tcp = connect(at.parse().unwrap()).await;
+            &mut tcp
+        };
+        if name.starts_with("mine") {
+            echo(&mut stream, "hello").await;
+            assert!(metric(&proxy, &refused) < 0.5, "{name}");
+        } else {
+            let _ = stream.write_all(b"?").await;
+            assert!(is_turned_away(&mut stream).await, "{name}");
+            until(async || metric(&proxy, &refused) > 0.5).await;
+        }
+    }
+    let connects = "alts_proxy_upstream_connects_total{outcome=\"success\",upstream=\"up\"}";
+    assert!((metric(&proxy, connects) - 3.0).abs() < 0.5, "nothing was opened for the others");
+}
+
+trait Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin {}
+impl<T: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin> Io for T {}

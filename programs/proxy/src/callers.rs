@@ -1,0 +1,72 @@
+//! Which user of this machine is at the other end of a plain connection, by the kernel's word, and
+//! whether that user may connect.
+
+use alts_serving::{
+    caller::{Caller, identify, number, over_loopback},
+    caller_pattern::CallerPattern,
+};
+use tokio::sync::Semaphore;
+
+use crate::{client::Client, socket::Socket};
+
+/// Finds out who is connected, takes note of it, and lets in those who are allowed.
+///
+/// # Errors
+///
+/// Why the client may not connect.
+pub async fn admit(
+    client: &Client,
+    allowed: &[CallerPattern],
+    lookups: &Semaphore,
+    socket: &Socket,
+) -> Result<(), String> {
+    // It is never closed; without a permit, nobody is known.
+    let Ok(permit) = lookups.acquire().await else { return Err("nobody is let in".to_owned()) };
+    let caller = behind(socket).await;
+    drop(permit);
+    client.set_caller(&caller);
+    client
+        .count_for(&caller.key())
+        .map_err(|full| format!("{}: the caller has too many connections", full.name()))?;
+    if allowed.iter().any(|pattern| pattern.is(&caller)) {
+        return Ok(());
+    }
+    let why = match &caller {
+        Caller::Unknown { why, .. } => format!(" ({why})"),
+        _ => String::new(),
+    };
+    let allowed: Vec<_> = allowed.iter().map(ToString::to_string).collect();
+    Err(format!("the listener allows {}: the caller is {caller}{why}", allowed.join(", ")))
+}
+
+/// Who is at the other end.
+async fn behind(socket: &Socket) -> Caller {
+    let (caller, gid) = match socket {
+        Socket::Unix(stream) => match stream.peer_cred() {
+            Ok(peer) => (number(peer.uid(), peer.pid()), Some(peer.gid())),
+            Err(error) => {
+                let why = format!("the kernel does not say who it is: {error}");
+                (Caller::Unknown { address: None, why }, None)
+            }
+        },
+        Socket::Tcp(stream) => match (stream.local_addr(), stream.peer_addr()) {
+            (Ok(local), Ok(remote)) if remote.ip().to_canonical().is_loopback() => {
+                let caller = over_loopback(local, remote).await;
+                let is_over = stream.take_error().map_or(true, |error| error.is_some());
+                // Somebody else may have its addresses by now.
+                let why = || "the connection was over before that was known".to_owned();
+                if is_over {
+                    (Caller::Unknown { address: Some(remote), why: why() }, None)
+                } else {
+                    (caller, None)
+                }
+            }
+            (_, Ok(remote)) => (Caller::Unidentified { address: remote }, None),
+            (_, Err(error)) => (Caller::Unknown { address: None, why: error.to_string() }, None),
+        },
+    };
+    match caller {
+        Caller::Local { uid, pid, .. } => identify(uid, gid, pid).await,
+        other => other,
+    }
+}

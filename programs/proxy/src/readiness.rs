@@ -1,0 +1,80 @@
+//! Whether the handshaker services are there: without them, nobody gets through.
+
+use core::{fmt, future::Future, time::Duration};
+
+use alts_handshaker::locator::Locator;
+use tokio::{
+    sync::watch,
+    time::{interval, timeout},
+};
+
+use crate::{address::Address, socket::Socket};
+
+/// How often they are asked for.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// How long one may take to accept a connection.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is known of the handshaker services in use.
+#[derive(Clone, Debug)]
+pub struct Handshakers {
+    /// Those that are away, and why; none: they have not been asked for yet.
+    away: watch::Receiver<Option<Vec<String>>>,
+}
+
+impl Handshakers {
+    /// Those that are in use, and what has to run to know of them.
+    pub fn watched(
+        used: watch::Receiver<Vec<Locator>>,
+    ) -> (impl Future<Output = ()> + Send + 'static, Self) {
+        let (sender, away) = watch::channel(None);
+        (ask(used, sender), Self { away })
+    }
+
+    /// Whether all of them accept connections.
+    ///
+    /// # Errors
+    ///
+    /// Which ones do not.
+    pub fn are_there(&self) -> Result<(), String> {
+        match &*self.away.borrow() {
+            None => Err("nothing is known of the handshakers yet".to_owned()),
+            Some(away) if away.is_empty() => Ok(()),
+            Some(away) => Err(format!("these handshakers are not there: {}", away.join(", "))),
+        }
+    }
+}
+
+/// Asks for them until nobody wants to know.
+async fn ask(mut used: watch::Receiver<Vec<Locator>>, away: watch::Sender<Option<Vec<String>>>) {
+    let mut next = interval(INTERVAL);
+    loop {
+        tokio::select! {
+            _ = next.tick() => {}
+            changed = used.changed() => if changed.is_err() { return },
+            () = away.closed() => return,
+        }
+        let locators = used.borrow_and_update().clone();
+        let mut lost = Vec::new();
+        for locator in locators {
+            if let Err(why) = connect(&locator).await {
+                lost.push(format!("{locator} ({why})"));
+            }
+        }
+        lost.sort_unstable();
+        away.send_replace(Some(lost));
+    }
+}
+
+/// Connects to one, and no more: what it says of itself is for handshakes.
+async fn connect(locator: &Locator) -> Result<(), String> {
+    // One in this process is always there.
+    let Some(address) = locator.address() else { return Ok(()) };
+    let address: Address = address.to_string().parse()?;
+    let failed = |why: &dyn fmt::Display| why.to_string();
+    match timeout(PATIENCE, Socket::connect(&address)).await {
+        Ok(connected) => connected.map(drop).map_err(|why| failed(&why)),
+        Err(why) => Err(failed(&why)),
+    }
+}
