@@ -2,9 +2,10 @@
 
 use alts_serving::{
     caller::{Caller, local},
+    caller_pattern::CallerPattern,
     directory::Directory,
 };
-use altsd::policy::{Decision, Policy, Rule};
+use altsd::policy::{AccountPattern, Decision, Policy, Rule};
 
 /// alice: 1000, with the groups 1000 and 27 (admins); nobody: 65534.
 struct Users;
@@ -109,5 +110,47 @@ fn names_that_are_not_there_match_nobody_and_are_told() {
     assert_eq!(warnings[0], "test: there is no user:bob on this machine");
     for uid in [0, 1000, 1001] {
         assert!(matches!(policy.decide(&user(uid), "l"), Decision::Refused(_)));
+    }
+}
+
+proptest::proptest! {
+    /// Whatever the rules: the first one that names a user decides, and nobody else gets anything.
+    #[test]
+    fn the_first_rule_that_names_a_user_decides_in_every_policy(
+        named in proptest::collection::vec(proptest::collection::btree_set(1_u32..6, 1..4), 0..6),
+        refusing in 0_usize..6,
+        uid in 1_u32..7,
+    ) {
+        let account = |index: usize| format!("a{index}@dev.test");
+        let rules: Vec<_> = named
+            .iter()
+            .enumerate()
+            .map(|(index, uids)| {
+                let callers: Vec<_> = uids.iter().map(|uid| format!("uid:{uid}")).collect();
+                let callers: Vec<_> = callers.iter().map(String::as_str).collect();
+                let account = account(index);
+                let accounts = if index == refusing { vec![] } else { vec![account.as_str()] };
+                rule(&callers, &[], &accounts)
+            })
+            .collect();
+        let expected = named
+            .iter()
+            .position(|uids| uids.contains(&uid))
+            .filter(|index| *index != refusing)
+            .map(|index| vec![account(index)]);
+        proptest::prop_assert_eq!(decide(&rules, &user(uid), "s").ok(), expected);
+    }
+
+    /// What can be read is written so that it is read as the same again.
+    #[test]
+    fn callers_and_accounts_are_written_as_they_are_read(
+        text in "(user|uid|group|gid|anyone|unidentified|\\{user\\}@)?:?[a-z0-9@.{}-]{0,12}",
+    ) {
+        if let Ok(pattern) = text.parse::<CallerPattern>() {
+            proptest::prop_assert_eq!(pattern.to_string().parse(), Ok(pattern));
+        }
+        if let Ok(pattern) = text.parse::<AccountPattern>() {
+            proptest::prop_assert_eq!(pattern.to_string(), text);
+        }
     }
 }
