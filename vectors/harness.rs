@@ -208,7 +208,7 @@ pub(crate) fn transcripts<A: Aead>() {
             let sent = hex(&case["sent"]);
             assert!(payload.windows(sent.len()).any(|part| part == sent), "{name}, {direction}");
 
-            // As they arrive: in pieces that know nothing of frames.
+            // As they arrive: in pieces that ignore where frames begin and end.
             let mut opener = Opener::<A>::new(writer.peer(), &key).unwrap();
             let (mut opened, mut held) = (Vec::new(), Vec::new());
             let mut out = vec![0; frames.len()];
@@ -312,7 +312,7 @@ fn gcm<A: Aead>(
     }
 }
 
-/// The cases of a file, which has to have so many.
+/// The cases of a file, which has to have `count` of them.
 pub(crate) fn cases(kind: &str, count: usize) -> Vec<Value> {
     let path = format!("{}/../vectors/{kind}.json", env!("CARGO_MANIFEST_DIR"));
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
@@ -335,7 +335,7 @@ fn direction(case: &Value) -> (RecordProtocol, Side, RecordKey, u64) {
     (protocol, writer, key, number(&case["counter"]))
 }
 
-/// The payload of so many bytes that records.json speaks of.
+/// The payload of `len` bytes that records.json refers to.
 fn pattern(len: usize) -> Vec<u8> {
     (0..len).map(|i| (i + (i >> 8) + (i >> 16)) as u8).collect()
 }

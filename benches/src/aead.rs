@@ -102,7 +102,7 @@ impl<A: Aead> Batch for Records<A> {
     }
 }
 
-/// An AEAD alone: it seals and opens where the frames' payloads stand.
+/// A bare AEAD: it seals and opens where the frames' payloads stand.
 pub struct Raw<C> {
     cipher: C,
     memory: Memory,

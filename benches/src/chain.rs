@@ -1,4 +1,4 @@
-//! Chains of two proxies in processes of their own, a server of HTTP behind them and a client before.
+//! Chains of two proxies in processes of their own, an HTTP server behind them and a client before.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -78,7 +78,7 @@ impl Chain {
     /// CPU time that both proxies have taken so far, all their threads together, in seconds.
     ///
     /// # Errors
-    /// When the system does not tell.
+    /// When the system does not report it.
     pub fn cpu_time(&self) -> Outcome<f64> {
         let mut nanoseconds = 0.0;
         for process in &self.processes {
@@ -106,7 +106,7 @@ fn free_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?)
 }
 
-/// A client of HTTP/1.1 with one connection, on which it asks again and again.
+/// An HTTP/1.1 client with one connection, on which it asks again and again.
 pub struct Client {
     stream: BufReader<TcpStream>,
     sink: Vec<u8>,
@@ -166,7 +166,7 @@ impl Client {
     }
 }
 
-/// A server of HTTP/1.1 that answers `/SIZE` with so many bytes; it serves as long as the process lives.
+/// An HTTP/1.1 server that answers `/SIZE` with that many bytes; it serves as long as the process lives.
 ///
 /// # Errors
 /// Those of the socket.

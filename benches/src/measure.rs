@@ -157,7 +157,7 @@ pub fn interleaved(
     Ok(ratios)
 }
 
-/// Does `work` so many steps deeper in the stack. A step is some 272 bytes: all places within a line
+/// Does `work` this many steps deeper in the stack. A step is some 272 bytes: all places within a line
 /// of the cache have their turn, and many within a page.
 #[inline(never)]
 fn deeper(steps: usize, work: &mut dyn FnMut() -> Outcome<()>) -> Outcome<()> {

@@ -299,7 +299,7 @@ fn two_futures_on_one_thread_talk() {
     assert_eq!(at_client, pattern(50_000));
 }
 
-/// A transport that takes so many bytes, and then none.
+/// A transport that takes this many bytes, and then no more.
 struct Clogged(usize);
 
 impl embedded_io::ErrorType for Clogged {

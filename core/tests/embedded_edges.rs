@@ -14,7 +14,7 @@ use alts_core::wire::Message;
 use alts_core::{ClientHandshake, ServerHandshake, Side};
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
 
-/// A transport from memory to memory, that fails when it is told to.
+/// A transport from memory to memory that fails on request.
 #[derive(Default)]
 struct Memory {
     incoming: Vec<u8>,

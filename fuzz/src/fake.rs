@@ -40,7 +40,7 @@ impl Aead for Fake {
         Ok(())
     }
 
-    /// Decrypts before it looks at the tag: whoever calls has to wipe.
+    /// Decrypts before it looks at the tag: the caller has to wipe.
     fn open(
         &self,
         nonce: &[u8; NONCE_SIZE],

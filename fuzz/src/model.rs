@@ -12,7 +12,7 @@ use sha2::Sha256;
 enum Front {
     Missing(usize),
     Bad(RecordError),
-    /// A frame of so many bytes.
+    /// A frame of this many bytes.
     Frame(usize),
 }
 

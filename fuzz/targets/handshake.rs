@@ -137,7 +137,7 @@ fn version(index: u8) -> Option<proto::RpcVersion> {
 }
 
 impl Answer {
-    /// The bytes of the answer to a request with so many of the peer's bytes.
+    /// The bytes of the answer to a request with `given` of the peer's bytes.
     fn bytes(&self, given: usize) -> Vec<u8> {
         let (out_frames, consumed, result, status, much) = match self {
             Self::Bytes(bytes) => return bytes.clone(),

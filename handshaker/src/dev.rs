@@ -2,9 +2,9 @@
 //!
 //! None of this can be mistaken for production:
 //!
-//! - the authority and all keys live in memory alone: there is no way to write or load them, and
+//! - the authority and all keys exist only in memory: there is no way to write or load them, and
 //!   they are gone with the process;
-//! - each authority is believed by its own identities only, and they believe nobody else;
+//! - each authority is trusted only by its own identities, and they trust no other;
 //! - accounts and machines have to be in a domain that is reserved for such purposes and can never
 //!   exist ([`RESERVED`]), so no allow-list meant for real accounts matches one;
 //! - certificates live [`LIFETIME`], and their issuer's name says what they are.
@@ -82,7 +82,7 @@ impl From<rcgen::Error> for DevError {
     }
 }
 
-/// An authority that lives as long as the process, and is believed by its own identities alone.
+/// An authority that lives as long as the process, and is trusted only by its own identities.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Vec<u8>,
@@ -104,8 +104,8 @@ impl Authority {
     pub fn new() -> Result<Self, DevError> {
         let key = KeyPair::generate()?;
         let mut params = params(NAME)?;
-        // Two authorities have two names: a peer of the other one is then told that its issuer is
-        // unknown, and not that a signature is bad.
+        // Two authorities have two names: the error for a peer of the other one is then that its
+        // issuer is unknown, and not that a signature is bad.
         let number = params.key_identifier(&key).first_chunk().copied().unwrap_or_default();
         let number = format!("{:016x}", u64::from_be_bytes(number));
         params.distinguished_name.push(DnType::OrganizationalUnitName, number);

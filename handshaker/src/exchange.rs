@@ -2,7 +2,7 @@
 //!
 //! # How TLS is used
 //!
-//! - TLS 1.3 alone (RFC 8446). No session resumption, no tickets, no early data: every handshake
+//! - Only TLS 1.3 (RFC 8446). No session resumption, no tickets, no early data: every handshake
 //!   proves possession of both private keys anew, and nothing that was recorded can be replayed.
 //! - Key exchange: X25519MLKEM768 first, then X25519. The client sends shares for both at once, so
 //!   a `HelloRetryRequest` never comes, and one that comes is refused.
@@ -15,7 +15,7 @@
 //! - Records are checked where TLS is lenient. `ClientInit` is one handshake record (22) of legacy
 //!   version 0x0301; `ServerInit` one handshake record, and `ClientParameters` none, then in both at
 //!   most one record of `change_cipher_spec` (20), then application data (23); the other two have
-//!   application data alone; the legacy version is 0x0303 in all of them. TLS neither looks at
+//!   only application data; the legacy version is 0x0303 in all of them. TLS neither looks at
 //!   these bytes nor protects them once there is encryption; here no bit of a handshake can be
 //!   changed without one of the two sides refusing it.
 //! - No server name indication: nothing in the clear says who talks to whom.
@@ -25,7 +25,7 @@
 //!
 //! # What it withstands, and why
 //!
-//! - *Key-compromise impersonation*: who has stolen A's key can pose as A, but not as others
+//! - *Key-compromise impersonation*: someone who has stolen A's key can pose as A, but not as others
 //!   towards A. TLS 1.3 authenticates by signatures over the transcript, never by a static secret
 //!   that both sides can compute.
 //! - *Reflection*: signatures of client and server are made over different context strings

@@ -58,10 +58,10 @@ impl Fault {
     }
 }
 
-/// What an alert tells the peer: a number from this list and nothing else.
+/// What an alert says to the peer: a number from this list and nothing else.
 ///
 /// Alerts travel in the clear and nobody vouches for them. So they carry no text: an eavesdropper
-/// learns neither accounts nor configuration, and whoever forges one can end a handshake (as
+/// learns neither accounts nor configuration, and someone who forges one can end a handshake (as
 /// cutting the connection would) but puts no words into the log of the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -211,7 +211,7 @@ impl Reason {
 pub struct Failure {
     code: Code,
     fault: Fault,
-    /// What the peer may be told; nothing when it was the peer that gave up.
+    /// What the peer may know; `None` when it was the peer that gave up.
     reason: Option<Reason>,
     details: String,
 }
@@ -275,7 +275,7 @@ impl Failure {
         self.fault
     }
 
-    /// What the peer is told; `None` when the peer gave up first.
+    /// The reason sent to the peer; `None` when the peer gave up first.
     #[must_use]
     pub const fn reason(&self) -> Option<Reason> {
         self.reason

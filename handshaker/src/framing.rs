@@ -112,7 +112,7 @@ pub struct Message {
 }
 
 impl Message {
-    /// The alert that tells the peer this reason.
+    /// The alert that gives the peer this reason.
     #[must_use]
     pub fn alert(reason: Reason) -> Self {
         Self { kind: MessageType::Alert, body: reason.number().to_le_bytes().to_vec() }

@@ -12,9 +12,9 @@
 //! # }
 //! ```
 //!
-//! Whoever can reach the address can use the identity: listen where only those can who may. Which
-//! caller may use which account is decided by an [`Admission`]; a [`Handshaker`] as such admits
-//! everybody.
+//! Anyone who can reach the address can use the identity: listen where only permitted callers can
+//! connect. An [`Admission`] decides which caller may use which account; a [`Handshaker`] as such
+//! admits everybody.
 //!
 //! Messages pass through as bytes, so nothing is generated and nothing but this library reads them.
 //! The copies that tonic and hyper make of a response on its way are not wiped.
@@ -63,7 +63,7 @@ pub const START_BYTES: usize = 64 * 1024;
 /// How long a call that has failed stays open for one more request, see [`Responses::fail`].
 const LINGER: Duration = Duration::from_millis(500);
 
-/// Decides who may call, and begins the calls.
+/// A policy for callers: admits or refuses each, and begins its call.
 ///
 /// This is where a daemon has its policy: it looks at who is calling (tonic puts what the listener
 /// knows, for example `UdsConnectInfo` with the peer's credentials, into the extensions), takes the
@@ -272,8 +272,8 @@ impl<A: Admission> Responses<A> {
     /// The RPC of a handshake that has failed.
     ///
     /// Callers look for the reason in different places. gRPC's C core and Java read it in the
-    /// response, and C core hands it out when the RPC ends. grpc-go reads it in the first response
-    /// alone; after a later one it writes the alert, waits for the peer, sends another request, and
+    /// response, and C core hands it out when the RPC ends. grpc-go reads it only in the first
+    /// response; after a later one it writes the alert, waits for the peer, sends another request, and
     /// reports the status that it meets then. So the status comes with the end of the RPC too, and
     /// a little later if there may be one more request.
     fn fail(&self, failure: &Failure) -> End {

@@ -42,7 +42,7 @@ impl Builder {
     /// ([`Vouching::machines`](crate::identity::Vouching::machines)) may do so for every machine.
     /// Off by default.
     ///
-    /// Then nothing tells an account of a machine from a service account of the same name: such
+    /// Then nothing distinguishes a machine's account from a service account of the same name: such
     /// authorities must give a certificate with a dNSName only to machines in domains where there
     /// are no service accounts.
     #[must_use]

@@ -2,7 +2,7 @@
 //!
 //! # The rule
 //!
-//! Who somebody is, is said by the subject alternative names of the end-entity certificate, and by
+//! An identity is given by the subject alternative names of the end-entity certificate, and by
 //! nothing else (the subject's common name is not looked at):
 //!
 //! 1. exactly one rfc822Name and no URI: that is the service account;
@@ -165,7 +165,7 @@ impl fmt::Display for Subject {
 
 /// Who this side is: a certificate chain and the private key to it.
 ///
-/// The key stays inside; `Debug` shows the subject alone.
+/// The key stays inside; `Debug` shows only the subject.
 #[derive(Clone)]
 pub struct Identity {
     key: Arc<CertifiedKey>,

@@ -52,7 +52,7 @@
 //!   service can make.
 //! - RPC versions: compatible when the smaller maximum is not below the larger minimum.
 //! - Transport protocol: the first in the *client's* list that the server has too, if any.
-//! - Frame sizes are not negotiated here: each side's service is told the other's.
+//! - Frame sizes are not negotiated here: each side's service learns the other's.
 //!
 //! The client checks that what the server chose was offered. Since all of this happens under the
 //! keys of a handshake that is already authenticated, nobody between the two can take anything off
@@ -277,7 +277,7 @@ impl Offer {
     }
 
     /// The server's choice between its own offer (`self`) and the client's: what it keeps for
-    /// itself, and what it tells the client.
+    /// itself, and what it sends to the client.
     ///
     /// # Errors
     ///

@@ -14,7 +14,7 @@
 //! ends the RPC.
 //!
 //! Time is an argument, measured from any fixed point. Only certificates are judged by the time of
-//! day, which the [`TimeProvider`] given to [`Builder::time`] tells.
+//! day, which comes from the [`TimeProvider`] given to [`Builder::time`].
 //!
 //! # What callers can rely on
 //!
@@ -30,8 +30,8 @@
 //!
 //! `local_endpoint`, `remote_endpoint` and `network_latency_ms` are ignored. `target_name` is
 //! ignored: there is no registry here of which account may serve which name, so a client that
-//! cares lists `target_identities`. Access tokens are refused: this service authenticates by
-//! certificate alone, and a caller that gives a token expects to be known as its owner.
+//! cares lists `target_identities`. Access tokens are refused: this service authenticates only by
+//! certificate, and a caller that gives a token expects to be known as its owner.
 
 use core::{fmt, time::Duration};
 use std::sync::Arc;
@@ -82,7 +82,7 @@ pub struct Call {
     limits: Limits,
     /// What the caller may call itself, the default first.
     choices: Vec<Choice>,
-    /// Why there is nothing to choose from, in the words of whoever decided so.
+    /// Why there is nothing to choose from, in the words of the code that decided so.
     refusal: Option<Failure>,
     side: Option<Side>,
     local_account: Option<String>,
@@ -123,7 +123,7 @@ impl Call {
     }
 
     /// A call that refuses its start message with `PERMISSION_DENIED` and these words: the caller
-    /// reads them where it reads every failure, and a waiting peer is told that it waits in vain.
+    /// reads them where it reads every failure, and a waiting peer learns that it waits in vain.
     #[must_use]
     pub fn refused(limits: Limits, details: impl Into<String>, now: Duration) -> Self {
         let refusal = Some(Failure::caller(Code::PermissionDenied, details));
@@ -168,7 +168,7 @@ impl Call {
             (Some(Request::ClientStart(start)), Stage::Idle) => {
                 match self.start_client(start) {
                     Ok(reply) => reply,
-                    // The peer has not heard of this handshake: it is not told of its end.
+                    // The peer has not heard of this handshake, so it need not hear of its end.
                     Err(failure) => self.fail(failure),
                 }
             }
@@ -391,7 +391,7 @@ impl Call {
         Reply { failure: Some(failure), ..Reply::default() }
     }
 
-    /// Ends the call and tells the peer why, as far as it may know.
+    /// Ends the call and lets the peer know why, as far as it may know.
     fn fail_and_tell(&mut self, failure: Failure) -> Reply {
         let out_frames = failure
             .reason()

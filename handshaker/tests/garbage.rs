@@ -32,7 +32,7 @@ proptest! {
         });
         let succeeded = |end: &End| matches!(end.call.result(), Some(Ok(_)));
         // When the last message is damaged, the client has its result already: its first record
-        // will tell. The server never reports success for what was tampered with. A length that
+        // will show it. The server never reports success for what was tampered with. A length that
         // has grown leaves a side waiting, which its deadline ends.
         prop_assert!(!succeeded(&server));
         prop_assert_eq!(succeeded(&client), message == 4);

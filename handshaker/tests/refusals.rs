@@ -23,7 +23,7 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType}
 
 const WHOLE: usize = usize::MAX;
 
-/// The service at fault says this, and the other side's service is told why by an alert.
+/// The service at fault says this, and the other side's service learns why from an alert.
 #[track_caller]
 fn assert_failed(ends: &(End, End), first: Side, code: Code, reason: Reason, words: &[&str]) {
     let (judge, told) = match first {

@@ -15,13 +15,13 @@ pub enum Address {
     Tcp(String),
     /// The path of a UNIX socket.
     Unix(String),
-    /// The name of a UNIX socket in Linux' abstract name space, without the leading NUL.
+    /// The name of a UNIX socket in Linux's abstract name space, without the leading NUL.
     UnixAbstract(String),
 }
 
 impl Address {
-    /// Whether other machines cannot reach whoever listens there. A name other than `localhost`
-    /// counts as one that they can.
+    /// Whether other machines cannot reach this address. A name other than `localhost` counts as
+    /// one that they can reach.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {

@@ -1,4 +1,4 @@
-//! Who may call: a layer and an interceptor that require service accounts.
+//! Authorization: a layer and an interceptor that require service accounts.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -48,10 +48,10 @@ impl AltsRequest for http::request::Parts {
 
 /// Requires that callers are one of some service accounts, compared byte by byte.
 ///
-/// It is a layer of tower's for whole servers, and an interceptor of tonic's (feature `tonic`) for
+/// It is a tower layer for whole servers, and a tonic interceptor (feature `tonic`) for
 /// single services. gRPC calls get `PERMISSION_DENIED` for another account and `UNAUTHENTICATED`
-/// without ALTS; other requests get 403 and 401. No answer tells which accounts would do. An empty
-/// list admits nobody.
+/// without ALTS; other requests get 403 and 401. No answer reveals which accounts
+/// would be admitted. An empty list admits nobody.
 #[derive(Clone, Debug)]
 pub struct RequireServiceAccounts {
     accounts: Arc<[String]>,

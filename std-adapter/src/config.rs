@@ -12,11 +12,11 @@ use zeroize::Zeroizing;
 
 use crate::stream::StreamOptions;
 
-/// How many handshakes of one side may be under way at once, unless said otherwise.
+/// How many handshakes of one side may be under way at once, by default.
 const CONCURRENT_HANDSHAKES: usize = 100;
-/// How long a client's handshake may take, unless said otherwise.
+/// How long a client's handshake may take, by default.
 const CLIENT_DEADLINE: Duration = handshake::defaults::CLIENT_TIMEOUT;
-/// How long a server's handshake may take, unless said otherwise.
+/// How long a server's handshake may take, by default.
 const SERVER_DEADLINE: Duration = handshake::defaults::SERVER_TIMEOUT;
 
 /// What a client asks of its handshakes.
@@ -100,7 +100,7 @@ impl Common {
 }
 
 impl ClientConfig {
-    /// A builder. It wants to be told whom to expect: [`expect_peer`](ClientConfigBuilder::expect_peer)
+    /// A builder. It has to know whom to expect: call [`expect_peer`](ClientConfigBuilder::expect_peer)
     /// or [`any_peer`](ClientConfigBuilder::any_peer).
     pub fn builder() -> ClientConfigBuilder {
         ClientConfigBuilder {
@@ -272,8 +272,7 @@ macro_rules! common {
         }
 
         impl $builder {
-            /// The application protocols to offer, the preferred one first: `grpc` alone unless
-            /// said otherwise.
+            /// The application protocols to offer, the preferred one first: only `grpc` by default.
             pub fn application_protocols<S: Into<String>>(
                 mut self,
                 protocols: impl IntoIterator<Item = S>,
@@ -283,8 +282,8 @@ macro_rules! common {
                 self
             }
 
-            /// The record protocols to offer, the preferred one first: `ALTSRP_GCM_AES128_REKEY`
-            /// alone unless said otherwise. Whoever wants integrity without privacy lists it.
+            /// The record protocols to offer, the preferred one first: only
+            /// `ALTSRP_GCM_AES128_REKEY` by default. Integrity without privacy has to be listed.
             pub fn record_protocols(
                 mut self,
                 protocols: impl IntoIterator<Item = RecordProtocol>,
@@ -293,7 +292,7 @@ macro_rules! common {
                 self
             }
 
-            /// The largest frame to read or write: 128 KiB unless said otherwise. Both sides'
+            /// The largest frame to read or write: 128 KiB by default. Both sides'
             /// smaller one is used, and never less than 16 KiB.
             pub const fn max_frame_size(mut self, size: FrameSize) -> Self {
                 self.config.common.frame_size = size;
@@ -314,7 +313,7 @@ macro_rules! common {
             /// waited longest for its client: more than 200 ms in the middle of a message, or 5 s
             /// between two. That one fails ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)).
             /// Clients that begin and do not go on delay others by that much, and by as much again
-            /// for every so many of them.
+            /// for each further `count` of them.
             pub const fn max_concurrent_handshakes(mut self, count: usize) -> Self {
                 self.config.common.concurrent_handshakes = count;
                 self

@@ -142,7 +142,7 @@ impl fmt::Debug for TransportInfo {
 }
 
 /// An I/O object that may know something of its two ends. Implement it for a transport of your own;
-/// by default it knows nothing. For somebody else's transport there is [`Described`].
+/// by default it knows nothing. For a transport type from another crate there is [`Described`].
 pub trait Transport {
     /// What it knows now.
     fn info(&self) -> TransportInfo {

@@ -16,8 +16,8 @@ use crate::service::ServiceError;
 /// Why a handshake failed.
 ///
 /// Its text is one line that says which side this is, whose fault it was (the handshaker service
-/// is named by its address), how far the handshake had come, and why, in the words of whoever knew
-/// best. It never holds a key or a token. [`Debug`](fmt::Debug) writes the same line, for programs
+/// is named by its address), how far the handshake had come, and why, in the words of the part that
+/// knew best. It never holds a key or a token. [`Debug`](fmt::Debug) writes the same line, for programs
 /// whose `main` returns it.
 pub struct Error(Box<Inner>);
 

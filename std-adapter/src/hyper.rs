@@ -1,6 +1,6 @@
-//! hyper over ALTS: reading and writing for the stream, and the connector of HTTP clients.
+//! hyper over ALTS: reading and writing for the stream, and the connector for HTTP clients.
 //!
-//! A server of hyper-util's on accepted connections:
+//! A hyper-util server on accepted connections:
 //!
 //! ```no_run
 //! # #[cfg(feature = "net")]

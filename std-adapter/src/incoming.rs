@@ -1,4 +1,4 @@
-//! Incoming connections: accepted and shaken hands with at the same time, as a stream.
+//! Incoming connections as a stream: accepted, and their handshakes made, concurrently.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -36,7 +36,7 @@ type Callback<IO> = Box<dyn Fn(IncomingFailure<'_, IO>) + Send + Sync>;
 /// [`on_failure`](Self::on_failure); neither a handshake nor an error of the listener ends the
 /// stream. Dropping it closes the listener and ends the handshakes under way.
 ///
-/// It goes into tonic's `serve_with_incoming`, and is a listener of axum's (feature `axum`).
+/// It goes into tonic's `serve_with_incoming`, and is an axum listener (feature `axum`).
 pub struct AltsIncoming<IO = TcpStream> {
     connections: Connections<IO>,
     local_addr: Option<SocketAddr>,
@@ -44,7 +44,7 @@ pub struct AltsIncoming<IO = TcpStream> {
     handshakes: JoinSet<Result<AltsStream<IO>, HandshakeFailure<IO>>>,
     max_pending: usize,
     on_failure: Option<Callback<IO>>,
-    /// Set while the listener is left alone after a failure.
+    /// Set while the listener rests after a failure.
     pause: Option<Pin<Box<Sleep>>>,
     next_pause: Duration,
     /// Says when to accept no more.
@@ -113,7 +113,7 @@ impl<IO> AltsIncoming<IO> {
     }
 
     /// How many connections may be open that are not established yet, silent ones included: 4096
-    /// by default. While there are so many, others wait in the listener's queue.
+    /// by default. While there are that many, others wait in the listener's queue.
     ///
     /// Of those, as many handshakes are made at once as the acceptor's configuration allows.
     #[must_use]
@@ -149,7 +149,7 @@ impl<IO> AltsIncoming<IO> {
         }
     }
 
-    /// Reports the listener's error, and leaves it alone for a while if it was its own.
+    /// Reports an error of accepting; if it was the listener's own, lets the listener rest for a while.
     fn accept_failed(&mut self, error: &io::Error) {
         self.report(IncomingFailure::Accept(error));
         // These are about one connection, which its client has given up.

@@ -49,7 +49,7 @@
 //!
 //! - [`AltsConnector`] and [`AltsAcceptor`] make an [`AltsStream`] of any I/O object, as
 //!   [`ClientConfig`] and [`ServerConfig`] say. A client has to say which service accounts it
-//!   expects; to expect any is a choice of its own.
+//!   expects; expecting any account is a separate, explicit choice.
 //! - [`HandshakerService`] is the handshaker: [`GrpcHandshaker`] reaches one over gRPC, `altsd`
 //!   brings one that runs in this process.
 //! - [`AltsIncoming`] accepts connections and makes their handshakes concurrently;
@@ -68,18 +68,18 @@
 //!
 //! **Cancellation.** Futures of the stream lose nothing when they are dropped: a record of which a
 //! part was sent is finished later, with the same bytes. Futures of a handshake own what they hold,
-//! the slot among the concurrent handshakes and the call to the service included; to drop one ends
-//! the handshake, and the I/O object with it.
+//! the slot among the concurrent handshakes and the call to the service included; dropping
+//! one ends the handshake and drops the I/O object with it.
 //!
 //! **Errors of a handshake** hand the I/O object back, say which side this is, whose fault it was
 //! and how far it had come, and come at the deadline at the latest. When the service has made an
 //! alert for the peer, it is sent first, within a second.
 //!
 //! **Shutdown and the end of the stream.** ALTS has no closing message: a shutdown flushes and
-//! shuts the I/O object down, and the peer cannot tell that from a connection that was cut between
-//! two records by somebody on the network. (A cut inside a record is an error.) HTTP/2, and so
-//! gRPC, knows its own end. **Who reads a raw stream to its end has to mark that end in the
-//! protocol above, or must not rely on it.**
+//! shuts the I/O object down, and the peer cannot distinguish that from a connection that somebody on
+//! the network cut between two records. (A cut inside a record is an error.) HTTP/2, and so
+//! gRPC, knows its own end. **A protocol on a raw stream has to mark its own end, or must not
+//! rely on the end of the stream.**
 //!
 //! **Memory.** A connection that has not begun its handshake holds less than 10 KiB, and no slot: a
 //! server takes a slot when the first bytes have arrived. An idle stream holds no buffer.
@@ -101,7 +101,7 @@
 //! | `axum` | [`AltsIncoming`] as axum's listener, [`AltsConnectInfo`] for its handlers |
 //! | `metrics` | `alts_handshakes_total`, `alts_handshakes_in_progress` and `alts_handshake_duration_seconds`, by side and outcome |
 //!
-//! Features add: none changes what a type is or does that is there without it. Without `net` and what
+//! Features are additive: none changes what an existing type is or does. Without `net` and what
 //! needs it, the crate has no sockets; it needs tokio's timers, so it compiles for wasm32 only where those
 //! run.
 #![forbid(unsafe_code)]

@@ -1,6 +1,6 @@
-//! What is told of each handshake: a span and events of tracing, and metrics behind a feature.
+//! What is reported of each handshake: a span and events of tracing, and metrics behind a feature.
 //!
-//! Accounts, addresses and names of protocols are told; keys and tokens never come this way.
+//! Accounts, addresses and protocol names are reported; keys and tokens never come this way.
 
 use alts_core::{AltsContext, Side};
 use tokio::time::Instant;
@@ -13,7 +13,7 @@ pub(crate) fn span(side: Side, service: &str, target_name: &str) -> Span {
     info_span!("alts_handshake", side = side.name(), service, target_name)
 }
 
-/// One handshake under way: tells how it ended, also when its future is dropped.
+/// One handshake under way: reports how it ended, also when its future is dropped.
 pub(crate) struct Observed {
     side: Side,
     began: Instant,

@@ -9,8 +9,8 @@ const PRODUCT_NAME: &str = "/sys/class/dmi/id/product_name";
 /// What it says on Google Cloud.
 const GOOGLE: [&str; 2] = ["Google", "Google Compute Engine"];
 
-/// Whether this machine says that it is one of Google Cloud's. A hint, not a proof: whoever owns
-/// the machine can make it say so.
+/// Whether this machine says that it is one of Google Cloud's. A hint, not a proof: the
+/// machine's owner can make it say so.
 #[must_use]
 pub fn is_google_cloud() -> bool {
     names_google(Path::new(PRODUCT_NAME))

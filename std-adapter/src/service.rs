@@ -44,7 +44,7 @@ pub trait HandshakerCall: Send {
     /// `HandshakerResp`; `None` when the service has ended the call without one.
     ///
     /// The next request is sent after the answer to the one before. There may be a token in
-    /// `request`, which wipes itself: a copy has to be wiped by whoever made it.
+    /// `request`, which wipes itself: code that copies it has to wipe the copy.
     ///
     /// # Errors
     /// [`ServiceError`] when the service cannot be reached, or ends the call with an error.

@@ -35,8 +35,8 @@ impl StreamOptions {
     }
 
     /// Whether sealed frames are held back until a flush, a shutdown, or until 256 KiB of them
-    /// wait. Many small writes then cost one write to the I/O object, but whoever waits for an
-    /// answer without having flushed waits for ever. Off by default.
+    /// wait. Many small writes then cost one write to the I/O object, but a caller that waits for
+    /// an answer without having flushed waits for ever. Off by default.
     #[must_use]
     pub const fn hold_until_flush(mut self, hold: bool) -> Self {
         self.hold_until_flush = hold;
@@ -69,7 +69,7 @@ impl StreamOptions {
 ///
 /// **Errors.** A record that the peer cannot have sent ends both directions for good
 /// ([`io::ErrorKind::InvalidData`]; the [`RecordError`](alts_core::record::RecordError) inside
-/// tells what it was). An error of the I/O object ends its direction.
+/// says what it was). An error of the I/O object ends its direction.
 ///
 /// **Memory.** A stream has buffers only while something waits in them: frames that the I/O object
 /// did not take, or bytes that arrived and nobody has read. Empty ones go to the next stream of the
@@ -121,7 +121,7 @@ impl<IO, A: Aead> AltsStream<IO, A> {
         &self.io
     }
 
-    /// The I/O object. To read from it or write to it breaks the stream.
+    /// The I/O object. Reading from it or writing to it breaks the stream.
     #[must_use]
     pub const fn get_mut(&mut self) -> &mut IO {
         &mut self.io

@@ -1,4 +1,4 @@
-//! tonic over ALTS: what a connection proves reaches each request, and decides who may call.
+//! tonic over ALTS: what a connection proves reaches each request, and can restrict who may call.
 
 use std::sync::Arc;
 use std::task::{Context, Poll};

@@ -1,7 +1,7 @@
 //! The comparison: one line of tab-separated values for each row.
 //!
 //! `compare [--quick] [--only NAME] [--plot FILE]`: rows whose names begin with `NAME`; with
-//! `--plot`, the plot alone. Figures behind the ratios go to the standard error stream.
+//! `--plot`, only the plot. Figures behind the ratios go to the standard error stream.
 #![forbid(unsafe_code)]
 #![expect(clippy::cast_precision_loss, reason = "figures of a few digits are printed")]
 #![expect(clippy::print_stdout, reason = "what the program is there for")]
@@ -112,7 +112,7 @@ const fn messages(size: usize) -> usize {
     (4 << 20) / (size + 1024) + 1
 }
 
-/// Bytes, and work that carries so many and says in what CPU time, in seconds.
+/// A number of bytes, and work that carries them and returns its CPU time in seconds.
 type Work<'a> = (usize, Box<dyn FnMut() -> Outcome<f64> + 'a>);
 
 /// The best throughput at each size.

@@ -66,7 +66,7 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     Ok(())
 }
 
-/// CPU time of so many messages over each connection, all connections at the same time; both ends
+/// CPU time of this many messages over each connection, all connections concurrently; both ends
 /// of each in one task, on this thread.
 async fn all_at_once(
     connections: &mut [Option<(Stream, Stream)>],

@@ -121,7 +121,7 @@ impl Cost {
     }
 }
 
-/// All clients ask so many times, at the same time.
+/// All clients ask `times` times each, concurrently.
 fn measured(chain: &Chain, clients: &mut [Client], path: &str, times: usize) -> Outcome<Cost> {
     let (start, before) = (Instant::now(), chain.cpu_time()?);
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! One frame, sealed and opened, beside the AEAD alone.
+//! One frame, sealed and opened, beside the bare AEAD.
 
 use alts_core::aead::{Aead, RustCrypto};
 use tokio_alts::aead::AwsLc;

@@ -186,7 +186,7 @@ fn ping_pong(run: &Run<'_>, alts: &Security, tls: &Security) -> Outcome<()> {
     Ok(())
 }
 
-/// CPU time of so many questions and their answers. Each end has a task of its own and waits for the
+/// CPU time of `count` questions and their answers. Each end has a task of its own and waits for the
 /// other one, as it would over a network: in one task a plain connection would find everything there.
 async fn questions(ends: &mut Option<(Stream, Stream)>, count: usize) -> Outcome<f64> {
     let (mut client, mut server) = ends.take().ok_or("the connection has failed")?;

@@ -7,7 +7,7 @@ pub enum WireType {
     Varint = 0,
     /// Eight bytes.
     Fixed64 = 1,
-    /// A length, and so many bytes.
+    /// A length, and that many bytes.
     Delimited = 2,
     /// The beginning of a group.
     StartGroup = 3,

@@ -46,8 +46,8 @@ impl Random {
     }
 }
 
-/// Calls `schedule` with each seed: those in `seeds`, or the one that `ALTS_FAULT_SEED` names. A
-/// schedule that panics is told with the seed that repeats it.
+/// Calls `schedule` with each seed: those in `seeds`, or the one that `ALTS_FAULT_SEED` names. If a
+/// schedule panics, the seed that repeats it is printed.
 pub(crate) fn each_seed(seeds: Range<u64>, mut schedule: impl FnMut(u64)) {
     let seeds = match std::env::var("ALTS_FAULT_SEED") {
         Ok(seed) => seed.parse().map(|seed| seed..seed + 1).unwrap(),

@@ -1,4 +1,4 @@
-//! TLS, asked to tell everything that it can, tells none of its secrets.
+//! Asked to log everything that it can, TLS reveals none of its secrets.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use leaks::Secrets;
 #[path = "../../tests/common/leaks.rs"]
 mod leaks;
 
-/// The secrets of TLS, as it gives them to who debugs it with `SSLKEYLOGFILE`.
+/// The secrets of TLS, as it gives them to anyone who debugs it with `SSLKEYLOGFILE`.
 #[derive(Default)]
 struct Keys(Mutex<Secrets>);
 

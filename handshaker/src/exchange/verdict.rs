@@ -1,4 +1,4 @@
-//! What an error of TLS means: whose fault it is, what the peer may know of it, a sentence.
+//! What a TLS error means: whose fault it is, what the peer may know of it, a sentence.
 
 use rustls::{CertificateError, Error as TlsError};
 
@@ -16,7 +16,7 @@ pub(crate) fn judge_own(error: &TlsError) -> Failure {
     )
 }
 
-/// Whose fault an error of TLS is, and what the peer may know of it.
+/// Whose fault a TLS error is, and what the peer may know of it.
 pub(super) fn judge(error: &TlsError) -> Failure {
     let (code, fault, reason, what) = match error {
         TlsError::InvalidCertificate(

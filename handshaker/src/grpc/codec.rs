@@ -1,4 +1,4 @@
-//! A codec that leaves messages alone: bytes in, bytes out.
+//! A codec that passes messages through unchanged: bytes in, bytes out.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::{

@@ -25,10 +25,10 @@ pub(crate) enum Role {
     Server,
 }
 
-/// The authorities whose certificates peers are believed.
+/// The authorities that are trusted to certify peers.
 ///
-/// Whoever holds the key of one of them can be each service account that it may vouch for: by
-/// default, every one. Public authorities of the web have no place here.
+/// Anyone who holds the key of one of them can pose as any service account that it may vouch for: by
+/// default, as any at all. The web's public authorities have no place here.
 #[derive(Clone)]
 pub struct TrustRoots {
     /// All of them.
@@ -263,7 +263,7 @@ fn is_unknown(error: &TlsError) -> bool {
 
 /// The name of an authority that is limited to names, none of them of the subject's kind.
 ///
-/// RFC 5280 leaves names alone for which there is no constraint. But an authority that was limited
+/// RFC 5280 does not restrict kinds of names that have no constraint. But an authority that was limited
 /// to `DNS:team.example` was not meant to make up e-mail names of others. Constraints of the
 /// subject's own kind are the verifier's: it checks those of DNS names, and refuses the others.
 fn other_names_only(issuer: &[u8], subject: &Subject) -> Option<String> {

@@ -34,7 +34,7 @@ impl AccountPattern {
         }
         if let Some(prefix) = pattern.strip_suffix("/*") {
             return account.strip_prefix(prefix).is_some_and(|rest| {
-                // Dots would lead out of the path again, for whoever resolves it.
+                // Dots would lead out of the path again, in any program that resolves it.
                 rest.len() > 1
                     && rest.starts_with('/')
                     && rest.split('/').skip(1).all(|part| !matches!(part, "" | "." | ".."))

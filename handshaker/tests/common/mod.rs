@@ -198,7 +198,7 @@ pub fn drive(calls: (Call, Call), starts: (&Start, &Start), most: usize) -> (End
 }
 
 /// Runs a handshake until nothing moves, `most` bytes in each request. `tamper` may change what a
-/// side sends: it is told from whom (`true`: the client) and gets the bytes.
+/// side sends: it gets the sender (`true`: the client) and the bytes.
 pub fn drive_with(
     calls: (Call, Call),
     starts: (&Start, &Start),

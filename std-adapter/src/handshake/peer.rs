@@ -1,4 +1,4 @@
-//! The peer as the driver sees it: what is to be read and written, done by whoever has the I/O object.
+//! The peer as the driver sees it: what to read and write, done by the code that has the I/O object.
 //!
 //! The driver of a handshake borrows its configuration and waits for a service, so it lives in a
 //! box; the I/O object may be of any type, borrowed, or not `Send`. They meet here.

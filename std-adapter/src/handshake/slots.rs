@@ -1,4 +1,4 @@
-//! Slots: how many handshakes may have a call to the service at once, and who makes room.
+//! Slots: how many handshakes may have a call to the service at once, and which of them make room.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -11,7 +11,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
 /// How long a peer may be silent in the middle of a message before its handshake has to make room
-/// for another: whoever sends messages sends them at once.
+/// for another: an honest peer sends a message all at once.
 pub(super) const PART_OF_A_MESSAGE: Duration = Duration::from_millis(200);
 /// How long a peer may owe an answer before its handshake has to make room for another: a way there
 /// and back, and what the peer's own service takes. Envoy asks its service for one handshake after the
@@ -74,12 +74,12 @@ impl Slots {
             return permit.await.ok();
         }
         // Each one that waits makes one other go: no more than are needed. A slot that is free goes to
-        // whoever has waited longest.
+        // the handshake that has waited longest.
         loop {
             let now = Instant::now();
             let again = match self.ask_for_room(now) {
                 Asked::Yes => break,
-                // Whoever begins to wait from now on may do so at least that long.
+                // A handshake that begins to wait for its peer now may do so at least that long.
                 Asked::NotBefore(earliest) => earliest.min(now + PART_OF_A_MESSAGE),
                 Asked::Nobody => now + PART_OF_A_MESSAGE,
             };

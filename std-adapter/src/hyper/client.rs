@@ -1,4 +1,4 @@
-//! The connector of HTTP clients: from a URI to a stream.
+//! The connector for HTTP clients: from a URI to a stream.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -43,8 +43,8 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long the service has to answer that question.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A handshaker service that is reached over gRPC, without TLS: it has to be near, and whoever can
-/// take its place can be anybody.
+/// A handshaker service that is reached over gRPC, without TLS: it has to be near, and anyone who
+/// can take its place can pose as anybody.
 ///
 /// There is one connection, made when it is first needed, shared by all handshakes and made anew
 /// when it breaks. It lives in the tokio runtime of the first handshake, and is made anew when that has
@@ -61,7 +61,7 @@ impl GrpcHandshaker {
     /// The service of Google Cloud, on a machine of Google Cloud.
     ///
     /// # Errors
-    /// [`PlatformError`] anywhere else, because whoever answers to that name there is not Google.
+    /// [`PlatformError`] anywhere else, because what answers to that name there is not Google.
     /// For a service of your own there is [`at`](Self::at).
     pub fn google_cloud() -> Result<Self, PlatformError> {
         platform::check()?;
@@ -72,7 +72,7 @@ impl GrpcHandshaker {
     /// The service at `address`, wherever this runs: `host:port`, `dns:///host:port`,
     /// `unix:/path`, `unix:///path` or `unix-abstract:name`. Nothing connects yet.
     ///
-    /// This trusts whoever listens there with the identity of this process.
+    /// This trusts the program that listens there with the identity of this process.
     ///
     /// # Errors
     /// [`AddressError`] when it is no such address.

@@ -1,4 +1,4 @@
-//! No descriptor is left: a server leaves its listener alone, and goes on when there are some.
+//! No descriptor is left: a server lets its listener rest, and goes on when there are some.
 
 use std::io::ErrorKind;
 use std::sync::Arc;

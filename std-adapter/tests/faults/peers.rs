@@ -108,7 +108,7 @@ async fn slow_loris_peers() {
     }
 }
 
-/// A service that says nothing until it is told to work.
+/// A service that says nothing until it is made to work.
 #[derive(Clone)]
 struct Mute {
     honest: Handshaker,

@@ -132,7 +132,7 @@ async fn an_error_gives_the_io_object_back() {
 #[tokio::test]
 async fn the_client_compares_the_account_for_itself() {
     let (ours, theirs) = services();
-    // The service is never told whom to expect, and so it vouches for the wrong one.
+    // The service never learns whom to expect, and so it vouches for the wrong one.
     let ours = Scripted::new(ours, |request| match request {
         0 => Act::Ask(Box::new(expect_anybody)),
         _ => Act::Honest,

@@ -1,4 +1,4 @@
-//! Incoming connections: what fails alone, and what goes on.
+//! Incoming connections: which failures affect only themselves, and what goes on.
 
 use std::io;
 use std::sync::{Arc, Mutex};

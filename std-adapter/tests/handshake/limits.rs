@@ -71,7 +71,7 @@ async fn a_peer_that_takes_nothing_delays_a_failure_by_a_second_at_most() {
     let refused = HandshakeErrorKind::Refused { code: 7 };
     assert!(matches!(error.kind(), ErrorKind::Handshake(kind) if *kind == refused), "{error}");
 
-    // The deadline comes first, and the refusal is still what is told.
+    // The deadline comes first, and the refusal is still what is reported.
     let (_, ours) = services();
     let (near, mut far) = duplex(1);
     far.write_all(b"x").await.unwrap();

@@ -1,4 +1,4 @@
-//! What is told of handshakes, and what never is.
+//! What is reported of handshakes, and what never is.
 
 use std::fmt::{Debug, Write as _};
 use std::sync::{Arc, Mutex};
@@ -26,7 +26,7 @@ mod leaks;
 
 const TOKEN: &str = "ya29.never-to-be-seen";
 
-/// Everything that is told through tracing, as text.
+/// Everything that is reported through tracing, as text.
 #[derive(Clone, Default)]
 struct Told(Arc<Mutex<String>>);
 
@@ -88,8 +88,8 @@ fn take_token(request: &mut HandshakerReq<'_>) {
 #[tokio::test]
 async fn handshakes_are_told_of_and_tokens_are_not() {
     let told = Told::default();
-    // With a single subscriber, the first thread to pass an event decides whether it is ever told,
-    // and the other tests' threads have none.
+    // With a single subscriber, the first thread to pass an event decides whether it is ever
+    // reported, and the other tests' threads have none.
     let _second = tracing::Dispatch::new(Told::default());
     let _guard = tracing::subscriber::set_default(told.clone());
     let (ours, theirs) = services();
@@ -228,7 +228,7 @@ async fn no_crate_tells_a_key_a_token_or_a_payload_at_any_level() {
         assert!(text.contains(&format!(" {crate_name}::")), "{crate_name} told nothing: {text}");
     }
     secrets.assert_not_in(&text, "the log of services over gRPC");
-    // The control: what anybody tells at the finest level would have been seen.
+    // The control: what any code logs at the finest level would have been seen.
     tracing::trace!(token = ?TOKEN.as_bytes(), "a leak");
     let found = secrets.found_in(&told.0.lock().unwrap());
     assert_eq!(found.into_iter().collect::<Vec<_>>(), ["the token as a list"]);

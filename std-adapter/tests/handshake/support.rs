@@ -56,7 +56,7 @@ pub(crate) enum Act {
     Answer(Vec<u8>),
 }
 
-/// An honest service between which and the caller stands somebody who is not.
+/// An honest service, with an attacker between it and the caller.
 #[derive(Clone)]
 pub(crate) struct Scripted {
     honest: Handshaker,

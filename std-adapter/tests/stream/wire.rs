@@ -107,7 +107,7 @@ pub(crate) fn bytes(len: usize, seed: u8) -> Vec<u8> {
 /// What the I/O object does at a poll.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Step {
-    /// Moves at most so many bytes.
+    /// Moves at most this many bytes.
     Move(usize),
     /// Nothing, and wakes the task.
     Pending,

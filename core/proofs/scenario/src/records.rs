@@ -83,8 +83,8 @@ pub fn empty_record<A: Aead>(from: &mut Sealer<A>, to: &mut Opener<A>) -> Result
     if awaits_more && nothing { Ok(()) } else { Err(Failure::Differs) }
 }
 
-/// Sends a record with one bit changed; expects that it is refused, that nothing of it is left,
-/// and that the direction has ended.
+/// Sends a record with one bit changed; expects that it is refused, that no trace of it is
+/// left, and that the direction has ended.
 ///
 /// # Errors
 /// What went wrong.
@@ -100,7 +100,7 @@ pub fn corrupt<A: Aead>(from: &mut Sealer<A>, to: &mut Opener<A>) -> Result<(), 
     if ended && plaintext == [0; PAYLOAD] { Ok(()) } else { Err(Failure::Forged) }
 }
 
-/// Sends so many small records that their count crosses into the next epoch, with its new key, and
+/// Sends enough small records for their count to cross into the next epoch, with its new key, and
 /// says how many those were: 2^16 at most.
 ///
 /// # Errors

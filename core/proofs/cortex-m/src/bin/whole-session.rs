@@ -43,7 +43,7 @@ fn session() -> Result<(), Failure> {
     scenario::converse(&mut server.sealer, &mut client.opener, b"the other direction goes on")
 }
 
-/// Each call of the two machines for itself.
+/// Each call of the two machines, separately.
 fn sides() -> Result<(), Failure> {
     let failed = |_| Failure::Handshake;
     let config = ClientConfig::new(ExpectedPeer::Accounts(&[scenario::SERVER]))

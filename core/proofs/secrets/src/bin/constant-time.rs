@@ -198,7 +198,7 @@ struct Cases {
 }
 
 impl Cases {
-    /// Runs `work`, in which so many branches may depend on a secret.
+    /// Runs `work`, in which at most `allowed` branches may depend on a secret.
     fn expect<T>(&mut self, allowed: usize, name: &str, work: impl FnOnce() -> T) -> T {
         let (value, found) = counted(work);
         let verdict = if found == allowed { "" } else { "  WRONG" };
