@@ -15,7 +15,7 @@ const SERVICE_ACCOUNT: usize = 256;
 /// The names and values of all attributes together, in bytes.
 const ATTRIBUTES: usize = 1024;
 
-/// What the handshake has proved: the message of `altscontext.proto`, in memory of its own (less
+/// What the handshake has proved: the message of `altscontext.proto`, in its own memory (less
 /// than 1.7 KB).
 ///
 /// It has room for an application protocol of 64 bytes, two service accounts of 256 bytes each, and
@@ -57,7 +57,7 @@ impl AltsContext {
     /// applications.
     ///
     /// # Errors
-    /// [`DecodeError`] when the bytes are no such message, when a text is longer than its place,
+    /// [`DecodeError`] when the bytes are not such a message, when a text is longer than its place,
     /// when the record protocol is not one of [`RecordProtocol`], or when the security level is
     /// below what the record protocol gives. (A level above that is corrected: some
     /// implementations claim privacy whatever the record protocol.)

@@ -95,7 +95,7 @@ impl Default for FrameSize {
     }
 }
 
-/// A frame's header that was checked: its length is between [`MIN_LENGTH`] and [`MAX_LENGTH`].
+/// A checked frame header: its length is between [`MIN_LENGTH`] and [`MAX_LENGTH`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FrameHeader {
     length: u32,

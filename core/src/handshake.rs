@@ -441,7 +441,7 @@ fn position_of(part: &[u8], whole: &[u8]) -> Range<usize> {
 }
 
 /// Wipes all of `message` but what is still to be sent: there may have been key data in it, more
-/// than once if somebody made the message by hand.
+/// than once if the message was made by hand.
 fn wipe_around(message: &mut [u8], keep: &Range<usize>) {
     if let Some(before) = message.get_mut(..keep.start) {
         before.zeroize();

@@ -36,7 +36,7 @@ const BACKDATED: Duration = Duration::from_secs(5 * 60);
 
 const NAME: &str = "NOT FOR PRODUCTION: altsd throw-away development authority";
 
-/// Why there is no such identity.
+/// Why an identity could not be made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DevError {
@@ -45,7 +45,7 @@ pub enum DevError {
         /// What was asked for.
         name: String,
     },
-    /// The name has a form that no account has.
+    /// The name does not have the form of an account.
     Identity(IdentityError),
     /// A certificate or key could not be made.
     Certificate(String),
@@ -96,7 +96,7 @@ impl fmt::Debug for Authority {
 }
 
 impl Authority {
-    /// Makes a new one, like no other.
+    /// Makes a new authority, different from all others.
     ///
     /// # Errors
     ///
@@ -125,7 +125,7 @@ impl Authority {
         self.builder(account)?.build().map_err(DevError::Handshaker)
     }
 
-    /// As [`handshaker`](Self::handshaker), to be given limits or a clock.
+    /// As [`handshaker`](Self::handshaker), but returns the builder, for limits or a clock.
     ///
     /// # Errors
     ///

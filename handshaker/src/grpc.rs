@@ -70,7 +70,7 @@ const LINGER: Duration = Duration::from_millis(500);
 /// current [`Handshaker`] (certificates may have been reloaded), and begins a call for the accounts
 /// that the caller may use.
 pub trait Admission: Send + Sync + 'static {
-    /// What is kept as long as the call lasts, and given back at its end: who it was for a log, a
+    /// What is kept as long as the call lasts, and given back at its end: the caller's name for a log, a
     /// permit for a limit per caller, or nothing.
     type Caller: Send + Unpin + 'static;
 
@@ -82,7 +82,7 @@ pub trait Admission: Send + Sync + 'static {
     fn admit(&self, extensions: &Extensions, now: Duration)
     -> Result<(Call, Self::Caller), Status>;
 
-    /// Whether a request of this many bytes may be read, of a caller that sends it now; zero says
+    /// Whether a request of this many bytes, which its caller sends now, may be read; zero says
     /// that the last one has been answered. By default, all that the limits of the service allow.
     ///
     /// # Errors
@@ -213,7 +213,7 @@ struct Responses<A: Admission> {
     deadline: Pin<Box<Sleep>>,
     /// How many responses there were.
     answered: usize,
-    /// With what the RPC ends, once its last response is made.
+    /// What the RPC ends with, once its last response is made.
     end: Option<End>,
     _slot: OwnedSemaphorePermit,
 }

@@ -1,4 +1,4 @@
-//! What the handshakes of a service share: an identity, the authorities it believes, and limits.
+//! What the handshakes of a service share: an identity, the authorities it trusts, and limits.
 
 use core::time::Duration;
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use crate::{
     service::{Call, Choice, Shared},
 };
 
-/// A handshaker in the making.
+/// Builds a [`Handshaker`].
 #[derive(Debug)]
 pub struct Builder {
     identity: Identity,
@@ -64,7 +64,7 @@ impl Builder {
     }
 }
 
-/// One identity, the authorities it believes, and limits: what the handshakes of a service share.
+/// One identity, the authorities it trusts, and limits: what the handshakes of a service share.
 #[derive(Clone, Debug)]
 pub struct Handshaker {
     shared: Arc<Shared>,
@@ -83,7 +83,7 @@ impl Handshaker {
         }
     }
 
-    /// Whom this handshaker's certificate is for.
+    /// The subject of this handshaker's certificate.
     #[must_use]
     pub fn subject(&self) -> &Subject {
         self.shared.identity.subject()
@@ -95,7 +95,7 @@ impl Handshaker {
         self.shared.identity.expires()
     }
 
-    /// Whether a peer with these trust roots, or with this handshaker's own, would believe this
+    /// Whether a peer with these trust roots, or with this handshaker's own, would accept this
     /// handshaker's certificate now, as a client's and as a server's.
     ///
     /// # Errors

@@ -8,7 +8,7 @@
 //! 1. exactly one rfc822Name and no URI: that is the service account;
 //! 2. no rfc822Name and exactly one URI: the whole URI is the service account;
 //! 3. neither, and exactly one dNSName: the certificate belongs to a *machine*, whose service
-//!    vouches for each `user@machine` on it. Peers believe this only of machines that its authority
+//!    vouches for each `user@machine` on it. Peers accept this only for machines that the authority
 //!    may vouch for ([`Vouching::machines`]), and such names are never service accounts;
 //! 4. anything else is ambiguous and refused. Two names are never resolved by order.
 //!
@@ -50,7 +50,7 @@ pub use self::{
 const ENCRYPTED: &[u8] = b"BEGIN ENCRYPTED PRIVATE KEY";
 const OLD_ENCRYPTED: &[u8] = b"Proc-Type: 4,ENCRYPTED";
 
-/// Whom a certificate is for.
+/// The subject of a certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// One service account.
@@ -163,7 +163,7 @@ impl fmt::Display for Subject {
     }
 }
 
-/// Who this side is: a certificate chain and the private key to it.
+/// The identity of this side: a certificate chain and the private key to it.
 ///
 /// The key stays inside; `Debug` shows only the subject.
 #[derive(Clone)]
@@ -175,7 +175,7 @@ pub struct Identity {
 
 impl Identity {
     /// From PEM text: the chain with the end-entity certificate first, and its key (PKCS#8, SEC1
-    /// or PKCS#1). Both may be in one file: what is of another kind is skipped.
+    /// or PKCS#1). Both may be in one file: other kinds of entries are skipped.
     ///
     /// # Errors
     ///
@@ -248,7 +248,7 @@ impl Identity {
         Ok(Self { key: Arc::new(key), subject, expires })
     }
 
-    /// Whom the certificate is for.
+    /// The subject of the certificate.
     #[must_use]
     pub const fn subject(&self) -> &Subject {
         &self.subject

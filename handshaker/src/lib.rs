@@ -1,13 +1,13 @@
-//! A handshaker service for ALTS: who is who, and which keys they share.
+//! A handshaker service for ALTS: proves identities and agrees on keys.
 //!
 //! ALTS leaves its handshake to a service near the application (`grpc.gcp.HandshakerService`),
-//! which makes and reads bytes that nobody else understands. This is such a service: TLS 1.3 with
+//! which makes and reads bytes that nothing else understands. This is such a service: TLS 1.3 with
 //! certificates on both sides, hybrid post-quantum key exchange, and parameters negotiated inside
-//! the channel. It does no input and output of its own:
+//! the channel. It does no input or output of its own:
 //!
 //! - in process: [`Handshaker::begin`], then [`Call::handle`] for each request;
 //! - in process, below tokio-alts: with the feature `tokio-alts`, a [`Handshaker`] is what its
-//!   connectors and acceptors take for a service;
+//!   connectors and acceptors take as their service;
 #![cfg_attr(feature = "grpc", doc = "- behind gRPC, for any ALTS implementation: [`grpc`].")]
 #![cfg_attr(not(feature = "grpc"), doc = "- behind gRPC: feature `grpc`.")]
 //! - in a program, with a policy, limits and certificates that change: the daemon `altsd`.

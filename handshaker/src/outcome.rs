@@ -58,7 +58,7 @@ impl Outcome {
         self.agreement.peer_max_frame_size
     }
 
-    /// The key exchange in use, by its name in the registry of TLS groups.
+    /// The key exchange in use, by its name in the "TLS Supported Groups" registry.
     #[must_use]
     pub const fn key_exchange(&self) -> &'static str {
         self.key_exchange

@@ -21,7 +21,7 @@
 //! Each response but the last reports all of `in_bytes` as consumed and keeps inside what it could
 //! not use yet; the last one reports exactly where the handshake ended, so that records which came
 //! in the same segment are left to the record layer. A response without `out_frames` and `result`
-//! means: more bytes from the peer, please. A `server_start` with empty `in_bytes` is fine.
+//! means: more bytes from the peer are needed. A `server_start` with empty `in_bytes` is fine.
 //!
 //! After an error status the call is finished. Its response can have `out_frames`: an alert, which
 //! the caller should still send to the peer, whose service turns it into a sentence.
@@ -80,7 +80,7 @@ pub(crate) struct Choice {
 /// One `DoHandshake` stream.
 pub struct Call {
     limits: Limits,
-    /// What the caller may call itself, the default first.
+    /// The accounts that the caller may use, the default first.
     choices: Vec<Choice>,
     /// Why there is nothing to choose from, in the words of the code that decided so.
     refusal: Option<Failure>,

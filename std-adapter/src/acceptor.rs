@@ -62,7 +62,7 @@ impl AltsAcceptor {
         Accept::new(&self.shared, io)
     }
 
-    /// As [`accept`](Self::accept), with the records of a certain provider.
+    /// As [`accept`](Self::accept), with a specific provider for the records.
     pub fn accept_with<A, IO>(&self, io: IO) -> Accept<IO, A>
     where
         A: Aead + Send + 'static,

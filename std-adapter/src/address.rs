@@ -100,11 +100,11 @@ impl fmt::Display for Address {
     }
 }
 
-/// Why a text is no address.
+/// Why a text is not an address.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AddressError {
-    /// Another scheme than `dns`, `unix` or `unix-abstract`.
+    /// A scheme other than `dns`, `unix` or `unix-abstract`.
     Scheme,
     /// An authority between `//` and the next `/`, where there must be none.
     Authority,

@@ -14,7 +14,7 @@ use RustCrypto as Chosen;
 /// AES-128-GCM of aws-lc-rs where the feature `aws-lc-rs` is on, otherwise of RustCrypto.
 ///
 /// It is one type whatever features are on, and computes the same: another package that switches a
-/// feature on changes at most how fast it is. To insist on a provider, name it:
+/// feature on changes only its speed, if anything. To insist on a provider, name it:
 /// [`AltsAcceptor::accept_with`](crate::AltsAcceptor::accept_with),
 /// [`AltsConnector::connect_with`](crate::AltsConnector::connect_with).
 pub struct DefaultAead(Chosen);
@@ -58,7 +58,7 @@ mod aws_lc {
 
     /// AES-128-GCM of aws-lc-rs.
     ///
-    /// The expanded key is in memory of AWS-LC's own (about 600 bytes), which is wiped when it is
+    /// The expanded key is in AWS-LC's own memory (about 600 bytes), which is wiped when it is
     /// freed: all that is freed through `OPENSSL_free` is.
     pub struct AwsLc(LessSafeKey);
 

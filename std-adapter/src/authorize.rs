@@ -46,7 +46,7 @@ impl AltsRequest for http::request::Parts {
     }
 }
 
-/// Requires that callers are one of some service accounts, compared byte by byte.
+/// Requires that callers have one of the given service accounts, compared byte by byte.
 ///
 /// It is a tower layer for whole servers, and a tonic interceptor (feature `tonic`) for
 /// single services. gRPC calls get `PERMISSION_DENIED` for another account and `UNAUTHENTICATED`
@@ -99,7 +99,7 @@ impl Refused {
 }
 
 impl RequireServiceAccounts {
-    /// Admits these.
+    /// Admits these accounts.
     #[must_use]
     pub fn new<S: Into<String>>(accounts: impl IntoIterator<Item = S>) -> Self {
         Self { accounts: accounts.into_iter().map(Into::into).collect() }
@@ -122,8 +122,8 @@ impl<S> Layer<S> for RequireServiceAccounts {
     }
 }
 
-/// A service whose callers must be one of some service accounts: what
-/// [`RequireServiceAccounts`] makes of it.
+/// A service whose callers must have one of the given service accounts: what
+/// [`RequireServiceAccounts`] wraps it in.
 #[derive(Clone, Debug)]
 pub struct ServiceAccountsRequired<S> {
     inner: S,

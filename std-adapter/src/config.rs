@@ -41,9 +41,8 @@ pub struct ClientConfig {
 
 /// What a server asks of its handshakes. The [`Default`] is good for a gRPC server.
 ///
-/// Whom it serves is not a matter of the handshake: the application decides, for each call if it
-/// likes, with [`AltsContext::authorize`](alts_core::AltsContext::authorize) or what is built on
-/// it.
+/// Which clients it serves is not decided in the handshake: the application decides, even for each
+/// call, with [`AltsContext::authorize`](alts_core::AltsContext::authorize) or what is built on it.
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     common: Common,
@@ -292,8 +291,8 @@ macro_rules! common {
                 self
             }
 
-            /// The largest frame to read or write: 128 KiB by default. Both sides'
-            /// smaller one is used, and never less than 16 KiB.
+            /// The largest frame to read or write: 128 KiB by default. The smaller of
+            /// the two sides' sizes is used, and never less than 16 KiB.
             pub const fn max_frame_size(mut self, size: FrameSize) -> Self {
                 self.config.common.frame_size = size;
                 self
@@ -305,7 +304,7 @@ macro_rules! common {
                 self
             }
 
-            /// How many handshakes may be under way at once: 100 by default. More wait for their
+            /// How many handshakes may be under way at once: 100 by default. Others wait for their
             /// turn, within their deadline. Clones of a connector or acceptor share their turns; a
             /// connector and an acceptor never do.
             ///
@@ -332,9 +331,9 @@ common!(ClientConfig, ClientConfigBuilder, "20");
 common!(ServerConfig, ServerConfigBuilder, "30");
 
 impl ClientConfigBuilder {
-    /// A service account that the server may have. Called more than once, it may have any of them.
+    /// A service account that the server may have. After several calls it may have any of them.
     ///
-    /// The client compares for itself, byte by byte, whatever the handshaker service says.
+    /// The client itself compares accounts, byte by byte, whatever the handshaker service says.
     pub fn expect_peer(mut self, service_account: impl Into<String>) -> Self {
         self.config.expected.push(service_account.into());
         self
@@ -349,8 +348,8 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// Admits any server that the handshaker service vouches for. Who it is, is for the caller to
-    /// look at.
+    /// Admits any server that the handshaker service vouches for. The caller has to check which
+    /// server it is.
     pub const fn any_peer(mut self) -> Self {
         self.any_peer = true;
         self
@@ -363,7 +362,7 @@ impl ClientConfigBuilder {
         self
     }
 
-    /// The service account that this side wants to be; without it, the service chooses.
+    /// The service account that this side wants to use; without it, the service chooses.
     pub fn local_identity(mut self, service_account: impl Into<String>) -> Self {
         self.config.local_identity = Some(service_account.into());
         self
@@ -378,7 +377,7 @@ impl ClientConfigBuilder {
     /// The configuration.
     ///
     /// # Errors
-    /// [`ConfigError`], above all when nobody said whom to expect.
+    /// [`ConfigError`], above all when it was not said whom to expect.
     pub fn build(self) -> Result<ClientConfig, ConfigError> {
         self.config.check(self.any_peer)?;
         Ok(self.config)
@@ -386,8 +385,8 @@ impl ClientConfigBuilder {
 }
 
 impl ServerConfigBuilder {
-    /// A service account that this side may be. Called more than once, it may be any of them;
-    /// never called, the service chooses.
+    /// A service account that this side may use. After several calls it may use any of them;
+    /// without a call, the service chooses.
     pub fn local_identity(mut self, service_account: impl Into<String>) -> Self {
         self.config.local_identities.push(service_account.into());
         self
@@ -413,11 +412,11 @@ impl ServerConfigBuilder {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// No expected service account, and no word that any will do.
+    /// No expected service account, and no statement that any will do.
     NoExpectedPeer,
-    /// Expected service accounts, and the word that any will do.
+    /// Expected service accounts, and also the statement that any will do.
     AnyPeerAndSome,
-    /// No handshake may be under way.
+    /// The limit on concurrent handshakes is 0.
     NoHandshakes,
     /// What cannot be sent to a handshaker service.
     Unsendable(handshake::ConfigError),

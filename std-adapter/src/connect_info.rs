@@ -1,4 +1,4 @@
-//! What is known of a connection, for those who serve its requests.
+//! What is known of a connection, for the code that serves its requests.
 
 use std::any::Any;
 use std::fmt;
@@ -117,7 +117,7 @@ impl TransportInfo {
         self.local_addr
     }
 
-    /// The credentials of the process at the other end of a UNIX socket, by the kernel's word.
+    /// The credentials of the process at the other end of a UNIX socket, as the kernel reports them.
     #[cfg(unix)]
     #[must_use]
     pub const fn peer_credentials(&self) -> Option<UCred> {
@@ -167,7 +167,7 @@ impl Transport for UnixStream {
 
 impl Transport for DuplexStream {}
 
-/// Somebody else's I/O object, and what is known of its two ends.
+/// An I/O object of a type from another crate, and what is known of its two ends.
 ///
 /// ```
 /// # async fn example(somebodys: tokio::io::Empty, acceptor: tokio_alts::AltsAcceptor) {
@@ -185,7 +185,7 @@ pub struct Described<IO> {
 }
 
 impl<IO> Described<IO> {
-    /// `io`, of which that is known.
+    /// `io`, with what is known of its two ends.
     #[must_use]
     pub const fn new(io: IO, info: TransportInfo) -> Self {
         Self { io, info }

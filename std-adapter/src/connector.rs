@@ -58,7 +58,7 @@ impl AltsConnector {
         Connect::new(&self.shared, Some(target_name.into()), None, io)
     }
 
-    /// As [`connect`](Self::connect), with the records of a certain provider.
+    /// As [`connect`](Self::connect), with a specific provider for the records.
     pub fn connect_with<A, IO>(&self, io: IO) -> Connect<IO, A>
     where
         A: Aead + Send + 'static,

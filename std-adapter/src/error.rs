@@ -64,7 +64,7 @@ pub enum ErrorKind {
     Handshake(HandshakeErrorKind),
     /// The deadline passed while this side waited.
     TimedOut {
-        /// For whom: [`Fault::Local`] means for other handshakes of this process to end.
+        /// What it waited for: [`Fault::Local`] means for other handshakes of this process to end.
         waiting_for: Fault,
     },
     /// The peer kept this side waiting while all slots were taken and others waited for one.
@@ -134,7 +134,7 @@ impl Error {
         &self.0.report.peer
     }
 
-    /// The accounts that were expected of the peer; empty when any was.
+    /// The accounts that were expected of the peer; empty when any would do.
     #[must_use]
     pub fn expected_service_accounts(&self) -> &[String] {
         &self.0.report.expected
@@ -242,8 +242,8 @@ impl From<Error> for io::Error {
 
 /// A handshake that failed, and the I/O object that it was on.
 ///
-/// Handshake bytes may have gone both ways, so the I/O object is seldom good for more than to be
-/// closed, or to be asked for its addresses.
+/// Handshake bytes may have gone both ways, so the I/O object is seldom good for more than being
+/// closed, or being asked for its addresses.
 pub struct HandshakeFailure<IO> {
     io: IO,
     error: Error,

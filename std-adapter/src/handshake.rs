@@ -294,7 +294,7 @@ impl Around<'_> {
         }
     }
 
-    /// An error of which nobody knows more.
+    /// An error about which no more is known.
     fn error(&self, phase: CorePhase, failure: Failure, step: Step) -> Error {
         Error::new(self.side, step.at(phase), failure.into_kind(step), self.report())
     }

@@ -41,13 +41,13 @@
 //! ```
 //!
 //! In a method, `request.alts_context()` of [`AltsRequest`] says who is calling;
-//! [`RequireServiceAccounts`], a layer and an interceptor, refuses all callers but some, and
+//! [`RequireServiceAccounts`], a layer and an interceptor, refuses all callers except those listed, and
 //! [`ShareTransportInfo`] makes tonic's own `request.remote_addr()` work. The endpoint's URI has the
 //! scheme `http`: with `https`, tonic would put TLS above ALTS, or refuse.
 //!
 //! # The parts
 //!
-//! - [`AltsConnector`] and [`AltsAcceptor`] make an [`AltsStream`] of any I/O object, as
+//! - [`AltsConnector`] and [`AltsAcceptor`] make an [`AltsStream`] from any I/O object, as
 //!   [`ClientConfig`] and [`ServerConfig`] say. A client has to say which service accounts it
 //!   expects; expecting any account is a separate, explicit choice.
 //! - [`HandshakerService`] is the handshaker: [`GrpcHandshaker`] reaches one over gRPC, `altsd`
@@ -57,7 +57,7 @@
 //! - [`Transport`] is what the transport below knows of its two ends, and [`AltsConnectInfo`] what is
 //!   known of a connection in all.
 //! - [`platform`] is the check that programs make before they trust Google's handshaker service.
-//!   Nothing in this crate makes it unasked, except [`GrpcHandshaker::google_cloud`].
+//!   Nothing in this crate makes it by itself, except [`GrpcHandshaker::google_cloud`].
 //!
 //! # Why it behaves as it does
 //!

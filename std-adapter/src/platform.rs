@@ -1,4 +1,4 @@
-//! Whether this machine is one of Google Cloud's: a policy that programs switch on.
+//! Whether this machine belongs to Google Cloud: a policy that programs switch on.
 
 use std::fmt;
 use std::fs;
@@ -9,14 +9,14 @@ const PRODUCT_NAME: &str = "/sys/class/dmi/id/product_name";
 /// What it says on Google Cloud.
 const GOOGLE: [&str; 2] = ["Google", "Google Compute Engine"];
 
-/// Whether this machine says that it is one of Google Cloud's. A hint, not a proof: the
+/// Whether this machine says that it belongs to Google Cloud. A hint, not a proof: the
 /// machine's owner can make it say so.
 #[must_use]
 pub fn is_google_cloud() -> bool {
     names_google(Path::new(PRODUCT_NAME))
 }
 
-/// Refuses to go on when this is not a machine of Google Cloud: elsewhere, nobody vouches for who
+/// Refuses to go on when this is not a Google Cloud machine: elsewhere, nothing guarantees what
 /// answers at the address of Google's handshaker service.
 ///
 /// # Errors
@@ -29,7 +29,7 @@ fn names_google(product_name: &Path) -> bool {
     fs::read_to_string(product_name).is_ok_and(|name| GOOGLE.contains(&name.trim()))
 }
 
-/// This machine is not one of Google Cloud's.
+/// This machine does not belong to Google Cloud.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlatformError;

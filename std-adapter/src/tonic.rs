@@ -24,7 +24,7 @@ impl<IO: Transport, A: Aead> Connected for AltsStream<IO, A> {
     }
 }
 
-/// A layer for tonic's servers: what the transport below ALTS knows is put where tonic looks for it.
+/// A layer for tonic servers: puts what the transport below ALTS knows where tonic looks for it.
 ///
 /// Then `request.remote_addr()` and `request.local_addr()` work, as over plain TCP, and the
 /// extensions have a `UdsConnectInfo` over UNIX sockets: tonic itself gives a request only what its

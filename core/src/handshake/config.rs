@@ -99,15 +99,15 @@ impl Default for Offer<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExpectedPeer<'c> {
-    /// Any server that the handshaker service vouches for. The caller has to look at who it is, in
-    /// the [`AltsContext`](crate::AltsContext).
+    /// Any server that the handshaker service vouches for. The caller has to check which
+    /// server it is, in the [`AltsContext`](crate::AltsContext).
     Any,
     /// A server with one of these service accounts, compared byte by byte. An empty list is refused.
     Accounts(&'c [&'c str]),
 }
 
 impl<'c> ExpectedPeer<'c> {
-    /// The accounts that the service hears of; none stand for any.
+    /// The accounts that are passed to the service; an empty list stands for any.
     pub(super) const fn accounts(self) -> &'c [&'c str] {
         match self {
             Self::Any => &[],
@@ -152,7 +152,7 @@ pub struct ClientConfig<'c> {
     /// The name under which the server was looked for: `host:port` of a gRPC channel. May be
     /// empty.
     pub target_name: &'c str,
-    /// The service account that this side wants to be; without it, the service chooses.
+    /// The service account that this side wants to use; without it, the service chooses.
     pub local_identity: Option<&'c str>,
     /// A token for the server that is bound to the ALTS credentials; may be empty.
     pub access_token: SecretText<'c>,
@@ -202,7 +202,7 @@ impl<'c> ClientConfig<'c> {
 pub struct ServerConfig<'c> {
     /// What is offered to the client.
     pub offer: Offer<'c>,
-    /// The service accounts that this side may be; without any, the service chooses.
+    /// The service accounts that this side may use; without any, the service chooses.
     pub local_identities: &'c [&'c str],
     /// A token for the client that is bound to the ALTS credentials.
     pub token: Option<SecretText<'c>>,

@@ -32,12 +32,12 @@ const HTTP_2: [&str; 2] = ["grpc", "h2"];
 
 /// Connects HTTP clients over TCP and ALTS, tonic's and hyper-util's among them.
 ///
-/// The handshake's target name is the URI's host and port. Of a URI without a port, the port is
-/// that of its scheme. The scheme says nothing else: the connection is ALTS in any case.
+/// The handshake's target name is the URI's host and port. A URI without a port has the
+/// default port of its scheme. The scheme says nothing else: the connection is ALTS in any case.
 ///
-/// Of a name with several addresses, the next one is tried beside the first after 250 ms. Sockets have
-/// `TCP_NODELAY`; what tonic's `Endpoint` says of sockets (`tcp_keepalive`, `tcp_nodelay`,
-/// `local_address`, `connect_timeout`) is for its own connector and does nothing here.
+/// If a name has several addresses, the next one is tried beside the first after 250 ms. Sockets have
+/// `TCP_NODELAY`; tonic's socket settings on `Endpoint` (`tcp_keepalive`, `tcp_nodelay`,
+/// `local_address`, `connect_timeout`) are for its own connector and do nothing here.
 ///
 /// The servers of all targets may have the accounts that the connector's configuration expects. A client
 /// of several targets says for each what is expected there: [`for_target`](Self::for_target).

@@ -58,7 +58,7 @@ pub struct GrpcHandshaker {
 }
 
 impl GrpcHandshaker {
-    /// The service of Google Cloud, on a machine of Google Cloud.
+    /// Google Cloud's service, on a Google Cloud machine.
     ///
     /// # Errors
     /// [`PlatformError`] anywhere else, because what answers to that name there is not Google.
@@ -75,7 +75,7 @@ impl GrpcHandshaker {
     /// This trusts the program that listens there with the identity of this process.
     ///
     /// # Errors
-    /// [`AddressError`] when it is no such address.
+    /// [`AddressError`] when it is not such an address.
     pub fn at(address: &str) -> Result<Self, AddressError> {
         let text = address;
         let address: Address = text.parse()?;
