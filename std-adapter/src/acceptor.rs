@@ -22,7 +22,7 @@ impl AltsAcceptor {
     /// An acceptor with that configuration, whose handshakes `service` makes.
     #[must_use]
     pub fn new(config: ServerConfig, service: impl HandshakerService) -> Self {
-        let slots = Slots::new(config.max_concurrent_handshakes(), true);
+        let slots = Slots::of_a_server(config.max_concurrent_handshakes());
         Self { shared: Arc::new(Shared { config, service: Box::new(service), slots }) }
     }
 
@@ -48,7 +48,7 @@ impl AltsAcceptor {
     ///
     /// A client that says nothing costs no more than this future, until the deadline: it counts
     /// among the handshakes under way only when its first bytes have arrived. One that stops in the
-    /// middle makes room for others when all slots are taken: see
+    /// middle makes room for others when all places are taken: see
     /// [`max_concurrent_handshakes`](crate::config::ServerConfigBuilder::max_concurrent_handshakes).
     /// The future may be dropped at any point; what it holds is freed with it.
     ///

@@ -257,7 +257,7 @@ macro_rules! common {
                 self.common.deadline
             }
 
-            /// How many handshakes may be under way at once.
+            /// How many handshakes may ask the handshaker service at once.
             #[must_use]
             pub fn max_concurrent_handshakes(&self) -> usize {
                 self.common.concurrent_handshakes
@@ -304,6 +304,7 @@ macro_rules! common {
                 self
             }
 
+<<<<<<< HEAD
             /// How many handshakes may be under way at once: 100 by default. Others wait for their
             /// turn, within their deadline. Clones of a connector or acceptor share their turns; a
             /// connector and an acceptor never do.
@@ -313,6 +314,19 @@ macro_rules! common {
             /// between two. That one fails ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)).
             /// Clients that begin and do not go on delay others by that much, and by as much again
             /// for each further `count` of them.
+=======
+            /// How many handshakes may ask the handshaker service at once: 100 by default. More wait
+            /// for their turn, within their deadline. Clones of a connector or acceptor share their
+            /// turns; a connector and an acceptor never do.
+            ///
+            /// A client has no more handshakes under way than that. A server has four times as many:
+            /// one that waits for its client does not ask the service. When there are so many, the next
+            /// one is given the place of the one that has waited longest for its client, if that is
+            /// more than 300 ms, in the middle of a message or between two. That one fails
+            /// ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)). Up to that number, clients that
+            /// begin and do not go on delay nobody; beyond it they delay others by 300 ms for every
+            /// so many of them, and by what the service takes to answer them.
+>>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
             pub const fn max_concurrent_handshakes(mut self, count: usize) -> Self {
                 self.config.common.concurrent_handshakes = count;
                 self

@@ -24,7 +24,7 @@ impl AltsConnector {
     /// A connector with that configuration, whose handshakes `service` makes.
     #[must_use]
     pub fn new(config: ClientConfig, service: impl HandshakerService) -> Self {
-        let slots = Slots::new(config.max_concurrent_handshakes(), false);
+        let slots = Slots::of_a_client(config.max_concurrent_handshakes());
         Self { shared: Arc::new(Shared { config, service: Box::new(service), slots }) }
     }
 

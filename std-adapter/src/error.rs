@@ -67,7 +67,7 @@ pub enum ErrorKind {
         /// What it waited for: [`Fault::Local`] means for other handshakes of this process to end.
         waiting_for: Fault,
     },
-    /// The peer kept this side waiting while all slots were taken and others waited for one.
+    /// The peer kept this side waiting while all places were taken and others waited for one.
     MadeRoom {
         /// How long it had waited.
         waited: Duration,
@@ -183,11 +183,9 @@ impl fmt::Display for Error {
                 f.write_str("too many handshakes at once, none ended before the deadline")
             }
             ErrorKind::TimedOut { .. } => f.write_str("no answer before the deadline"),
-            ErrorKind::MadeRoom { waited } => write!(
-                f,
-                "silent for {} ms while others waited for a handshake slot",
-                waited.as_millis()
-            ),
+            ErrorKind::MadeRoom { waited } => {
+                write!(f, "silent for {} ms while others waited for its place", waited.as_millis())
+            }
             ErrorKind::Service(error) => error.fmt(f),
             ErrorKind::Io(error) => error.fmt(f),
             ErrorKind::Record(error) => error.fmt(f),

@@ -26,7 +26,7 @@ use crate::observe::{Observed, span};
 use crate::service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
 
 use self::peer::Peer;
-use self::slots::{AN_ANSWER, MakeRoom, PART_OF_A_MESSAGE, Slot};
+use self::slots::{MakeRoom, Place};
 
 pub use self::future::{Accept, Connect};
 pub(crate) use self::slots::Slots;
@@ -105,7 +105,11 @@ struct Around<'a> {
     /// The name under which the server is looked for, for errors.
     target: &'a str,
     service: &'a dyn HandshakerService,
+<<<<<<< HEAD
     /// A handshake that holds one of these may have a call to the service.
+=======
+    /// Whoever has one of these may ask the service.
+>>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
     slots: &'a Slots,
     /// The accounts that are expected of the peer, for errors.
     expected: &'a [String],
@@ -137,7 +141,7 @@ async fn session<R: Role, A: Aead>(
 /// Runs `machine`. Returns the result, and the bytes of the record layer that have arrived behind the
 /// handshake.
 ///
-/// Dropping the future is fine at any point: it owns the slot and the call to the service.
+/// Dropping the future is fine at any point: it owns the place, the slot and the call to the service.
 async fn run<R: Role>(
     mut machine: Handshake<R>,
     peer: Peer,
@@ -186,7 +190,8 @@ async fn drive<R: Role>(
     let mut request = ServiceMessage::default();
     let mut response = ServiceMessage::default();
     let mut to_peer = 0..0;
-    let mut dialogue: Option<(Slot<'_>, Box<dyn HandshakerCall>)> = None;
+    let mut place: Option<Place<'_>> = None;
+    let mut call: Option<Box<dyn HandshakerCall>> = None;
     // Since when the service needs more of a message of which the peer has sent a part: a byte now and
     // then does not make it longer.
     let mut part_since = None;
@@ -196,13 +201,10 @@ async fn drive<R: Role>(
             Want::PeerBytes => {
                 *step = Step::Peer;
                 let read = peer.read(&mut from_peer);
-                let count = match &dialogue {
-                    Some((slot, _)) => {
-                        let (since, patience) = match part_since {
-                            Some(since) => (since, PART_OF_A_MESSAGE),
-                            None => (Instant::now(), AN_ANSWER),
-                        };
-                        slot.wait_for_peer(since, patience, read).await??
+                let count = match &place {
+                    Some(place) => {
+                        let since = part_since.unwrap_or_else(Instant::now);
+                        place.wait_for_peer(since, read).await??
                     }
                     None => read.await?,
                 };
@@ -213,16 +215,19 @@ async fn drive<R: Role>(
             }
             Want::Request => request = ask(machine, &from_peer, overhead, began)?,
             Want::Response => {
-                if dialogue.is_none() {
-                    *step = Step::Slot;
-                    let slot = around.slots.take().await;
-                    // It may have come when it was too late to begin a call.
-                    machine.want(began.elapsed())?;
-                    dialogue = Some((slot, around.service.open()));
-                }
-                let Some((_, call)) = &mut dialogue else { continue };
+                *step = Step::Slot;
+                let place = match &mut place {
+                    Some(place) => place,
+                    None => place.insert(around.slots.enter().await),
+                };
+                let slot = place.slot().await;
+                // It may have come when it was too late to ask.
+                machine.want(began.elapsed())?;
                 *step = Step::Service;
-                let Some(answer) = call.exchange(std::mem::take(&mut request)).await? else {
+                let call = call.get_or_insert_with(|| around.service.open());
+                let answer = call.exchange(std::mem::take(&mut request)).await;
+                drop(slot);
+                let Some(answer) = answer? else {
                     return Err(machine.service_closed().into());
                 };
                 overhead = NEXT_OVERHEAD;
@@ -239,10 +244,8 @@ async fn drive<R: Role>(
             Want::Send => {
                 *step = Step::Peer;
                 let write = peer.write(&mut response, to_peer.clone());
-                match &dialogue {
-                    Some((slot, _)) => {
-                        slot.wait_for_peer(Instant::now(), AN_ANSWER, write).await??;
-                    }
+                match &place {
+                    Some(place) => place.wait_for_peer(Instant::now(), write).await??,
                     None => write.await?,
                 }
                 machine.sent(began.elapsed());

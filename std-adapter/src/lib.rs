@@ -68,8 +68,13 @@
 //!
 //! **Cancellation.** Futures of the stream lose nothing when they are dropped: a record of which a
 //! part was sent is finished later, with the same bytes. Futures of a handshake own what they hold,
+<<<<<<< HEAD
 //! the slot among the concurrent handshakes and the call to the service included; dropping
 //! one ends the handshake and drops the I/O object with it.
+=======
+//! the place among the concurrent handshakes and the call to the service included; to drop one ends
+//! the handshake, and the I/O object with it.
+>>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
 //!
 //! **Errors of a handshake** hand the I/O object back, say which side this is, whose fault it was
 //! and how far it had come, and come at the deadline at the latest. When the service has made an
@@ -81,8 +86,8 @@
 //! gRPC, knows its own end. **A protocol on a raw stream has to mark its own end, or must not
 //! rely on the end of the stream.**
 //!
-//! **Memory.** A connection that has not begun its handshake holds less than 10 KiB, and no slot: a
-//! server takes a slot when the first bytes have arrived. An idle stream holds no buffer.
+//! **Memory.** A connection that has not begun its handshake holds less than 10 KiB, and no place: a
+//! server takes one when the first bytes have arrived. An idle stream holds no buffer.
 //!
 //! **Other runtimes.** An [`AltsStream`] needs no runtime. A handshake needs tokio's timers for its deadline
 //! and panics where no runtime with time enabled is entered; in a current-thread runtime that nobody blocks on

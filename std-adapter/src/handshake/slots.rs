@@ -1,4 +1,8 @@
+<<<<<<< HEAD
 //! Slots: how many handshakes may have a call to the service at once, and which of them make room.
+=======
+//! Slots and places: how many handshakes may ask the service at once, how many may be under way, and who makes room.
+>>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -10,6 +14,7 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
+<<<<<<< HEAD
 /// How long a peer may be silent in the middle of a message before its handshake has to make room
 /// for another: an honest peer sends a message all at once.
 pub(super) const PART_OF_A_MESSAGE: Duration = Duration::from_millis(200);
@@ -17,10 +22,21 @@ pub(super) const PART_OF_A_MESSAGE: Duration = Duration::from_millis(200);
 /// and back, and what the peer's own service takes. Envoy asks its service for one handshake after the
 /// other, so that of 200 at once the last waits for all.
 pub(super) const AN_ANSWER: Duration = Duration::from_secs(5);
+=======
+/// How long a peer may keep its handshake waiting before that one has to make room for another.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// An acceptor's places for each of its slots. With the default of 100 slots these are 400, and an
+/// altsd allows one caller 512 handshakes at once.
+const PLACES: usize = 4;
+>>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
 
-/// The slots of a connector or an acceptor.
+/// The slots and places of a connector or an acceptor.
+///
+/// A handshake has a place from its first request to its end, and a slot only while the service is
+/// asked. So what peers do not send keeps places, of which there are many, and no slot.
 pub(crate) struct Slots {
-    semaphore: Semaphore,
+    requests: Semaphore,
+    places: Semaphore,
     /// Whether holders that wait for their peers make room.
     give_way: bool,
     holders: Mutex<Holders>,
@@ -40,23 +56,33 @@ struct Holder {
     waker: Option<Waker>,
 }
 
-/// The handshake has to make room: it has waited for its peer, and others wait for a slot.
+/// The handshake has to make room: it has waited for its peer, and others wait for a place.
 pub(super) struct MakeRoom {
     /// How long it has waited.
     pub(super) waited: Duration,
 }
 
 impl Slots {
-    /// So many slots. With `give_way`, a handshake that waits for a slot is given that of the one that
-    /// has waited longest for its peer.
-    pub(crate) fn new(count: usize, give_way: bool) -> Self {
-        let semaphore = Semaphore::new(count.min(Semaphore::MAX_PERMITS));
-        Self { semaphore, give_way, holders: Mutex::default() }
+    /// Those of a connector, whose handshakes never make room: it has chosen its peers.
+    pub(crate) fn of_a_client(count: usize) -> Self {
+        Self::new(count, count, false)
     }
 
-    /// Waits for a slot, in turn.
-    pub(super) async fn take(&self) -> Slot<'_> {
-        let permit = match self.semaphore.try_acquire() {
+    /// Those of an acceptor: a handshake that waits for a place is given that of the one that has
+    /// waited longest for its peer.
+    pub(crate) fn of_a_server(count: usize) -> Self {
+        Self::new(count, count.saturating_mul(PLACES), true)
+    }
+
+    fn new(slots: usize, places: usize, give_way: bool) -> Self {
+        let semaphore = |count: usize| Semaphore::new(count.min(Semaphore::MAX_PERMITS));
+        let (requests, places) = (semaphore(slots), semaphore(places));
+        Self { requests, places, give_way, holders: Mutex::default() }
+    }
+
+    /// Waits for a place, in turn.
+    pub(super) async fn enter(&self) -> Place<'_> {
+        let permit = match self.places.try_acquire() {
             Ok(permit) => Some(permit),
             Err(_) => self.wait().await,
         };
@@ -65,23 +91,34 @@ impl Slots {
         holders.next = number.wrapping_add(1);
         holders.by_number.insert(number, Holder::default());
         drop(holders);
-        Slot { slots: self, number, _permit: permit }
+        Place { of: self, number, _permit: permit }
     }
 
     async fn wait(&self) -> Option<SemaphorePermit<'_>> {
-        let mut permit = pin!(self.semaphore.acquire());
+        let mut permit = pin!(self.places.acquire());
         if !self.give_way {
             return permit.await.ok();
         }
+<<<<<<< HEAD
         // Each one that waits makes one other go: no more than are needed. A slot that is free goes to
         // the handshake that has waited longest.
+=======
+        // Each one that waits makes one other go: no more than are needed. A place that is free goes to
+        // whoever has waited longest.
+>>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
         loop {
             let now = Instant::now();
             let again = match self.ask_for_room(now) {
                 Asked::Yes => break,
+<<<<<<< HEAD
                 // A handshake that begins to wait for its peer now may do so at least that long.
                 Asked::NotBefore(earliest) => earliest.min(now + PART_OF_A_MESSAGE),
                 Asked::Nobody => now + PART_OF_A_MESSAGE,
+=======
+                // Whoever begins to wait from now on may do so at least that long.
+                Asked::NotBefore(earliest) => earliest.min(now + PATIENCE),
+                Asked::Nobody => now + PATIENCE,
+>>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
             };
             if let Ok(permit) = timeout_at(again, permit.as_mut()).await {
                 return permit.ok();
@@ -133,24 +170,29 @@ enum Asked {
     Nobody,
 }
 
-/// A handshake's slot, free again when this is dropped.
-pub(super) struct Slot<'s> {
-    slots: &'s Slots,
+/// A handshake's place, free again when this is dropped.
+pub(super) struct Place<'s> {
+    of: &'s Slots,
     number: u64,
     _permit: Option<SemaphorePermit<'s>>,
 }
 
-impl Slot<'_> {
-    /// Waits for the peer, for which it has waited since `since`, as long as nobody needs the slot or
-    /// `patience` has not run out.
+impl<'s> Place<'s> {
+    /// Waits for a slot, in turn. It is free again when what is returned is dropped.
+    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'s>> {
+        // An error would mean that the semaphore is closed, which nobody does.
+        self.of.requests.acquire().await.ok()
+    }
+
+    /// Waits for the peer, for which it has waited since `since`, as long as nobody needs the place or
+    /// its patience has not run out.
     pub(super) async fn wait_for_peer<F: Future>(
         &self,
         since: Instant,
-        patience: Duration,
         peer: F,
     ) -> Result<F::Output, MakeRoom> {
         let mut peer = pin!(peer);
-        self.with(|holder| holder.waits = Some((since, since + patience)));
+        self.with(|holder| holder.waits = Some((since, since + PATIENCE)));
         let outcome = poll_fn(|cx| {
             if let Poll::Ready(done) = peer.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
@@ -172,12 +214,12 @@ impl Slot<'_> {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Holder) -> T) -> Option<T> {
-        self.slots.holders().by_number.get_mut(&self.number).map(act)
+        self.of.holders().by_number.get_mut(&self.number).map(act)
     }
 }
 
-impl Drop for Slot<'_> {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.slots.holders().by_number.remove(&self.number);
+        self.of.holders().by_number.remove(&self.number);
     }
 }
