@@ -164,6 +164,8 @@ impl Prefix {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -241,6 +243,54 @@ mod tests {
         assert!(prefix("/").covers("/") && prefix("/").covers("/a/b") && !prefix("/").covers("*"));
         for bad in ["", "admin", "/a?b", "/a%2fb"] {
             assert!(Prefix::try_from(bad.to_owned()).is_err(), "{bad}");
+        }
+    }
+
+    /// One of the ways to write a path: which bytes are escaped, in which case, and what is put in
+    /// between that means nothing.
+    fn spelt(path: &str, choices: &[u8]) -> String {
+        let mut choices = choices.iter().copied().cycle();
+        let mut spelling = String::new();
+        for byte in path.bytes() {
+            let choice = choices.next().unwrap_or(0);
+            match byte {
+                b'/' => spelling.push_str(
+                    ["/", "//", "/./", "/%2e/", "/x/../", "/y/%2E%2e/", "/.//"]
+                        [usize::from(choice) % 7],
+                ),
+                byte if choice % 3 == 0 => _ = write!(spelling, "%{byte:02x}"),
+                byte if choice % 3 == 1 || !byte.is_ascii() => _ = write!(spelling, "%{byte:02X}"),
+                byte => spelling.push(char::from(byte)),
+            }
+        }
+        spelling
+    }
+
+    proptest! {
+        #[test]
+        fn the_notation_is_its_own_notation(path in "(/|[a-c:@;.~%]|%[0-9a-fA-F]{2}|.){0,30}") {
+            if let Ok(once) = normalise(&path) {
+                prop_assert_eq!(normalise(&once), Ok(once.clone()), "{}", path);
+                prop_assert!(once.starts_with('/') && !once.contains("//"), "{}", once);
+                let in_dots = once.split('/').any(|segment| matches!(segment, "." | ".."));
+                prop_assert!(!in_dots, "{}", once);
+            }
+        }
+
+        #[test]
+        fn no_spelling_of_a_path_slips_past_its_rule(
+            segments in prop::collection::vec("[a-zA-Z0-9:@!$&'()*+,=~ \u{fc}\u{20ac}-]{1,6}", 1..4),
+            below in prop::option::of("[a-z:@]{1,4}"),
+            choices in prop::collection::vec(any::<u8>(), 1..40),
+        ) {
+            let protected = format!("/{}", segments.join("/"));
+            let rule = Prefix::try_from(protected.clone()).unwrap();
+            let path = below.map_or(protected.clone(), |below| format!("{protected}/{below}"));
+            let spelling = spelt(&path, &choices);
+            // A server may refuse it; what passes is judged, and forwarded, as what it is.
+            let judged = normalise(&spelling).unwrap();
+            prop_assert_eq!(&judged, &normalise(&path).unwrap(), "{}", spelling);
+            prop_assert!(rule.covers(&judged), "{} is not below {}", judged, rule);
         }
     }
 }
