@@ -45,7 +45,8 @@ async fn first_message(service: alts_handshaker::Handshaker) -> Arc<[u8]> {
     let mut bytes = vec![0; 64 * 1024];
     let count = far.read(&mut bytes).await.unwrap();
     client.abort();
-    bytes[..count].into()
+    bytes.truncate(count);
+    bytes.into()
 }
 
 /// How long the slowest of ten honest handshakes took beside `count` peers that send `first`.
@@ -73,8 +74,9 @@ async fn slowest_beside(count: usize, first: &[u8]) -> Duration {
         stream.unwrap();
         worst = worst.max(began.elapsed());
     }
-    println!("the slowest of 10 handshakes beside {count} peers that pester: {worst:?}");
-    crowd.into_iter().for_each(|task| task.abort());
+    for task in crowd {
+        task.abort();
+    }
     serving.abort();
     worst
 }
@@ -286,6 +288,10 @@ async fn a_byte_now_and_then_buys_no_time() {
     talk(&mut client.unwrap(), &mut server.unwrap()).await;
     assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
     assert_eq!(slow.iter().filter(|task| task.is_finished()).count(), 1);
-    slow.into_iter().for_each(|task| task.abort());
-    dripping.into_iter().for_each(|task| task.abort());
+    for task in slow {
+        task.abort();
+    }
+    for task in dripping {
+        task.abort();
+    }
 }
