@@ -304,17 +304,6 @@ macro_rules! common {
                 self
             }
 
-<<<<<<< HEAD
-            /// How many handshakes may be under way at once: 100 by default. Others wait for their
-            /// turn, within their deadline. Clones of a connector or acceptor share their turns; a
-            /// connector and an acceptor never do.
-            ///
-            /// On a server, a handshake that waits for its turn is given that of the one that has
-            /// waited longest for its client: more than 200 ms in the middle of a message, or 5 s
-            /// between two. That one fails ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)).
-            /// Clients that begin and do not go on delay others by that much, and by as much again
-            /// for each further `count` of them.
-=======
             /// How many handshakes may ask the handshaker service at once: 100 by default. More wait
             /// for their turn, within their deadline. Clones of a connector or acceptor share their
             /// turns; a connector and an acceptor never do.
@@ -326,7 +315,6 @@ macro_rules! common {
             /// ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)). Up to that number, clients that
             /// begin and do not go on delay nobody; beyond it they delay others by 300 ms for every
             /// so many of them, and by what the service takes to answer them.
->>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
             pub const fn max_concurrent_handshakes(mut self, count: usize) -> Self {
                 self.config.common.concurrent_handshakes = count;
                 self

@@ -105,11 +105,7 @@ struct Around<'a> {
     /// The name under which the server is looked for, for errors.
     target: &'a str,
     service: &'a dyn HandshakerService,
-<<<<<<< HEAD
-    /// A handshake that holds one of these may have a call to the service.
-=======
     /// Whoever has one of these may ask the service.
->>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
     slots: &'a Slots,
     /// The accounts that are expected of the peer, for errors.
     expected: &'a [String],

@@ -1,8 +1,4 @@
-<<<<<<< HEAD
-//! Slots: how many handshakes may have a call to the service at once, and which of them make room.
-=======
 //! Slots and places: how many handshakes may ask the service at once, how many may be under way, and who makes room.
->>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -14,21 +10,11 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, timeout_at};
 
-<<<<<<< HEAD
-/// How long a peer may be silent in the middle of a message before its handshake has to make room
-/// for another: an honest peer sends a message all at once.
-pub(super) const PART_OF_A_MESSAGE: Duration = Duration::from_millis(200);
-/// How long a peer may owe an answer before its handshake has to make room for another: a way there
-/// and back, and what the peer's own service takes. Envoy asks its service for one handshake after the
-/// other, so that of 200 at once the last waits for all.
-pub(super) const AN_ANSWER: Duration = Duration::from_secs(5);
-=======
 /// How long a peer may keep its handshake waiting before that one has to make room for another.
 const PATIENCE: Duration = Duration::from_millis(300);
 /// An acceptor's places for each of its slots. With the default of 100 slots these are 400, and an
 /// altsd allows one caller 512 handshakes at once.
 const PLACES: usize = 4;
->>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
 
 /// The slots and places of a connector or an acceptor.
 ///
@@ -99,26 +85,15 @@ impl Slots {
         if !self.give_way {
             return permit.await.ok();
         }
-<<<<<<< HEAD
-        // Each one that waits makes one other go: no more than are needed. A slot that is free goes to
-        // the handshake that has waited longest.
-=======
         // Each one that waits makes one other go: no more than are needed. A place that is free goes to
         // whoever has waited longest.
->>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
         loop {
             let now = Instant::now();
             let again = match self.ask_for_room(now) {
                 Asked::Yes => break,
-<<<<<<< HEAD
-                // A handshake that begins to wait for its peer now may do so at least that long.
-                Asked::NotBefore(earliest) => earliest.min(now + PART_OF_A_MESSAGE),
-                Asked::Nobody => now + PART_OF_A_MESSAGE,
-=======
                 // Whoever begins to wait from now on may do so at least that long.
                 Asked::NotBefore(earliest) => earliest.min(now + PATIENCE),
                 Asked::Nobody => now + PATIENCE,
->>>>>>> 5fd195c (tokio-alts: a handshake holds a slot only while the service is asked, and a place while it is under way: peers that begin and stop delay an honest client by less than a second, not by five)
             };
             if let Ok(permit) = timeout_at(again, permit.as_mut()).await {
                 return permit.ok();
