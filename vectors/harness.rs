@@ -1,7 +1,7 @@
 //! Runs the vectors of this directory, and Wycheproof's, on an AEAD provider.
 //!
 //! Each crate with a provider includes this file in a test and names the provider in
-//! `run_on!`. `core/tests/message_vectors.rs` runs messages.json, which no provider matters to.
+//! `run_on!`. `core/tests/message_vectors.rs` runs messages.json, which needs no provider.
 #![allow(
     clippy::pedantic,
     clippy::indexing_slicing,
@@ -178,7 +178,7 @@ pub(crate) fn rekeying<A: Aead>() {
             &case["name"],
         );
         // The record layer comes to that key and that nonce by itself: the same ciphertext. The
-        // tag is another one where the case has associated data, which a frame has not.
+        // tag is another one where the case has associated data, which a frame does not have.
         let key = RecordKey::new(RecordProtocol::AesGcm128Rekey, &part("frame_key_data")).unwrap();
         let (plaintext, ciphertext) = (part("plaintext"), part("ciphertext"));
         let mut frame = [&[0; HEADER_SIZE][..], &plaintext, &[0; TAG_SIZE]].concat();

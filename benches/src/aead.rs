@@ -17,7 +17,7 @@ use crate::Outcome;
 const KEY: [u8; 16] = [7; 16];
 
 /// Seals a batch of messages into a buffer, and opens them from there. The next batch overwrites
-/// the last one, so that all that is measured stands in the same places of memory.
+/// the last one, so that everything measured stays in the same memory.
 pub trait Batch {
     /// Seals the batch.
     ///
@@ -108,7 +108,7 @@ pub struct Raw<C> {
     memory: Memory,
 }
 
-/// A counter as a nonce: the least that has to be done for each message.
+/// A counter as a nonce: the least work possible for each message.
 fn nonce(count: usize) -> [u8; 12] {
     let mut nonce = [0; 12];
     if let Some(low) = nonce.first_chunk_mut() {

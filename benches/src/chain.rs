@@ -1,4 +1,4 @@
-//! Chains of two proxies in processes of their own, an HTTP server behind them and a client before.
+//! Chains of two proxies in their own processes, an HTTP server behind them and a client before.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -30,7 +30,7 @@ impl Chain {
     /// Starts both and waits until they serve. `name` and `level` are as `benches/proxy` has them.
     ///
     /// # Errors
-    /// Why there is no such proxy here.
+    /// Why the proxy is not available here.
     pub fn start(
         name: &str,
         level: &str,
@@ -131,7 +131,7 @@ impl Client {
     /// The bytes of the body at `path`.
     ///
     /// # Errors
-    /// When the response is none of success, or does not come.
+    /// When the response does not report success, or does not come.
     pub fn get(&mut self, path: &str) -> Outcome<usize> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: origin\r\n\r\n");
         self.stream.get_mut().write_all(request.as_bytes())?;
@@ -252,7 +252,7 @@ impl Valve {
         self.address
     }
 
-    /// Lets nothing through from now on, or everything again.
+    /// From now on lets nothing through, or everything again.
     pub fn close(&self, closed: bool) {
         self.closed.store(closed, Ordering::Relaxed);
     }

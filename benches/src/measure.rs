@@ -22,7 +22,7 @@ pub struct Effort {
 }
 
 impl Effort {
-    /// For figures to be quoted.
+    /// For figures that are quoted.
     pub const FULL: Self =
         Self { rounds: 15, slice: Duration::from_millis(60), connections: 4_000, bytes: 256 << 20 };
     /// To see that everything works.
@@ -144,7 +144,7 @@ pub fn interleaved(
     let mut ratios = Vec::with_capacity(effort.rounds);
     for round in 0..effort.rounds {
         let (mut our_sum, mut their_sum) = (0.0f64, 0.0f64);
-        // What a small call costs depends on where the stack stands: each round has another place.
+        // The cost of a small call depends on where the stack is: each round has it elsewhere.
         deeper(round, &mut || {
             while our_sum.min(their_sum) < effort.slice.as_secs_f64() {
                 our_sum += ours()?;

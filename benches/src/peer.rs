@@ -1,4 +1,4 @@
-//! Other implementations of gRPC, in processes of their own that do work when they are asked for it.
+//! Other implementations of gRPC, in their own processes, which do work on request.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
@@ -64,7 +64,7 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// Starts one of those that `benches/peer` knows.
+    /// Starts one of the peers that `benches/peer` knows.
     ///
     /// # Errors
     /// Why it is not there, in its own words.
@@ -80,7 +80,7 @@ impl Peer {
         let answers = BufReader::new(process.stdout.take().ok_or("no output")?);
         let complaints = BufReader::new(process.stderr.take().ok_or("no output of errors")?);
         let (last, why) = mpsc::channel();
-        // Reads all of it, so that nobody waits to write.
+        // Reads all of it, so that the peer never waits to write.
         thread::spawn(move || last.send(complaints.lines().map_while(Result::ok).last()));
         let mut peer = Self { process, asks, answers, name };
         if peer.answer()? == "ready" {

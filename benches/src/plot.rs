@@ -105,6 +105,6 @@ fn up(rate: f64) -> f64 {
 }
 
 fn add(out: &mut String, text: &str) {
-    // To write to a string cannot fail.
+    // Writing to a string cannot fail.
     _ = writeln!(out, "{text}");
 }

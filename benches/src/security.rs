@@ -84,7 +84,7 @@ impl Alts {
         Self::with(authority.handshaker(CLIENT)?, authority.handshaker(SERVER)?, options)
     }
 
-    /// With any handshaker services that know the accounts of [`identities`].
+    /// With any handshaker services for the accounts of [`identities`].
     ///
     /// # Errors
     /// When a configuration is refused.

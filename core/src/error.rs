@@ -4,9 +4,9 @@
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Fault {
-    /// The peer, or somebody on the network in between: what arrived is against the protocol.
+    /// The peer, or an attacker on the network in between: what arrived violates the protocol.
     Peer,
-    /// The handshaker service: its answer is an error, or against the protocol.
+    /// The handshaker service: its answer is an error, or violates the protocol.
     HandshakerService,
     /// This side: its configuration, its buffers or the order of its calls.
     Local,

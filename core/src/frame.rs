@@ -38,7 +38,7 @@ pub const MAX_PAYLOAD: usize = MAX_FRAME - OVERHEAD;
 
 /// The largest frame that is written, in bytes on the wire: the length field counts 4 fewer.
 ///
-/// This is the negotiated `max_frame_size`. Peers differ in what the number bounds: the length
+/// This is the negotiated `max_frame_size`. Peers differ on what the number bounds: the length
 /// field (gRPC C core, Envoy) or the whole frame (Go, Java). Writing no length field above
 /// `max_frame_size - 4` obeys both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,7 +15,7 @@ pub const NONCE_SIZE: usize = 12;
 /// The most key bytes that any record protocol takes from `key_data`.
 pub const MAX_KEY_SIZE: usize = KDF_KEY_SIZE + NONCE_SIZE;
 
-/// Bytes of stack that are wiped after one key was set up. Key derivation and key expansion take 2 to
+/// Bytes of stack that are wiped after a key has been set up. Key derivation and key expansion take 2 to
 /// 4 KiB, depending on the processor.
 pub(crate) const SETUP_STACK: usize = 5 * 1024;
 
@@ -139,7 +139,7 @@ pub(crate) enum KeyMaterial {
 impl RecordKey {
     /// Takes the first [`RecordProtocol::key_len`] bytes of `key_data`.
     ///
-    /// The caller's copy of `key_data` stays the caller's to wipe.
+    /// The caller still has to wipe its own copy of `key_data`.
     ///
     /// # Errors
     /// [`KeyTooShort`] when there are fewer: a missing byte is never made up.
@@ -197,7 +197,7 @@ pub(crate) fn wiping_stack<const BYTES: usize, T>(work: impl FnOnce() -> T) -> T
     value
 }
 
-/// A level of calls of its own: it keeps what is temporary in `work` where the wiping reaches.
+/// A call level of its own: it keeps the temporaries of `work` where the wiping reaches.
 #[inline(never)]
 fn apart<T>(work: impl FnOnce() -> T) -> T {
     work()
@@ -208,7 +208,7 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
 pub struct KeyTooShort {
     /// Bytes that the record protocol needs.
     pub needed: usize,
-    /// Bytes that there were.
+    /// Bytes that it has.
     pub found: usize,
 }
 

@@ -22,7 +22,7 @@
 //!
 //! # A whole session in arrays
 //!
-//! The service here is a toy that believes everybody; a real one gets the same requests and gives
+//! The service here is a toy that accepts everybody; a real one gets the same requests and gives
 //! the same answers. `now` is a clock that stands still.
 //!
 //! ```

@@ -30,7 +30,7 @@ pub enum RecordError {
     Authentication,
     /// The stream ended inside a frame.
     Truncated,
-    /// All counts of this direction are used: no frame can be sealed or opened any more.
+    /// All counts of this direction are used up: no more frames can be sealed or opened.
     Exhausted(Exhausted),
     /// The caller's buffer has no room for the frame; `needed` bytes are needed in all.
     BufferTooSmall {

@@ -104,7 +104,7 @@ impl embedded_io_async::Write for AsyncPipe {
     }
 }
 
-/// A service that believes everybody: "hello" from the client, "welcome" from the server.
+/// A service that accepts everybody: "hello" from the client, "welcome" from the server.
 struct ToyService;
 
 impl ToyService {

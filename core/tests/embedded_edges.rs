@@ -184,7 +184,7 @@ fn transports_that_fail_or_take_nothing_are_told_apart() {
     });
 }
 
-/// A service that says always the same.
+/// A service that always says the same.
 struct Says(Result<Vec<u8>, u8>);
 
 impl blocking::Service for Says {

@@ -222,7 +222,7 @@ impl<'c, R: Role, A: Aead> Party<'c, R, A> {
         now: Duration,
     ) -> bool {
         if self.end.is_some() && (self.sent == self.to_send.len() || to.closed) {
-            // As a connection that was closed: nobody reads what still comes.
+            // As a connection that was closed: what still comes is not read.
             return from.receive(now).is_some();
         }
         let mut progress = false;
@@ -461,7 +461,7 @@ fn schedule<A: Aead>(seed: u64, tally: &mut Tally) -> bool {
     [client.end, server.end].contains(&Some(End::WrongByte))
 }
 
-/// Believes every tag and encrypts nothing.
+/// Accepts every tag and encrypts nothing.
 struct Gullible;
 
 impl Aead for Gullible {
@@ -518,7 +518,7 @@ fn schedules(count: u64) {
         (Fault::Cut, "cut noticed"),
         (Fault::Reorder, "record refused"),
         (Fault::Stall, "handshake refused"),
-        // What was reflected comes back to the sender, whose other direction nobody touched.
+        // What was reflected comes back to the sender, whose other direction was not touched.
         (Fault::Nothing, "record refused"),
     ] {
         assert!(tally.of(fault, end) > 0, "{fault:?} {end}");

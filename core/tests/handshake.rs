@@ -525,7 +525,7 @@ fn configurations_that_cannot_be_sent_are_refused_at_once() {
     );
     let field = "expected_service_accounts";
     assert_eq!(refused(accounts(&["a@x", ""])), empty(field));
-    // A list that somebody forgot to fill does not admit everybody.
+    // A list that was left empty by mistake does not admit everybody.
     assert_eq!(refused(accounts(&[])), empty(field));
     assert_eq!(refused(accounts(&["a@x"; 33])), ConfigError::TooMany { field, capacity: 32 });
 }

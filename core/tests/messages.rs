@@ -537,7 +537,7 @@ fn versions_have_one_newest_in_common() {
     }
 }
 
-/// What a message takes on the stack is part of what is promised.
+/// The stack that a message takes is part of the promise.
 #[cfg(target_pointer_width = "64")]
 #[test]
 fn sizes_are_bounded() {

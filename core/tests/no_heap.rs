@@ -30,7 +30,7 @@ fn the_counter_counts() {
 }
 
 /// Writes the message, reads it back, and reads what is left of it when it is cut short at each
-/// length and when each of its bytes is spoilt; expects some refusals of both kinds.
+/// length and when each of its bytes is damaged; expects some refusals of both kinds.
 macro_rules! exercise {
     ($message:ident: $ty:ident) => {{
         let mut space = [0; 1024];

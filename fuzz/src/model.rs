@@ -1,4 +1,4 @@
-//! The reading half of a record layer once more, written for clarity: what the real one has to do.
+//! The reading half of a record layer again, written for clarity: what the real one has to do.
 
 use alts_core::aead::{Aead, Text};
 use alts_core::frame::FrameError;

@@ -34,7 +34,7 @@ enum Operation {
         len: u16,
         buffer: u16,
     },
-    /// Counts that are used up without a frame: frames that somebody drops.
+    /// Counts that are used up without a frame, as by frames that are dropped.
     Skip(u8),
     /// What was sealed last is put on the wire once more.
     Replay,
@@ -75,7 +75,7 @@ struct World<A> {
     auditor: Model,
     model: Model,
     frame_size: FrameSize,
-    /// Whether nobody but the sealer can make a frame.
+    /// Whether only the sealer can make a frame.
     unforgeable: bool,
     sealed: BTreeMap<u64, Vec<u8>>,
     last_sealed: Vec<u8>,
@@ -83,7 +83,7 @@ struct World<A> {
     inbox: Vec<u8>,
 }
 
-/// Runs a scenario; panics where the record layer is not what it has to be.
+/// Runs a scenario; panics where the record layer does not do what it has to.
 pub fn run<A: Aead>(scenario: &Scenario, unforgeable: bool) {
     let protocol = RecordProtocol::ALL[usize::from(scenario.protocol) % 3];
     let writer = if scenario.server_writes { Side::Server } else { Side::Client };
@@ -180,7 +180,7 @@ impl<A: Aead> World<A> {
         let plaintext = self.payload(len);
         let mut out = vec![0x55; room];
         let Ok(sealed) = self.sealer.seal(&plaintext, &mut out) else {
-            // Only for want of counts; those that there were are used up, and the frames lost.
+            // Only for lack of counts; those that were left are used up, and the frames lost.
             assert!(self.sealer.position().is_none());
             while self.auditor.position().is_some() {
                 self.auditor.skip(1);

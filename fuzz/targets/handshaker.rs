@@ -1,4 +1,4 @@
-//! The handshaker service `altsd`: arbitrary requests, and handshakes that somebody tampers with.
+//! The handshaker service: arbitrary requests, and handshakes that are tampered with.
 #![no_main]
 
 use std::sync::OnceLock;
@@ -34,7 +34,7 @@ struct Scenario {
 enum Operation {
     /// A start message, or the next one with what has come; nothing is changed.
     Go,
-    /// Both sides, several times: a whole handshake if nobody interferes.
+    /// Both sides, several times: a whole handshake if nothing interferes.
     GoOn,
     Start(Start),
     Next {
@@ -240,7 +240,7 @@ fn go(sides: &mut [Side; 2], at: usize, now: Duration) {
     }
 }
 
-/// Asks, demands of the answer what every answer has to be, and hands on what is for the peer.
+/// Asks, checks what has to hold for every answer, and hands on what is for the peer.
 fn ask(sides: &mut [Side; 2], at: usize, request: &[u8], in_bytes: &[u8], now: Duration) {
     let side = &mut sides[at];
     let was_finished = side.finished;
@@ -278,7 +278,7 @@ fn ask(sides: &mut [Side; 2], at: usize, request: &[u8], in_bytes: &[u8], now: D
     sides[1 - at].inbox.extend(out_frames);
 }
 
-/// Who succeeded has seen the peer's bytes as they were sent, all of them, and knows who it is.
+/// A side that succeeded has seen all the peer's bytes as they were sent, and knows its account.
 fn conclude(sides: &[Side; 2]) {
     for (side, peer) in [(&sides[0], &sides[1]), (&sides[1], &sides[0])] {
         let Some(Ok(outcome)) = side.call.result() else { continue };

@@ -50,7 +50,7 @@ enum Operation {
     },
     /// What the next polls of the I/O object return.
     Script(Vec<Answer>),
-    /// Somebody on the network changes what is on its way to this side.
+    /// The network changes what is on its way to this side.
     Flip {
         at: u16,
         with: u8,
@@ -250,7 +250,7 @@ fuzz_target!(|scenario: Scenario| {
     settle(&mut ends);
 });
 
-/// Nobody has read what the other has not written.
+/// Neither side has read what the other has not written.
 fn check(ends: &mut [End; 2]) {
     for at in 0..2 {
         let (end, peer) = (&ends[at], &ends[1 - at]);
@@ -284,7 +284,7 @@ fn settle(ends: &mut [End; 2]) {
 }
 
 impl End {
-    /// Polls once; demands that what waits will be woken, and that errors stay.
+    /// Polls once; checks that what waits will be woken, and that errors stay.
     fn poll<T>(
         &mut self,
         writing: bool,

@@ -54,7 +54,7 @@ pub(crate) struct Dialogue {
     time: Arc<dyn TimeProvider>,
     peer_role: Role,
     offer: Offer,
-    /// Whom the client's caller wants to talk to; empty: anybody whom the roots vouch for.
+    /// The accounts that the client's caller expects; empty: any that the roots vouch for.
     expected: Vec<String>,
     accept_machines: bool,
 }
@@ -128,7 +128,7 @@ impl Dialogue {
         }
     }
 
-    /// Takes bytes from the peer. After an error the dialogue is of no more use.
+    /// Takes bytes from the peer. After an error the dialogue is of no further use.
     pub(crate) fn receive(&mut self, input: &[u8]) -> Result<Progress, Failure> {
         let pushed = self.reassembly.push(input)?;
         self.bytes_left = self.bytes_left.checked_sub(pushed.consumed).ok_or_else(|| {
@@ -283,7 +283,7 @@ impl Dialogue {
         self.outcome(agreement, context)
     }
 
-    /// Whom the peer's certificate is for: verified by TLS, with the key proved.
+    /// The subject of the peer's certificate: verified by TLS, with the key proved.
     fn peer_subject(&self) -> Result<Subject, Failure> {
         if !self.exchange.is_ready() {
             return Err(Failure::new(
@@ -384,7 +384,7 @@ fn frame_if_any(kind: MessageType, body: Vec<u8>) -> Result<Vec<u8>, Failure> {
     frame(kind, body)
 }
 
-/// Nobody sends application data before both sides are authenticated, early or "half-early".
+/// No side sends application data before both sides are authenticated, early or "half-early".
 fn no_data_yet(data: &[u8]) -> Result<(), Failure> {
     if data.is_empty() {
         return Ok(());

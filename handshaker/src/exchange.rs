@@ -10,7 +10,7 @@
 //! - Both sides present certificates. Each verifies the chain up to its own trust roots, the time
 //!   of validity and the purpose (`serverAuth` for the server's certificate, `clientAuth` for the
 //!   client's; a certificate without extended key usage serves for both). There is no name to
-//!   verify against: whom a certificate is for is read from it
+//!   verify against: the subject is read from the certificate
 //!   ([`identity`](crate::identity)) and judged by the client of the service.
 //! - Records are checked where TLS is lenient. `ClientInit` is one handshake record (22) of legacy
 //!   version 0x0301; `ServerInit` one handshake record, and `ClientParameters` none, then in both at
@@ -29,10 +29,10 @@
 //!   towards A. TLS 1.3 authenticates by signatures over the transcript, never by a static secret
 //!   that both sides can compute.
 //! - *Reflection*: signatures of client and server are made over different context strings
-//!   (RFC 8446 § 4.4.3) and each message has a type of its own, so nothing that one side sent can
+//!   (RFC 8446 § 4.4.3) and each message has its own type, so nothing that one side sent can
 //!   be sent back to it.
 //! - *Replay*: both sides contribute randomness and a fresh share.
-//! - *Downgrade*: Finished covers all of the negotiation of TLS, and all else is negotiated inside
+//! - *Downgrade*: Finished covers all of TLS's negotiation, and everything else is negotiated inside
 //!   the channel (see [`negotiation`](crate::negotiation)).
 //! - *Identity misbinding*: TLS's exporter secret covers the transcript up to the server's
 //!   Finished, that is not the client's certificate. So the context of each export is a hash over
@@ -202,9 +202,9 @@ impl Exchange {
     ///
     /// # Errors
     ///
-    /// When rustls fails, for want of randomness perhaps.
+    /// When rustls fails, perhaps for lack of randomness.
     pub fn client(config: &ExchangeConfig) -> Result<Self, Failure> {
-        // Never sent (there is no SNI) and never compared; rustls wants to have one.
+        // Never sent (there is no SNI) and never compared; rustls requires one.
         let nobody = ServerName::try_from("altsd.invalid").map_err(|error| {
             Failure::internal(format!("the placeholder for a server name: {error}"))
         })?;
@@ -214,7 +214,7 @@ impl Exchange {
             .map_err(|error| judge(&error))
     }
 
-    /// The server's end: wants to [`receive`](Self::receive) first.
+    /// The server's end: has to [`receive`](Self::receive) first.
     ///
     /// # Errors
     ///

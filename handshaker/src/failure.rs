@@ -20,7 +20,7 @@ pub enum Code {
     Unimplemented = 12,
     /// The service itself failed.
     Internal = 13,
-    /// The peer's own service gave up, for a reason of its own.
+    /// The peer's own service gave up, for its own reasons.
     Unavailable = 14,
     /// The peer did not prove who it is, or is not who was expected.
     Unauthenticated = 16,
@@ -60,7 +60,7 @@ impl Fault {
 
 /// What an alert says to the peer: a number from this list and nothing else.
 ///
-/// Alerts travel in the clear and nobody vouches for them. So they carry no text: an eavesdropper
+/// Alerts travel in the clear and are not authenticated. So they carry no text: an eavesdropper
 /// learns neither accounts nor configuration, and someone who forges one can end a handshake (as
 /// cutting the connection would) but puts no words into the log of the other side.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -299,10 +299,10 @@ impl std::error::Error for Failure {}
 /// The longest sentence, in bytes. What others say is cut where it is repeated; this is for lists.
 const MAX_DETAILS: usize = 1024;
 
-/// The longest piece of what somebody else said that is repeated, in bytes.
+/// The longest piece of foreign text that is repeated, in bytes.
 const MAX_ECHO: usize = 256;
 
-/// What somebody else said, for a sentence: no more than a log can take.
+/// Foreign text, for a sentence: no more than a log can take.
 pub(crate) fn echo(text: &str) -> String {
     shorten(text, MAX_ECHO)
 }

@@ -38,7 +38,7 @@ pub const HEADER: usize = 8;
 
 /// The largest message on the wire, header and all.
 ///
-/// 64 KiB hold a chain of many certificates; grpc-go hands on at most so much at once.
+/// 64 KiB hold a chain of many certificates; grpc-go hands on at most that much at once.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// The bytes of the type, which the length counts.
@@ -148,7 +148,7 @@ impl Message {
         Ok(wire)
     }
 
-    /// The reason in an alert; zero (which no alert has) if the message is none.
+    /// The reason in an alert; zero (which no alert has) if the message is not an alert.
     #[must_use]
     pub fn alert_reason(&self) -> u32 {
         match (self.kind, self.body.first_chunk()) {
@@ -194,7 +194,7 @@ impl Reassembly {
     /// # Errors
     ///
     /// As soon as the header shows an impossible length or an unknown type: the peer's fault. The
-    /// reassembly is of no more use then.
+    /// reassembly is of no further use then.
     pub fn push(&mut self, input: &[u8]) -> Result<Pushed, Failure> {
         let mut rest = input;
         self.take(&mut rest, HEADER);

@@ -66,7 +66,7 @@ impl Subject {
     ///
     /// # Errors
     ///
-    /// When the certificate cannot be read, or names nobody or more than one.
+    /// When the certificate cannot be read, or names no subject or more than one.
     pub fn of_certificate(der: &[u8]) -> Result<Self, IdentityError> {
         Self::by(der, None)
     }
@@ -144,7 +144,7 @@ impl Subject {
             }
     }
 
-    /// The account that is meant when nobody asks for one; a machine has none.
+    /// The account that is used when none is asked for; a machine has none.
     #[must_use]
     pub fn default_account(&self) -> Option<&str> {
         match self {

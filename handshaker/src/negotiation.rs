@@ -48,14 +48,14 @@
 //! # The choice
 //!
 //! - Application and record protocol: the first in the *server's* list that the client has too.
-//!   None in common ends the handshake. Of record protocols only those count whose keys this
-//!   service can make.
+//!   None in common ends the handshake. A record protocol counts only if this service can make its
+//!   keys.
 //! - RPC versions: compatible when the smaller maximum is not below the larger minimum.
 //! - Transport protocol: the first in the *client's* list that the server has too, if any.
 //! - Frame sizes are not negotiated here: each side's service learns the other's.
 //!
 //! The client checks that what the server chose was offered. Since all of this happens under the
-//! keys of a handshake that is already authenticated, nobody between the two can take anything off
+//! keys of a handshake that is already authenticated, no one in between can remove anything from
 //! a list; since the confirmations cover it, neither finishes unless both saw the same.
 
 use alts_core::{
@@ -82,7 +82,7 @@ pub const MAX_PROTOCOL_NAME: usize = 64;
 pub const DEFAULT_RPC_VERSIONS: RpcProtocolVersions =
     RpcProtocolVersions::new(RpcVersion::new(2, 1), RpcVersion::new(2, 1));
 
-/// What one side supports and who it claims to be.
+/// What one side supports and the account that it claims.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Offer {

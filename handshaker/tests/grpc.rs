@@ -43,7 +43,7 @@ async fn service(account: &str, authority: &Authority) -> Channel {
     serve(HandshakerServer::new(authority.handshaker(account).unwrap())).await
 }
 
-/// A caller, as C core is one: it never closes its half of the stream by itself.
+/// A caller like C core: it never closes its half of the stream by itself.
 struct Caller {
     requests: mpsc::Sender<Bytes>,
     responses: Streaming<Bytes>,
@@ -149,7 +149,7 @@ async fn an_error_is_a_response_and_then_the_end() {
     caller.assert_failed(&response).await;
 }
 
-/// As grpc-go: it looks at no status but that of the first response, and asks again.
+/// A caller like grpc-go: it looks only at the status of the first response, and asks again.
 #[tokio::test]
 async fn a_caller_that_goes_on_after_a_failure_is_answered_with_it() {
     let channel = service(CLIENT, &Authority::new().unwrap()).await;
@@ -235,7 +235,7 @@ async fn other_methods_are_not_there() {
     assert_eq!(refused.err().expect("refused").code(), Code::Unimplemented);
 }
 
-/// A policy: callers are known by their address, and each gets accounts of its own.
+/// A policy: callers are known by their addresses, and each gets its own accounts.
 struct Policy {
     machine: Handshaker,
     log: Arc<Mutex<Vec<String>>>,

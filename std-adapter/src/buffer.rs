@@ -9,13 +9,13 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
 
-/// What is moved to the front of the buffer without a thought, in bytes: cheaper than the short
+/// How many bytes are moved to the front of the buffer without hesitation: cheaper than the short
 /// read that a small room would give.
 const CHEAP_MOVE: usize = 4 * 1024;
 
 /// Bytes on their way through `bytes[start..end]`.
 ///
-/// It has memory while something is in it: what becomes empty goes back to the thread's spares.
+/// It has memory while something is in it: once empty, its memory goes back to the thread's spares.
 #[derive(Default)]
 pub(crate) struct Buffer {
     /// All of it is initialized; `start <= end <= bytes.len()`.

@@ -218,7 +218,7 @@ pub(crate) fn listed<'r, 't, const N: usize>(
     room.get(..count).unwrap_or_default()
 }
 
-/// What the core says against a configuration.
+/// Why the core refuses a configuration.
 fn sendable(started: Result<(), handshake::HandshakeError>) -> Result<(), ConfigError> {
     match started.map_err(|error| error.kind()) {
         Err(HandshakeErrorKind::Config(error)) => Err(ConfigError::Unsendable(error)),

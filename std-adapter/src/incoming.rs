@@ -133,7 +133,7 @@ impl<IO> AltsIncoming<IO> {
         self
     }
 
-    /// The address that it listens on, if it is a TCP listener's.
+    /// The address that it listens on, if it has a TCP listener.
     #[must_use]
     pub const fn local_addr(&self) -> Option<SocketAddr> {
         self.local_addr

@@ -2,8 +2,8 @@
 
 use std::fmt::{self, Write as _};
 
-/// Text that somebody else wrote. What a terminal would obey, what nobody sees, and what makes text run
-/// the other way is printed as `\u{1b}`.
+/// Text from elsewhere. What a terminal would obey, what is invisible, and what makes text run the
+/// other way is printed as `\u{1b}`.
 ///
 /// ```
 /// use tokio_alts::error::Printable;

@@ -64,7 +64,7 @@ impl StreamOptions {
 ///
 /// **The end of the stream.** ALTS has no closing message. A stream that ends inside a frame is an
 /// error ([`io::ErrorKind::UnexpectedEof`]); one that ends between two frames reads as the end,
-/// although somebody on the network may have cut it there. A protocol above that does not know its
+/// although an attacker on the network may have cut it there. A protocol above that does not know its
 /// own end, as HTTP/2 does, has to mark it.
 ///
 /// **Errors.** A record that the peer cannot have sent ends both directions for good
@@ -72,7 +72,7 @@ impl StreamOptions {
 /// says what it was). An error of the I/O object ends its direction.
 ///
 /// **Memory.** A stream has buffers only while something waits in them: frames that the I/O object
-/// did not take, or bytes that arrived and nobody has read. Empty ones go to the next stream of the
+/// did not take, or bytes that arrived and have not been read. Empty ones go to the next stream of the
 /// thread, which keeps up to 640 KiB for that. An idle connection holds this value, two expanded keys
 /// and the context; messages of up to 1000 bytes to write or 8 KiB to read never need a buffer.
 /// At most 260 KiB of sealed frames wait to be written. What is read is bounded by the larger of

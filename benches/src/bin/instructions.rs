@@ -1,4 +1,4 @@
-//! Work whose instructions are counted: `instructions WHAT COUNT` does it that many times.
+//! Work for counting instructions: `instructions WHAT COUNT` does it that many times.
 #![forbid(unsafe_code)]
 
 use alts_benches::Outcome;

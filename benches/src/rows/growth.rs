@@ -1,4 +1,4 @@
-//! Many connections at once in one process: what a byte costs when it is one of many.
+//! Many connections at once in one process: what a byte costs on one of many.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinSet;

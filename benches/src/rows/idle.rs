@@ -1,4 +1,4 @@
-//! Memory of idle connections: what a process with many of them has more than one with plain ones.
+//! Memory of idle connections: how much more many of them take in a process than plain ones.
 
 use std::process::Command;
 
@@ -13,7 +13,7 @@ use crate::runtime::runtime;
 use crate::security::{Alts, Security, Stream, Tls};
 use crate::tcp::tokio_pair;
 
-/// The argument with which the program is its own child, which measures itself.
+/// The argument that makes the program a child process, which measures itself.
 const CHILD: &str = "--idle-child";
 /// What each connection has carried in each direction before it is idle.
 pub(super) const MESSAGE: usize = 64 << 10;
@@ -123,7 +123,7 @@ async fn carry(
     Ok(())
 }
 
-/// Connections that are there before the first measurement: whatever is made once, is made.
+/// Connections that are there before the first measurement: whatever is made only once has been made.
 const WARM_UP: usize = 200;
 
 /// Bytes of memory in use by this process.

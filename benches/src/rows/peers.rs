@@ -74,7 +74,7 @@ fn connections(run: &Run<'_>, prefix: &str, peer: &mut Peer) -> Outcome<()> {
     Ok(())
 }
 
-/// A row of how many times our CPU time the peer's is; `cost` is that of a byte, ours and the peer's.
+/// A row with the peer's CPU time as a multiple of ours; `cost` is that of a byte, ours and the peer's.
 fn row(
     run: &Run<'_>,
     name: String,
@@ -96,7 +96,7 @@ fn row(
     Ok(())
 }
 
-/// Calls: how many times its own plaintext ALTS costs, ours beside the peer's.
+/// Calls: the cost of ALTS as a multiple of plaintext, ours beside the peer's.
 fn relative(run: &Run<'_>, prefix: &str, peer: &mut Peer) -> Outcome<()> {
     let (unary, stream) = (format!("{prefix}-unary-100"), format!("{prefix}-stream-{}", LARGE.0));
     if !run.wants(&unary) && !run.wants(&stream) {

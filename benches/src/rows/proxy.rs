@@ -16,7 +16,7 @@ const BODY: usize = 64 << 20;
 const REQUEST: usize = 100;
 /// Connections that ask at the same time.
 const CLIENTS: usize = 8;
-/// How long a request may wait for a handshake of somebody else before that counts as being stuck.
+/// How long a request may wait for another connection's handshake before it counts as stuck.
 const STUCK: Duration = Duration::from_secs(3);
 
 pub(super) fn run(run: &Run<'_>) -> Outcome<()> {

@@ -32,7 +32,7 @@ fn frames<A: Aead>(
     }
     let name = format!("record-open-{size}-{provider}");
     if run.wants(&name) {
-        // What the sealers have sealed until now, nobody has opened.
+        // What the sealers have sealed so far has not been opened.
         let (mut ours, mut raw) = (Records::<A>::new(size)?, make()?);
         let open = |batch: &mut dyn Batch| {
             batch.seal()?;

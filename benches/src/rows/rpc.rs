@@ -1,4 +1,4 @@
-//! gRPC by tonic: what security adds to plaintext.
+//! gRPC with tonic: what security adds to plaintext.
 
 use std::convert::Infallible;
 use std::future::Ready;
@@ -136,7 +136,7 @@ fn prepared(socket: TcpStream) -> Outcome<TcpStream> {
     Ok(TcpStream::from_std(socket)?)
 }
 
-/// A stream as tonic's server takes it.
+/// A stream as tonic's server accepts it.
 struct Connection(Stream);
 
 impl Connected for Connection {

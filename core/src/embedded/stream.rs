@@ -13,7 +13,7 @@ use crate::record::{InPlace, Opener, RecordError, Sealer};
 /// An ALTS connection over a transport, in two buffers of the caller.
 ///
 /// - Reading returns plaintext as soon as one frame is whole. 0 bytes are the end of the stream,
-///   between two frames; ALTS has no closing message, so what runs above has to know its own end.
+///   between two frames; ALTS has no closing message, so the protocol above has to know its own end.
 /// - Writing seals into the write buffer. It reaches the transport when the buffer is needed again
 ///   or on `flush`: a write is never half done when its future is dropped.
 /// - After an error of the record layer every read and write fails.

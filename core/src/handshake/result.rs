@@ -10,7 +10,7 @@ use crate::side::Side;
 
 /// What a handshake has yielded: the key of the connection and what is known of the peer.
 ///
-/// [`Session::new`](crate::Session::new) makes a session of it.
+/// [`Session::new`](crate::Session::new) makes a session from it.
 #[derive(Debug)]
 pub struct Established {
     pub(crate) side: Side,
@@ -47,7 +47,7 @@ impl Established {
     }
 }
 
-/// Checks a result against what was offered: what was not asked for is not believed.
+/// Checks a result against what was offered: what was not asked for is not accepted.
 pub(super) fn verify<R: Role>(
     role: &R,
     result: &HandshakerResult<'_>,
@@ -81,7 +81,7 @@ pub(super) fn verify<R: Role>(
     if offer.rpc_versions.newest_common(&peer_versions).is_none() {
         return Err(HandshakeErrorKind::RpcVersions);
     }
-    // The service knows which peers are expected, and is not believed: the bytes are compared here.
+    // The service knows which peers are expected, but is not relied on: the bytes are compared here.
     if !role.expects(peer) {
         return Err(HandshakeErrorKind::UnexpectedPeer);
     }

@@ -181,7 +181,7 @@ message! {
         1 => application_protocol: &'a str,
         /// The record protocol that both sides have agreed upon.
         2 => record_protocol: &'a str,
-        /// The key of the record protocol; what is longer is to be cut to the key's length.
+        /// The key of the record protocol; longer data is cut to the key's length.
         3 => key_data: Secret<'a>,
         /// The identity that the peer has proved.
         4 => peer_identity: Option<Identity<'a>>,

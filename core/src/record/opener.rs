@@ -20,7 +20,7 @@ use crate::side::Side;
 /// - What to do next: [`Next`] and [`InPlace`] say how many bytes are missing.
 ///
 /// The caller keeps the bytes that it received, and drops `consumed` of them from the front after
-/// each call. No plaintext leaves before its tag was checked; a buffer in which a frame failed is
+/// each call. No plaintext is handed out before its tag is checked; a buffer in which a frame failed is
 /// wiped where that frame was.
 pub struct Opener<A> {
     cipher: Cipher<A>,
@@ -45,7 +45,7 @@ pub struct Opened {
 pub enum Next {
     /// At least this many more bytes of input, behind those that were not consumed.
     Input {
-        /// Bytes that are missing to the next header or frame; never 0.
+        /// How many bytes the next header or frame lacks; never 0.
         at_least: usize,
     },
     /// The next frame is there, but its payload does not fit into what is left of the output:
@@ -71,7 +71,7 @@ pub enum InPlace {
     },
     /// The first frame is not whole yet.
     Input {
-        /// Bytes that are missing to its header or its end; never 0.
+        /// How many bytes its header or the whole frame lacks; never 0.
         at_least: usize,
     },
 }
@@ -147,8 +147,8 @@ impl<A: Aead> Opener<A> {
     /// Reports that no byte follows `rest`, the bytes that were received and not consumed.
     ///
     /// A stream that ends between two frames is accepted. ALTS has no closing message, so this
-    /// looks the same as somebody on the network cutting the connection there: what runs above
-    /// has to know its own end, as HTTP/2 does.
+    /// looks the same as an attacker cutting the connection there: the protocol above has to know
+    /// its own end, as HTTP/2 does.
     ///
     /// # Errors
     /// [`RecordError::Truncated`] when the stream ended inside a frame, for good; the error that
@@ -172,7 +172,7 @@ impl<A: Aead> Opener<A> {
     }
 
     /// Makes `position` the count of the next frame. A position that was used before accepts the
-    /// frames of then again.
+    /// same frames again.
     #[cfg(feature = "hazmat")]
     pub const fn set_position(&mut self, position: Option<u64>) {
         self.cipher.counter_mut().set_position(position);

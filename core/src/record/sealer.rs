@@ -49,7 +49,7 @@ impl<A: Aead> Sealer<A> {
     /// Seals as much of `plaintext` as fits into `out`, as whole frames.
     ///
     /// Frames are as large as was negotiated; the last one holds what is left. A frame is made
-    /// smaller for want of room only when it is the first of the call, so that any output of more
+    /// smaller for lack of room only when it is the first of the call, so that any output of more
     /// than [`OVERHEAD`] bytes makes progress and no stream is chopped finer than its buffer. With
     /// less room, or no plaintext, nothing is consumed and nothing written.
     ///
@@ -111,7 +111,7 @@ impl<A: Aead> Sealer<A> {
         self.frame_size.payload()
     }
 
-    /// Bytes that `plaintext_len` bytes take when sealed into frames of full size.
+    /// The size in bytes of `plaintext_len` bytes of plaintext, sealed into full frames.
     #[must_use]
     pub const fn sealed_len(&self, plaintext_len: usize) -> usize {
         let frames = match self.max_payload() {
@@ -135,7 +135,7 @@ impl<A: Aead> Sealer<A> {
     }
 
     /// Makes `position` the count of the next frame. A position that was used before repeats
-    /// nonces, and gives the key of authentication away.
+    /// nonces, and gives the authentication key away.
     #[cfg(feature = "hazmat")]
     pub const fn set_position(&mut self, position: Option<u64>) {
         self.cipher.counter_mut().set_position(position);

@@ -4,7 +4,7 @@ use core::{fmt, ops, slice};
 
 use heapless::{LinearMap, Vec};
 
-/// A list of up to `N` values. As a slice it has everything that slices have.
+/// A list of up to `N` values. It dereferences to a slice.
 ///
 /// ```
 /// use alts_core::msg::List;

@@ -42,7 +42,8 @@ pub trait Message<'a>: Fields<'a> {
     /// Reads the message that fills `bytes`.
     ///
     /// # Errors
-    /// [`DecodeError`] when the bytes are no such message, or when it holds more than has a place.
+    /// [`DecodeError`] when the bytes are not such a message, or when it holds more than there is
+    /// room for.
     fn decode(bytes: &'a [u8]) -> Result<Self, DecodeError> {
         let mut message = Self::default();
         message.merge(&mut Reader::new(Self::NAME, bytes))?;

@@ -62,7 +62,7 @@ pub(crate) fn each_seed(seeds: Range<u64>, mut schedule: impl FnMut(u64)) {
     }
 }
 
-/// What somebody on the network does to one direction of a connection, besides delaying,
+/// What an attacker on the network does to one direction of a connection, besides delaying,
 /// splitting and merging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Fault {

@@ -195,7 +195,7 @@ pub(crate) fn response() -> BoxedStrategy<proto::HandshakerResp> {
         .boxed()
 }
 
-/// Fields of any tag and type, some within others: what a later version of a message, or a hostile
+/// Fields of any tag and type, some nested: what a later version of a message, or a hostile
 /// peer, might send.
 pub(crate) fn fields() -> BoxedStrategy<Vec<u8>> {
     let varint = prop_oneof![0u64..20, any::<u64>()].prop_map(varint);

@@ -75,7 +75,7 @@ impl ExchangeConfig {
 
         let verifier =
             WebPkiClientVerifier::builder_with_provider(roots.store(), Arc::clone(&provider))
-                // The names of the roots are nobody else's business, and clients have no choice.
+                // The names of the roots are nobody else's business, and clients have no choice anyway.
                 .clear_root_hint_subjects()
                 .build()
                 .map_err(|error| refused(&error))?;
@@ -110,8 +110,8 @@ fn provider() -> CryptoProvider {
 
 /// Verifies a server's certificate in all but its name.
 ///
-/// A handshaker has no host name to compare: who the server is comes from the certificate, and
-/// whether that is who was wanted is decided by `target_identities` and by the caller.
+/// A handshaker has no host name to compare: the server's identity comes from the certificate, and
+/// `target_identities` and the caller decide whether it is the one that was wanted.
 #[derive(Debug)]
 struct AnyServer {
     roots: Arc<RootCertStore>,

@@ -1,4 +1,4 @@
-//! Names in certificates: their forms, which kind counts, and what can be wrong with all of it.
+//! Names in certificates: their forms, which kind counts, and what can be wrong with them.
 
 use core::fmt;
 
@@ -30,7 +30,7 @@ pub enum IdentityError {
         /// What the reader said.
         why: String,
     },
-    /// There is none of it in the input.
+    /// The input has none.
     Missing {
         /// What was looked for.
         what: &'static str,
@@ -45,7 +45,7 @@ pub enum IdentityError {
         /// What the reader said.
         why: String,
     },
-    /// The certificate's names do not say who it is for.
+    /// The certificate's names do not give one subject.
     Ambiguous {
         /// How many rfc822Names it has.
         mailboxes: usize,
@@ -61,7 +61,7 @@ pub enum IdentityError {
         /// Its URI.
         uri: String,
     },
-    /// The certificate has not exactly one name of the kind that counts.
+    /// The certificate does not have exactly one name of the kind that counts.
     NoName {
         /// Which kind that is.
         kind: AccountFrom,
@@ -143,7 +143,7 @@ impl std::error::Error for IdentityError {}
 ///
 /// # Errors
 ///
-/// When it is empty, too long, or has other than printable ASCII characters.
+/// When it is empty, too long, or has characters other than printable ASCII.
 pub fn check_account(account: &str) -> Result<(), IdentityError> {
     let why = if account.is_empty() {
         "it is empty"

@@ -18,7 +18,7 @@ use super::{
     parse, read_certificates,
 };
 
-/// For which role a certificate has to be good.
+/// The role that a certificate has to be valid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Role {
     Client,
@@ -52,7 +52,7 @@ impl TrustRoots {
     ///
     /// # Errors
     ///
-    /// When there is none, or one of them cannot be used: none is skipped in silence.
+    /// When there is none, or one of them cannot be used: none is skipped silently.
     pub fn from_pem(roots: &[u8]) -> Result<Self, IdentityError> {
         Self::from_certificates(read_certificates(roots, "trust root")?)
     }
@@ -104,7 +104,7 @@ impl TrustRoots {
         Arc::clone(&self.store)
     }
 
-    /// Whether a chain would be believed in a role.
+    /// Whether a chain would be trusted in a role.
     pub(crate) fn verify(
         &self,
         chain: &[CertificateDer<'_>],
@@ -123,7 +123,7 @@ impl TrustRoots {
         Err(last.unwrap_or_else(|| TlsError::General("there is no trust root".to_owned())))
     }
 
-    /// Whom a chain is for, by an authority that verifies it and may vouch for that. TLS has
+    /// The subject of a chain, by an authority that verifies it and may vouch for that subject. TLS has
     /// verified it already, so a single authority is not asked again.
     pub(crate) fn subject(
         &self,
@@ -207,7 +207,7 @@ impl fmt::Debug for TrustRoots {
     }
 }
 
-/// Why a chain that TLS believes is for nobody.
+/// Why a chain that TLS accepts has no acceptable subject.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SubjectError {
     /// Its names say nothing, or two things.

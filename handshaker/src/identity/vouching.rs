@@ -1,4 +1,4 @@
-//! For which accounts and machines an authority may vouch: patterns, and which kind of name counts.
+//! Which accounts and machines an authority may vouch for: patterns, and which kind of name counts.
 //!
 //! ```text
 //! pattern  what it is for
@@ -12,7 +12,7 @@
 //! *.hosts.prod.example             as machines: all below that name
 //! ```
 //!
-//! A star stands nowhere else, and nothing is folded: what is compared are bytes. An account of an
+//! A star may stand nowhere else, and nothing is folded: the comparison is of bytes. An account of an
 //! e-mail name has exactly one `@` and no colon, and one of a URI begins with a scheme and a colon:
 //! no account can be both, so no pattern of one kind is ever for an account of the other.
 
@@ -161,8 +161,8 @@ impl Vouching {
         self
     }
 
-    /// For these machines, and so for each `user@machine` on them. Such names are machines' from
-    /// then on: nobody's certificate makes one of them a service account.
+    /// For these machines, and so for each `user@machine` on them. Such names belong to machines
+    /// from then on: no certificate makes one of them a service account.
     #[must_use]
     pub fn machines(mut self, machines: Vec<MachinePattern>) -> Self {
         self.machines = machines;

@@ -20,7 +20,7 @@ pub const NOW: Duration = Duration::from_secs(1000);
 pub const CLIENT: &str = "client@dev.test";
 pub const SERVER: &str = "server@dev.test";
 
-/// What a caller says in its start message.
+/// What a caller puts into its start message.
 #[derive(Clone)]
 pub struct Start {
     pub protocol: HandshakeProtocol,
@@ -146,7 +146,7 @@ impl End {
         Self { call, received: VecDeque::new(), left: vec![], requests: 0, sent: vec![] }
     }
 
-    /// One request, with all that is demanded of every response.
+    /// One request, with all the checks that every response has to pass.
     pub fn ask(&mut self, request: &[u8], in_bytes: &[u8]) -> Reply {
         self.requests += 1;
         let reply = self.call.handle(request, NOW);

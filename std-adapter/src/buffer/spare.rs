@@ -1,7 +1,7 @@
 //! Memory that no stream uses now: each thread keeps a little of it for the next one.
 //!
-//! Streams have a buffer only while something waits in it. What one stream has given back another
-//! one takes a moment later: it is still in the processor's cache, and need not be zeroed again.
+//! Streams have a buffer only while something waits in it. What one stream gives back, another
+//! takes a moment later: it is still in the processor's cache, and need not be zeroed again.
 
 use std::cell::RefCell;
 
@@ -26,12 +26,12 @@ thread_local! {
 }
 
 /// At least `len` bytes; what is in them does not matter. Not more than twice what was asked for,
-/// if that is more than a page or two: who waits long with little in its buffer must not keep a
-/// large one from the others.
+/// if that is more than a page or two: a stream that waits long with little in its buffer must not keep
+/// a large one from the others.
 pub(super) fn take(len: usize) -> Vec<u8> {
     let needed = len.max(1).next_multiple_of(STEP);
     let spare = SPARES.try_with(|spares| {
-        // Nobody runs while it is borrowed.
+        // No other code runs while it is borrowed.
         spares.try_borrow_mut().ok()?.take(needed)
     });
     // Zeroed by the allocator, which may know that it is already.
@@ -51,7 +51,7 @@ pub(super) fn give_back(block: Vec<u8>) {
 impl Spares {
     fn take(&mut self, needed: usize) -> Option<Vec<u8>> {
         let fits = needed..=needed.saturating_mul(2);
-        // The last one that came is the first to go: it is the warmest.
+        // The last one in is the first out: it is the warmest in the cache.
         let place = self.blocks.iter().rposition(|block| fits.contains(&block.len()))?;
         let block = self.blocks.remove(place);
         self.bytes = self.bytes.saturating_sub(block.len());

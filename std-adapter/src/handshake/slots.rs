@@ -99,7 +99,7 @@ impl Slots {
                 return permit.ok();
             }
         }
-        // An error would mean that the semaphore is closed, which nobody does.
+        // An error would mean that the semaphore is closed, which never happens.
         permit.await.ok()
     }
 
@@ -139,9 +139,9 @@ impl Slots {
 /// What came of asking for room.
 enum Asked {
     Yes,
-    /// Everybody who waits for a peer may do so a little longer.
+    /// All handshakes that wait for a peer may do so a little longer.
     NotBefore(Instant),
-    /// Nobody waits for a peer.
+    /// No handshake waits for a peer.
     Nobody,
 }
 
@@ -155,7 +155,7 @@ pub(super) struct Place<'s> {
 impl<'s> Place<'s> {
     /// Waits for a slot, in turn. It is free again when what is returned is dropped.
     pub(super) async fn slot(&self) -> Option<SemaphorePermit<'s>> {
-        // An error would mean that the semaphore is closed, which nobody does.
+        // An error would mean that the semaphore is closed, which never happens.
         self.of.requests.acquire().await.ok()
     }
 

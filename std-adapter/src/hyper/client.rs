@@ -40,7 +40,7 @@ const HTTP_2: [&str; 2] = ["grpc", "h2"];
 /// `local_address`, `connect_timeout`) are for its own connector and do nothing here.
 ///
 /// The servers of all targets may have the accounts that the connector's configuration expects. A client
-/// of several targets says for each what is expected there: [`for_target`](Self::for_target).
+/// of several targets gives the expected accounts of each: [`for_target`](Self::for_target).
 #[derive(Clone)]
 pub struct AltsHttpConnector {
     connector: AltsConnector,
@@ -113,7 +113,7 @@ impl AltsHttpConnector {
             let report = Report { target: target_name, ..Report::default() };
             return Err(Error::new(Side::Client, Phase::Connect, ErrorKind::Io(error), report));
         }
-        // The brackets of an IPv6 address are a matter of URIs.
+        // The brackets of an IPv6 address belong only to the URI.
         let connected = timeout(self.connect_timeout, dial(host.trim_matches(['[', ']']), port));
         let io = match connected.await {
             Ok(Ok(io)) => Ok(io),
@@ -199,7 +199,7 @@ impl fmt::Debug for AltsHttpConnector {
     }
 }
 
-/// Says to hyper-util's client whether the application protocol is HTTP/2, and what is known of the
+/// Informs hyper-util's client whether the application protocol is HTTP/2, and what is known of the
 /// connection: responses have an [`AltsConnectInfo`] among their extensions.
 impl<IO: Transport, A: Aead> Connection for AltsStream<IO, A> {
     fn connected(&self) -> Connected {

@@ -65,7 +65,7 @@ impl GrpcHandshaker {
     /// For a service of your own there is [`at`](Self::at).
     pub fn google_cloud() -> Result<Self, PlatformError> {
         platform::check()?;
-        // A constant that the tests have parsed.
+        // A constant that the tests parse.
         Self::at(GOOGLE_CLOUD).map_err(|_| PlatformError::default())
     }
 
@@ -117,7 +117,7 @@ impl GrpcHandshaker {
     }
 
     fn channel(&self) -> Channel {
-        // Nothing panics while it is held but what tonic does outside of a runtime.
+        // Nothing panics while it is held, except tonic outside of a runtime.
         let mut shared = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         match &*shared {
             Some(Shared { channel, lives }) if !lives.is_finished() => channel.clone(),
@@ -224,7 +224,7 @@ impl Call {
         let (requests, mut responses) = match std::mem::replace(&mut self.state, State::Ended) {
             State::Idle(channel) => start(channel, request).await?,
             State::Open { requests, responses } => {
-                // When the service has ended the call, its status says why: it is read below.
+                // When the service has ended the call, the status, read below, says why.
                 let _ = requests.send(request).await;
                 (requests, responses)
             }

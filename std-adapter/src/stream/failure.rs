@@ -32,7 +32,7 @@ pub(super) enum Direction {
 }
 
 /// Whether the directions work. A record error ends both; an error of the I/O object ends the one
-/// that it happened in, because what was lost with it is not known.
+/// that it happened in, because it is not known what was lost with it.
 #[derive(Debug, Default)]
 pub(super) struct Health {
     record: Option<RecordError>,

@@ -38,7 +38,7 @@ impl<A: Aead> Reader<A> {
         Self { opener, received, payload: 0, read_size: SMALL_READ, ended: false }
     }
 
-    /// Reads into `out`, straight from the frames where they have room. To fill nothing means the
+    /// Reads into `out`, straight from the frames where they have room. Filling nothing means the
     /// end of the stream.
     pub(super) fn poll_read<IO: AsyncRead>(
         &mut self,

@@ -20,7 +20,7 @@ const LARGE_WRITE: usize = 256 * 1024;
 /// The most sealed bytes that wait. What others write at once, 256 KiB of plaintext, is a little
 /// larger when sealed: the odd bytes are not worth a write of their own.
 const LARGEST_WRITE: usize = LARGE_WRITE + 4 * 1024;
-/// From this size, in bytes, a slice of a vectored write has a frame of its own: to copy it to its
+/// From this size, in bytes, a slice of a vectored write has its own frame: copying it to its
 /// neighbours' would cost more than that.
 const LARGE_SLICE: usize = 8 * 1024;
 

@@ -1,4 +1,4 @@
-//! Child processes: this test program again, with one test of its own to do.
+//! Child processes: this test program again, with a single test to run.
 //!
 //! Such a test is ignored, and does nothing unless its first line of input says what to do.
 
@@ -19,7 +19,7 @@ pub(crate) struct Process {
     lines: Receiver<String>,
 }
 
-/// Runs `test` in a process of its own, after the shell has done `first`.
+/// Runs `test` in its own process, after the shell has done `first`.
 pub(crate) fn spawn(test: &str, instruction: &str, first: &str) -> Process {
     let mut child = Command::new("sh")
         .args(["-c", &format!("{first}; exec \"$0\" \"$@\"")])

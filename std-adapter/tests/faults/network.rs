@@ -1,4 +1,4 @@
-//! A connection in memory, in virtual time, on which somebody meddles.
+//! A connection in memory, in virtual time, with an attacker on it.
 
 use std::collections::VecDeque;
 use std::io;

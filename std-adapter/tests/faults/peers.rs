@@ -103,7 +103,7 @@ async fn slow_loris_peers() {
             each as f32 / KIB as f32
         );
         assert!(each <= 48 * KIB, "{each}");
-        // Nobody waits for a slot; above their number, slow peers make room.
+        // No handshake waits for a slot; above their number, slow peers make room.
         assert!(waited <= Duration::from_millis(300), "{waited:?}");
     }
 }
@@ -212,7 +212,7 @@ async fn a_flood_of_empty_records() {
         assert_eq!(&heard, b"hello");
         (began.elapsed(), victim.buffer_capacity())
     };
-    // Somebody else on the same thread.
+    // Another task on the same thread.
     let echo = tokio::spawn(async move {
         let mut byte = [0];
         while pong.read_exact(&mut byte).await.is_ok() {

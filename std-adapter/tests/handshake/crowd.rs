@@ -1,4 +1,4 @@
-//! A crowd that begins handshakes and never goes on: nobody else has to wait long.
+//! A crowd that begins handshakes and never goes on: others do not have to wait long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

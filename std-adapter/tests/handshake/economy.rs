@@ -25,7 +25,7 @@ struct Traffic {
     reads: usize,
 }
 
-/// A cost: what one side has sent, and how often it had to do with its I/O object.
+/// A cost: what one side has sent, and how often it used its I/O object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cost {
     records: usize,

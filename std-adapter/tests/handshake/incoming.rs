@@ -38,7 +38,7 @@ fn incoming(
 async fn failures_are_told_and_others_go_on() {
     let (ours, theirs) = services();
     let (sender, mut incoming, failures) = incoming(theirs);
-    // Garbage, a probe, an error of the listener, somebody who goes away, a silent one.
+    // Garbage, a probe, an error of the listener, a client that goes away, a silent one.
     let (near, mut garbage) = duplex(64 * 1024);
     garbage.write_all(&[b'x'; 1000]).await.unwrap();
     sender.send(Ok(near)).unwrap();

@@ -42,7 +42,7 @@ pub(crate) enum Act {
     Honest,
     /// Never answers.
     Silent,
-    /// The honest answer, so much later.
+    /// The honest answer, this much later.
     Late(Duration),
     /// Ends the call.
     End,
@@ -50,7 +50,7 @@ pub(crate) enum Act {
     Fail(&'static str),
     /// Answers the honest answer, changed.
     Change(fn(&mut HandshakerResp<'_>)),
-    /// Is asked something else, and answers it honestly.
+    /// Is asked something else, and answers that honestly.
     Ask(Box<dyn Fn(&mut HandshakerReq<'_>) + Send>),
     /// Answers these bytes.
     Answer(Vec<u8>),

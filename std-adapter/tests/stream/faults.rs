@@ -151,7 +151,7 @@ fn a_flood_of_empty_records_does_bounded_work_in_each_poll() {
                 assert!(polls > 5);
                 break;
             }
-            // Each time it asks to be polled again: nobody else would wake it.
+            // Each time it asks to be polled again: nothing else would wake it.
             Poll::Pending => assert_eq!(wakes.count(), polls),
         }
     }

@@ -122,7 +122,7 @@ pub(crate) struct Wire(Arc<Mutex<State>>);
 
 #[derive(Default)]
 pub(crate) struct State {
-    /// What the peer has sent and was not read yet. When it is used up, reads are stuck.
+    /// What the peer has sent and has not been read yet. When it is used up, reads are stuck.
     pub(crate) inbound: VecDeque<u8>,
     /// The peer sends no more: a read beyond the inbound bytes is the end.
     pub(crate) ended: bool,
@@ -130,9 +130,9 @@ pub(crate) struct State {
     pub(crate) outbound: Vec<u8>,
     /// What the next reads do; when used up, they move all that they can.
     pub(crate) reads: VecDeque<Step>,
-    /// What the next writes do; likewise.
+    /// What the next writes do; when used up, likewise.
     pub(crate) writes: VecDeque<Step>,
-    /// What the next shutdowns do; likewise.
+    /// What the next shutdowns do; when used up, likewise.
     pub(crate) shutdowns: VecDeque<Step>,
     pub(crate) write_calls: usize,
     pub(crate) read_calls: usize,

@@ -1,4 +1,4 @@
-//! How two parties meet: both machines, and a service in memory that believes everybody.
+//! How two parties meet: both machines, and a service in memory that accepts everybody.
 
 use core::hint::black_box;
 use core::time::Duration;

@@ -22,9 +22,9 @@ pub enum Failure {
     Seal,
     /// A record could not be opened.
     Open,
-    /// A record was opened to something else than was sealed.
+    /// A record was opened to something other than what was sealed.
     Differs,
-    /// A record that was changed on its way was not refused, or something of it was handed out.
+    /// A record that was changed on its way was not refused, or part of it was handed out.
     Forged,
     /// A handshake failed.
     Handshake,

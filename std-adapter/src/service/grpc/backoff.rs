@@ -11,7 +11,7 @@ use tokio::time::Instant;
 /// found, then from the first of these to the second.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(25), Duration::from_secs(1));
 
-/// How the last attempts have ended.
+/// How the last attempts ended.
 #[derive(Debug, Default)]
 pub(super) struct Backoff(Mutex<Attempts>);
 

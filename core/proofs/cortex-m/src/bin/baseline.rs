@@ -1,4 +1,4 @@
-//! The measure of nothing: what the other programs have besides alts-core.
+//! An empty program: what the others contain besides alts-core.
 #![no_std]
 #![no_main]
 

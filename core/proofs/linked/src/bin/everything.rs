@@ -125,7 +125,7 @@ fn records(protocol: RecordProtocol, noise: &[u8]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Calls with lengths and contents that nothing is known of.
+/// Calls with lengths and contents about which nothing is known.
 #[inline(never)]
 fn arbitrary(sealer: &mut Sealer<RustCrypto>, opener: &mut Opener<RustCrypto>, noise: &[u8]) {
     let mut space = black_box([0; 64]);

@@ -2,8 +2,8 @@
 //! which reports every branch and every address that depends on something undefined.
 //!
 //! For each case it is known how often that may be: never, or once where the verdict over a tag, which
-//! the peer learns anyway, decides what happens next. `constant-time control` compares as one must
-//! not, and succeeds if that is reported.
+//! the peer learns anyway, decides what happens next. `constant-time control` compares in the
+//! forbidden way, and succeeds if that is reported.
 #![allow(clippy::unwrap_used, reason = "a proof that fails may panic")]
 #![allow(clippy::similar_names, reason = "sealer and sealed are different enough")]
 
