@@ -24,8 +24,8 @@ CASES = {peers.Envoy.name: proxied}
 def main():
     parser = argparse.ArgumentParser(prog="interop/run", description="Tests ALTS between this project and others.")
     parser.add_argument("step", choices=["prepare", "cases"], help=argparse.SUPPRESS)
-    parser.add_argument("--peer", action="append", choices=list(peers.ALL), help="this peer alone (may be repeated)")
-    parser.add_argument("--case", action="append", choices=list(proxied.ALL), help="this case alone (may be repeated)")
+    parser.add_argument("--peer", action="append", choices=list(peers.ALL), help="only this peer (may be repeated)")
+    parser.add_argument("--case", action="append", choices=list(proxied.ALL), help="only this case (may be repeated)")
     parser.add_argument("--record", action="store_true", help="make vectors/transcripts.json anew, and test nothing")
     arguments = parser.parse_args()
 

@@ -26,8 +26,8 @@ use crate::{
     after_long_help = format!("{JSON}\n\n{EXIT_STATUSES}\n\n{EXAMPLES}")
 )]
 pub struct Arguments {
-    /// The target: `host:port`, `unix:/path` or `unix-abstract:name`. Without one, this machine's
-    /// side alone is checked.
+    /// The target: `host:port`, `unix:/path` or `unix-abstract:name`. Without one, only this
+    /// machine's side is checked.
     #[arg(value_name = "TARGET")]
     pub target: Option<Place>,
     /// The handshaker service: an address (`host:port`, `unix:/path`, `unix-abstract:name`),
@@ -35,13 +35,13 @@ pub struct Arguments {
     #[arg(long, value_name = "HANDSHAKER")]
     pub handshaker: Option<Locator>,
     /// A service account that the target may have. Can be given more than once. Without it, any
-    /// will do.
+    /// account will do.
     #[arg(long = "expect-peer", value_name = "ACCOUNT", requires = "target")]
     pub expect_peer: Vec<String>,
-    /// How long all steps may take together. Finding out why one has failed may take three seconds more.
+    /// Time limit for all steps together. Finding out why one failed may take three seconds more.
     #[arg(long, value_name = "SPAN", value_parser = span, default_value = "10s")]
     pub deadline: Duration,
-    /// One JSON object on each line instead of text for people.
+    /// Print one JSON object per line instead of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -53,8 +53,8 @@ const JSON: &str = "With --json, each line is an object:
   {\"step\": \"end\", \"ok\": BOOL, \"exit_status\": N}
 The steps, in this order: platform, handshaker_address, handshaker_connect, handshaker_answer,
 handshake_with_itself, records, target_name, target_connect, target_handshake, target_account,
-target_http2. A handshaker in this process has no address and no connection. Nothing follows the
-first that fails but the end. Names stay; texts may change.";
+target_http2. A handshaker in this process has no address and no connection. After the
+first step that fails, only `end` follows. Names stay; texts may change.";
 
 const EXAMPLES: &str = "Examples:
   alts check --handshaker unix:/run/altsd.sock

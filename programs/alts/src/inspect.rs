@@ -44,25 +44,25 @@ pub struct Arguments {
     /// What the server sent, as raw bytes.
     #[arg(long, value_name = "FILE")]
     pub to_client: Option<PathBuf>,
-    /// Of a capture with several connections: those from or to this port.
+    /// In a capture with several connections, only read those from or to this port.
     #[arg(long, value_name = "PORT")]
     pub port: Option<u16>,
     /// The connection's `key_data`, in hexadecimal, or `@FILE` with the same or with its bytes.
-    /// Whoever may list processes can see the command line, so a file is better.
+    /// Anyone who can list processes can see the command line, so a file is better.
     #[arg(long, value_name = "HEX|@FILE")]
     pub key_data: Option<KeyArgument>,
     /// The record protocol that the key is for.
     #[arg(long, value_name = "NAME", value_parser = protocol, default_value = "ALTSRP_GCM_AES128_REKEY")]
     pub protocol: RecordProtocol,
-    /// A line for each frame.
+    /// Print a line for each frame.
     #[arg(long)]
     pub frames: bool,
-    /// Write what was opened to `to_server` and `to_client` in this directory, up to the first
-    /// frame that fails; `-` is the standard output, for one raw file, and the report then goes to
-    /// the standard error.
+    /// Write the decrypted data to `to_server` and `to_client` in this directory, up to the first
+    /// frame that fails. For a single raw file, `-` writes to standard output, and the report then
+    /// goes to standard error.
     #[arg(long, value_name = "DIRECTORY", requires = "key_data")]
     pub dump: Option<PathBuf>,
-    /// One JSON object on each line instead of text for people.
+    /// Print one JSON object per line instead of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -70,16 +70,16 @@ pub struct Arguments {
 const STATUSES: &str = "Exit status:
   0  nothing is wrong with the streams
   1  the report could not be written
-  2  the command line
+  2  the command line is wrong
   3  a file or the key cannot be used
-  5  a stream fails: cut off, damaged, replayed, or no ALTS";
+  5  a stream fails: cut off, damaged, replayed, or not ALTS";
 
 const FORMATS: &str = "A direction is its handshake messages and then frames. Messages of altsd have names; those of
 other handshaker services are unknown bytes up to the first frame. The key changes every 65536 frames
-(`rekey`). With a key each frame is opened, and one that does not open is tried at the places of its
-neighbours, which tells a replay from damage.
+(`rekey`). With a key, each frame is opened, and one that does not open is tried at the positions of
+its neighbours, which distinguishes a replay from damage.
 
-With --json, each line is an object with `event`, and mostly `direction` (to_server or to_client) and
+With --json, each line is an object with `event`, and usually `direction` (to_server or to_client) and
 `offset` (bytes from the beginning of the direction):
   note       text
   message    direction, offset, bytes, type, name (null if unknown), text
@@ -101,7 +101,7 @@ const EXAMPLES: &str = "Examples:
 fn protocol(name: &str) -> Result<RecordProtocol, String> {
     RecordProtocol::from_name(name).ok_or_else(|| {
         let names: Vec<_> = RecordProtocol::ALL.iter().map(|protocol| protocol.name()).collect();
-        format!("{name:?} is no record protocol: write {}", names.join(", "))
+        format!("{name:?} is not a record protocol: write {}", names.join(", "))
     })
 }
 
@@ -177,7 +177,7 @@ impl Dumps {
                     Culprit::Local,
                     "to write what was opened to the standard output",
                     "two directions, which would be mixed there",
-                    "name a directory (--dump DIRECTORY), or one raw file alone",
+                    "name a directory (--dump DIRECTORY), or only one raw file",
                 ))
             }
             Some(path) => {

@@ -47,29 +47,29 @@ pub struct Arguments {
     /// A service account that the target may have. Can be given more than once.
     #[arg(long = "expect-peer", value_name = "ACCOUNT", required_unless_present = "any_peer")]
     pub expect_peer: Vec<String>,
-    /// Whoever the target is will do.
+    /// Accept any service account of the target.
     #[arg(long, conflicts_with = "expect_peer")]
     pub any_peer: bool,
-    /// How many rounds.
+    /// Number of rounds.
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub count: u32,
-    /// The pause between two rounds.
+    /// Pause between two rounds.
     #[arg(long, value_name = "SPAN", value_parser = span, default_value = "200ms")]
     pub interval: Duration,
-    /// The target sends back what it receives, as `alts proxy` in front of an echo server does:
-    /// measure with that.
+    /// Measure with a target that sends back what it receives, such as `alts proxy` in front of an
+    /// echo server.
     #[arg(long)]
     pub echo: bool,
-    /// Bytes of a message that is sent back.
+    /// Size of the message that is sent back.
     #[arg(long, value_name = "BYTES", default_value_t = 64, requires = "echo", value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub size: u32,
-    /// Measure the throughput for so long, too.
+    /// Also measure the throughput, for this long.
     #[arg(long, value_name = "SPAN", value_parser = span)]
     pub throughput: Option<Duration>,
-    /// How long each step may take.
+    /// Time limit for each step.
     #[arg(long, value_name = "SPAN", value_parser = span, default_value = "10s")]
     pub deadline: Duration,
-    /// A JSON document instead of text for people.
+    /// Print a JSON document instead of text.
     #[arg(long)]
     pub json: bool,
 }
@@ -79,8 +79,8 @@ const FIGURES: &str = "What the figures mean:
               the TCP connection before it is `connect`.
   HTTP/2 ping a PING frame and its acknowledgement: the network and the server's transport.
   gRPC call   a call of grpc.health.v1.Health/Check, whatever its status is: the server's dispatch, too.
-              Each round is a call and then a ping: servers close connections that send pings alone.
-              It is an HTTP call where the answer is none of gRPC.
+              Each round is a call and then a ping: servers close connections that send only pings.
+              It is an HTTP call if the answer is not gRPC.
   echo        a message of --size bytes, until its last byte is back.
   throughput  with --echo: payload bytes that came back, divided by the time.
               Without: bytes on the wire (TCP payload) of requests to a method that is not there, which

@@ -44,7 +44,7 @@ pub const DEFAULT_CONFIG: &str = "/etc/altsd/altsd.toml";
                   SIGHUP reads configuration and certificates again; SIGTERM stops."
 )]
 pub struct Cli {
-    /// Something else than to serve.
+    /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
     /// How to serve.
@@ -52,7 +52,7 @@ pub struct Cli {
     pub serve: Serve,
 }
 
-/// Something else than to serve.
+/// What to do instead of serving.
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Reads the configuration and all files that it names, and says what is wrong with them.
@@ -84,7 +84,7 @@ pub struct Serve {
     /// The identity's private key, PEM.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub key: Option<PathBuf>,
-    /// The authorities by which peers are believed, PEM. Can be given more than once.
+    /// The authorities that peers' certificates must come from, PEM. Can be given more than once.
     #[arg(long, value_name = "FILE", requires = "certificate")]
     pub trust_roots: Vec<PathBuf>,
     /// Machines for which the authorities may vouch, as in `host.prod.example` or
@@ -99,7 +99,7 @@ pub struct Serve {
     /// the certificate's account, or `{user}@MACHINE` for a machine's certificate.
     #[arg(long, value_name = "ACCOUNT", requires = "certificate")]
     pub account: Vec<AccountPattern>,
-    /// Where Prometheus may read metrics, a loopback address.
+    /// A loopback address on which Prometheus may read metrics.
     #[arg(long, value_name = "IP:PORT", requires = "certificate")]
     pub metrics: Option<std::net::SocketAddr>,
     /// Log format.
@@ -113,7 +113,7 @@ pub struct Serve {
 /// Throw-away identities.
 #[derive(Debug, Args)]
 pub struct Dev {
-    /// An identity and where it is to be had, as in `127.0.0.1:8080=client@dev.test` or
+    /// An identity and the address that serves it, as in `127.0.0.1:8080=client@dev.test` or
     /// `unix:/tmp/a.sock={user}@host.test`. Can be given more than once. Default:
     /// `client@dev.test` and `server@dev.test` on two UNIX sockets.
     #[arg(long, value_name = "ADDRESS=ACCOUNT", value_parser = listener)]

@@ -261,7 +261,7 @@ impl Keeper {
                 if restart {
                     tracing::warn!(
                         "listeners, the metrics' address, the log, limits on numbers and times \
-                         other than the deadline change with a restart alone"
+                         other than the deadline only change with a restart"
                     );
                 }
                 tracing::info!("reloaded");

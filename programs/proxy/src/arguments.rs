@@ -37,7 +37,7 @@ pub struct Arguments {
     #[arg(long, value_name = "ADDRESS")]
     pub listen_alts: Option<Address>,
     /// A user or group of this machine that may make plain connections: `user:NAME`, `uid:NUMBER`,
-    /// `group:NAME`, `gid:NUMBER` or `anyone`. Can be given more than once. Default: whoever can
+    /// `group:NAME`, `gid:NUMBER` or `anyone`. Can be given more than once. Default: anyone who can
     /// connect.
     #[arg(long, value_name = "CALLER", requires = "listen")]
     pub allow_caller: Vec<CallerPattern>,
@@ -51,22 +51,22 @@ pub struct Arguments {
     /// (`host:port`, `unix:/path`). Default: google.
     #[arg(long, value_name = "HANDSHAKER", conflicts_with = "config")]
     pub handshaker: Option<Locator>,
-    /// Another handshaker service for the listener.
+    /// A separate handshaker service for the listener.
     #[arg(long, value_name = "HANDSHAKER", requires = "listen_alts")]
     pub listen_handshaker: Option<Locator>,
     /// A service account that the upstream may have. Can be given more than once.
     #[arg(long, value_name = "ACCOUNT", requires = "to_alts")]
     pub expect_peer: Vec<String>,
-    /// The upstream may have any service account.
+    /// Accept any service account of the upstream.
     #[arg(long, requires = "to_alts", conflicts_with = "expect_peer")]
     pub any_peer: bool,
     /// A service account that clients may have. Can be given more than once.
     #[arg(long, value_name = "ACCOUNT", requires = "listen_alts")]
     pub allow_peer: Vec<String>,
-    /// Clients may have any service account.
+    /// Accept any service account of clients.
     #[arg(long, requires = "listen_alts", conflicts_with = "allow_peer")]
     pub allow_any_peer: bool,
-    /// Understand HTTP/1.1 and HTTP/2: tells the upstream who calls, and logs requests.
+    /// Understand HTTP/1.1 and HTTP/2: pass the caller's identity to the upstream, and log requests.
     #[arg(long, conflicts_with = "config")]
     pub http: bool,
     /// Begin connections to the upstream with a PROXY protocol header (version 2).
@@ -81,20 +81,20 @@ pub struct Arguments {
     /// Where metrics (/metrics) and health (/healthz, /readyz) are served, over plain HTTP.
     #[arg(long, value_name = "IP:PORT", conflicts_with = "config")]
     pub metrics: Option<SocketAddr>,
-    /// A TOML file instead, for many listeners and upstreams.
+    /// A TOML file instead of these options, for several listeners and upstreams.
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Threads that carry connections; one moves the most for its CPU time. Default: as many as the
-    /// machine has CPUs.
+    /// Number of threads that carry connections; a single one moves the most data per CPU time.
+    /// Default: the number of CPUs.
     #[arg(long, value_name = "COUNT")]
     pub threads: Option<NonZeroUsize>,
-    /// Only say what is wrong, or what would be done.
+    /// Only check the configuration: say what is wrong with it, or what would be done.
     #[arg(long)]
     pub check: bool,
-    /// The log: for people or for machines.
+    /// Log format.
     #[arg(long, value_name = "FORMAT")]
     pub log_format: Option<Format>,
-    /// From which level on lines are logged; audit lines are at every level.
+    /// Log level. Audit lines are written at every level.
     #[arg(long, value_name = "LEVEL")]
     pub log_level: Option<LogLevel>,
 }

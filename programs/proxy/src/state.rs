@@ -246,7 +246,7 @@ impl State {
     fn warn_of_what_stays(&self, new: &Config) {
         let old = &self.config;
         if old.metrics != new.metrics || old.log != new.log {
-            tracing::warn!("[metrics] and [log] change with a restart alone");
+            tracing::warn!("[metrics] and [log] only change with a restart");
         }
         let mode = |config: &Config, address: &Address| {
             config.listeners.iter().find(|one| one.address == *address).map(|one| one.mode)
@@ -256,7 +256,7 @@ impl State {
             if let (Some(old), Some(new)) = modes
                 && old != new
             {
-                tracing::warn!(address = %running.address, "mode changes with a restart alone");
+                tracing::warn!(address = %running.address, "mode only changes with a restart");
             }
         }
     }

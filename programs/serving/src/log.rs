@@ -14,10 +14,10 @@ use tracing_subscriber::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Format {
-    /// Lines for people.
+    /// Plain text.
     #[default]
     Text,
-    /// One JSON object on each line.
+    /// One JSON object per line.
     Json,
 }
 

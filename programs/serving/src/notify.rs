@@ -79,7 +79,7 @@ impl Notifier {
         if let Some(socket) = &self.socket
             && let Err(error) = socket.send(message.as_bytes())
         {
-            tracing::debug!(%error, "the service manager was not told {message:?}");
+            tracing::debug!(%error, "the service manager was not notified: {message:?}");
         }
     }
 }

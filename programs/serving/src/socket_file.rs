@@ -163,7 +163,7 @@ fn require_free(path: &Path) -> Result<(), String> {
             Ok(_) => Err("another process listens there: stop it first".to_owned()),
             Err(why) if why.kind() == io::ErrorKind::ConnectionRefused => Ok(()),
             Err(why) => {
-                Err(format!("there is a socket, and whether it is in use cannot be told: {why}"))
+                Err(format!("there is a socket, and it is not known whether it is in use: {why}"))
             }
         },
     }

@@ -191,7 +191,7 @@ impl core::fmt::Display for Summary {
         match faults {
             0 => f.write_str("nothing is wrong"),
             1 => f.write_str("1 fault"),
-            more => write!(f, "{more} faults ({} told)", more.min(&FAULTS)),
+            more => write!(f, "{more} faults ({} shown)", more.min(&FAULTS)),
         }
     }
 }

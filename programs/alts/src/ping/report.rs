@@ -96,7 +96,7 @@ impl Report {
     pub(super) fn interrupted(&mut self) -> Result<(), Problem> {
         if self.measured.is_empty() {
             let tried = format!("to measure the connection to {}", self.target);
-            let got = "it was interrupted before there was anything to tell";
+            let got = "it was interrupted before there was anything to report";
             return Err(Problem::new(Culprit::Local, tried, got, "wait longer"));
         }
         self.not_measured.push("the rest: it was interrupted".to_owned());

@@ -159,7 +159,7 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
             Culprit::Handshaker,
             format!("no answer of the handshaker service ({service}) before the deadline"),
             format!(
-                "look at its load and its log: alts check --handshaker {service} checks it alone; \
+                "look at its load and its log: alts check --handshaker {service} checks only the service; \
                  --deadline waits longer"
             ),
         ),

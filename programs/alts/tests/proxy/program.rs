@@ -272,7 +272,7 @@ fn check_says_what_would_be_done_and_what_is_wrong() {
         ("expect = [\"b@dev.test\"]", "", "line 6, [[upstream]]: who may it be? Give expect"),
         ("\"dev:a@dev.test\"", "\"google\"", "line 6, [[upstream]]: handshaker google"),
         ("tcp = \"0.0.0.0:0\"", "", "line 1, [[listen]]: give exactly one of tcp and unix"),
-        ("level = \"http\"", "allow = [\"x@y.test\"]", "allow is for security = \"alts\" alone"),
+        ("level = \"http\"", "allow = [\"x@y.test\"]", "allow is only for security = \"alts\""),
         ("security = \"alts\"", "security = \"tls\"", "unknown variant `tls`"),
         ("\"x.test:1\"", "\"x.test\"", "write host:port"),
         ("expect = [\"b@dev.test\"]", "expect = []", "[[upstream]]: no expected service account"),

@@ -101,7 +101,7 @@ async fn a_signal_reads_the_configuration_again() {
 
     fs::write(&config, text.replace("s.sock", "t.sock")).unwrap();
     running.signal(Signal::SIGHUP);
-    running.wait_for("change with a restart alone");
+    running.wait_for("only change with a restart");
     assert_eq!(Caller::client(&channel).await.unwrap().1.code, 0);
 }
 

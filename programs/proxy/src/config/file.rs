@@ -172,7 +172,7 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Con
     let refuse = |what: String| ConfigError::new(&place, what);
     let address = match (raw.tcp, raw.unix) {
         (Some(_), None) if raw.mode.is_some() => {
-            return Err(refuse("mode is for socket files alone: remove it".to_owned()));
+            return Err(refuse("mode is only for socket files: remove it".to_owned()));
         }
         (Some(tcp), None) => match tcp.parse().map_err(refuse)? {
             tcp @ Address::Tcp(_) => tcp,
@@ -276,7 +276,7 @@ fn security(security: RawSecurity, raw: RawAlts) -> Result<Security, String> {
         return match used.iter().find(|(_, used)| *used) {
             None => Ok(Security::Plain),
             Some((key, _)) => {
-                Err(format!("{key} is for security = \"alts\" alone: set that, or remove {key}"))
+                Err(format!("{key} is only for security = \"alts\": set that, or remove {key}"))
             }
         };
     }

@@ -57,7 +57,7 @@ impl Refusal {
     pub(super) const SLOW_CLIENT: Self = Self::new(
         StatusCode::REQUEST_TIMEOUT,
         4,
-        "nothing of the request's body came for too long",
+        "no part of the request's body arrived for too long",
     );
     /// The upstream says nothing.
     pub(super) const SILENT: Self =
