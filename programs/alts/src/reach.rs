@@ -76,7 +76,7 @@ impl FromStr for Place {
     fn from_str(text: &str) -> Result<Self, String> {
         let address = text.parse().map_err(|_| {
             format!(
-                "{text:?} is no address: write host:port, [IPv6]:port, unix:/path or \
+                "{text:?} is not an address: write host:port, [IPv6]:port, unix:/path or \
                  unix-abstract:name"
             )
         })?;
@@ -132,7 +132,7 @@ impl Place {
             )
         };
         match timeout(deadline, lookup_host(name.as_str())).await {
-            Err(_) => Err(failed(format!("no answer of the name service within {deadline:?}"))),
+            Err(_) => Err(failed(format!("no answer from the name service within {deadline:?}"))),
             Ok(Err(error)) => Err(failed(error.to_string())),
             Ok(Ok(addresses)) => {
                 let addresses: Vec<_> = addresses.collect();

@@ -231,7 +231,7 @@ impl Config {
             match endpoint {
                 Endpoint::Tcp { address, .. } if !address.ip().to_canonical().is_loopback() => {
                     warnings.push(format!(
-                        "listener {name} ({address}) can be reached from other machines: whoever \
+                        "listener {name} ({address}) can be reached from other machines: anyone who \
                          reaches it can act as any identity that the policy gives to \
                          \"unidentified\", and the keys of their connections cross the network in \
                          the clear. Use a UNIX socket or a loopback address instead"

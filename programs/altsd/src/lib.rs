@@ -184,7 +184,7 @@ impl Daemon {
         self.health.set_service_status(service, ServingStatus::NotServing).await;
         let ended = self.life.end(self.grace).await;
         if !ended {
-            tracing::warn!("handshakes were under way when the time to stop was over");
+            tracing::warn!("handshakes were under way when the time to stop ran out");
         }
         self.others.shutdown().await;
         ended
@@ -252,7 +252,7 @@ async fn keep(
             (keeper, good)
         });
         let Ok((back, (good, done))) = work.await else {
-            tracing::error!("reloading failed: certificates are not watched any more");
+            tracing::error!("reloading failed: certificates are no longer watched");
             return;
         };
         keeper = back;

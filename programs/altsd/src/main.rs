@@ -47,7 +47,7 @@ fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
     };
     let dropped = IntCounter::new(
         "altsd_log_lines_dropped_total",
-        "Lines of the log that were lost because nobody took them.",
+        "Log lines that were lost because nobody took them.",
     )?;
     // Whoever reads standard error, or does not, must not stop the service.
     let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());

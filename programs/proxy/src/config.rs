@@ -380,7 +380,7 @@ impl Config {
             let over_tcp = matches!(listen.address, Address::Tcp(_)) && listen.lends_identity();
             match &upstream.security {
                 Security::Alts(alts) if from_elsewhere => warnings.push(format!(
-                    "listener {} ({}) is plain and can be reached from other machines: whoever \
+                    "listener {} ({}) is plain and can be reached from other machines: anyone who \
                      reaches it calls {} with the identity of this proxy (handshaker {}), and what \
                      they say crosses the network in the clear. Listen on 127.0.0.1 or a UNIX \
                      socket, or let clients speak ALTS",

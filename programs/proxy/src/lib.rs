@@ -140,7 +140,7 @@ impl Proxy {
         let grace = self.state.lock().await.config().grace;
         let ended = self.life.end(grace).await;
         if !ended {
-            tracing::warn!("connections were open when the time to stop was over");
+            tracing::warn!("connections were open when the time to stop ran out");
         }
         ended
     }
@@ -187,7 +187,7 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
     }
     let dropped = IntCounter::new(
         "alts_proxy_log_lines_dropped_total",
-        "Lines of the log that were lost because nobody took them.",
+        "Log lines that were lost because nobody took them.",
     )?;
     // Whoever reads standard error, or does not, must not stop the service.
     let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());

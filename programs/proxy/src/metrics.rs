@@ -85,12 +85,12 @@ impl Metrics {
         };
         let connections = gauges(
             "alts_proxy_connections",
-            "Open connections of clients, by listener.",
+            "Open client connections, by listener.",
             &["listener"],
         )?;
         let ended = counters(
             "alts_proxy_connections_total",
-            "Connections of clients that have ended, by listener and outcome.",
+            "Client connections that have ended, by listener and outcome.",
             &["listener", "outcome"],
         )?;
         let bytes = counters(
@@ -101,7 +101,7 @@ impl Metrics {
         )?;
         let requests = counters(
             "alts_proxy_requests_total",
-            "Requests of HTTP that have ended, by listener and class of the status.",
+            "HTTP requests that have ended, by listener and class of the status.",
             &["listener", "status"],
         )?;
         let durations = HistogramVec::new(

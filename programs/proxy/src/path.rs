@@ -134,7 +134,7 @@ impl TryFrom<String> for Prefix {
     fn try_from(text: String) -> Result<Self, String> {
         if !text.starts_with('/') || text.contains(['?', '#', ';']) {
             return Err(format!(
-                "{text:?} is no prefix of a path: it starts with / and has no ?, # or ;"
+                "{text:?} is not a path prefix: one starts with / and has no ?, # or ;"
             ));
         }
         let path = normalise(&text).map_err(|why| format!("{text:?} has {why}"))?;

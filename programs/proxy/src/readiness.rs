@@ -39,7 +39,7 @@ impl Handshakers {
     /// Which ones do not.
     pub fn are_there(&self) -> Result<(), String> {
         match &*self.away.borrow() {
-            None => Err("nothing is known of the handshakers yet".to_owned()),
+            None => Err("nothing is known about the handshakers yet".to_owned()),
             Some(away) if away.is_empty() => Ok(()),
             Some(away) => Err(format!("these handshakers are not there: {}", away.join(", "))),
         }

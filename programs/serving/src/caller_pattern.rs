@@ -89,7 +89,7 @@ impl FromStr for CallerPattern {
     fn from_str(text: &str) -> Result<Self, String> {
         let refuse = || {
             format!(
-                "{text:?} is no caller: write user:NAME, uid:NUMBER, group:NAME, gid:NUMBER, \
+                "{text:?} is not a caller: write user:NAME, uid:NUMBER, group:NAME, gid:NUMBER, \
                  anyone or unidentified"
             )
         };

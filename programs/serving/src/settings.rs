@@ -17,7 +17,7 @@ impl TryFrom<String> for Span {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
-        let refuse = || format!("{text:?} is no length of time: write 500ms, 30s, 5m, 2h or 7d");
+        let refuse = || format!("{text:?} is not a length of time: write 500ms, 30s, 5m, 2h or 7d");
         match humantime::parse_duration(&text) {
             Ok(time) if !time.is_zero() => Ok(Self(time)),
             _ => Err(refuse()),

@@ -30,7 +30,7 @@ impl TryFrom<String> for Mode {
     fn try_from(text: String) -> Result<Self, String> {
         match u32::from_str_radix(&text, 8) {
             Ok(mode) if mode <= 0o777 => Ok(Self(mode)),
-            _ => Err(format!("{text:?} is no mode of a file: write it in octal, like \"0660\"")),
+            _ => Err(format!("{text:?} is not a file mode: write it in octal, like \"0660\"")),
         }
     }
 }
@@ -157,7 +157,7 @@ fn require_free(path: &Path) -> Result<(), String> {
         Err(why) if why.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(why) => Err(why.to_string()),
         Ok(metadata) if !metadata.file_type().is_socket() => {
-            Err("there is something else of that name, which is no socket: move it away".to_owned())
+            Err("something else has that name, and it is not a socket: move it away".to_owned())
         }
         Ok(_) => match unix::net::UnixStream::connect(path) {
             Ok(_) => Err("another process listens there: stop it first".to_owned()),

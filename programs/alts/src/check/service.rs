@@ -58,7 +58,7 @@ pub(super) async fn ask(
                 Culprit::Handshaker,
                 tried,
                 "it accepts connections, and did not answer before the deadline",
-                "it hangs, or is no handshaker service: look at its log; --deadline waits longer",
+                "it hangs, or is not a handshaker service: look at its log; --deadline waits longer",
             ));
         }
         Ok(Err(error)) => return Err(not_answered(handshaker, tried, &error, deadline).await),
@@ -67,7 +67,7 @@ pub(super) async fn ask(
                 Culprit::Handshaker,
                 tried,
                 "it ended the call with OK, and without an answer",
-                "this is no handshaker service, or a broken one: name the address of another",
+                "this is not a handshaker service, or is a broken one: name the address of another",
             ));
         }
         Ok(Ok(Some(answer))) => answer,
@@ -121,8 +121,8 @@ async fn not_answered(
         Some(UNIMPLEMENTED) => Problem::new(
             Culprit::Handshaker,
             tried,
-            format!("a server of gRPC or HTTP/2 that is no handshaker service ({got})"),
-            "name the address of a handshaker service: this one is of something else",
+            format!("a gRPC or HTTP/2 server that is not a handshaker service ({got})"),
+            "name the address of a handshaker service: this one belongs to something else",
         ),
         Some(code @ (PERMISSION_DENIED | RESOURCE_EXHAUSTED)) => {
             refused(tried, code, error.message())
@@ -148,7 +148,7 @@ async fn not_answered(
                 Culprit::Handshaker,
                 tried,
                 format!("no gRPC ({got})"),
-                "what listens there is no handshaker service, or has just gone: name another \
+                "what listens there is not a handshaker service, or has just gone: name another \
                  address, or look at its log",
             ),
         },

@@ -92,7 +92,7 @@ fn described(kind: MessageType, body: &[u8]) -> String {
     let number = Message { kind, body: body.to_vec() }.alert_reason();
     match Reason::from_number(number) {
         Some(reason) => format!("Alert {number}, {reason:?} (altsd)"),
-        None => format!("Alert {number}, of an unknown reason (altsd)"),
+        None => format!("Alert {number}, for an unknown reason (altsd)"),
     }
 }
 
@@ -106,7 +106,7 @@ fn unknown<R: Read>(window: &mut Window<R>, direction: &'static str) -> io::Resu
             Some(foreign) => format!("it begins with {foreign}"),
             None => "it begins with bytes of an unknown kind".to_owned(),
         };
-        let text = format!("there is no frame of ALTS in this direction: {what}");
+        let text = format!("there is no ALTS frame in this direction: {what}");
         let kind = Kind::NoAlts;
         return Ok(Found::Told(Event::Fault { direction, offset, frame: 0, kind, text }));
     }

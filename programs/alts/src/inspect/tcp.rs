@@ -126,10 +126,10 @@ impl Connections {
             };
             return Err((format!("several: {client} to {server}, {}", list.join(", ")), remedy));
         }
-        let mut notes = vec![format!("the connection of {client} to {server}")];
+        let mut notes = vec![format!("the connection from {client} to {server}")];
         if !from_syn {
             notes.push(
-                "its beginning is not in the capture: who spoke first is taken for the client"
+                "its beginning is not in the capture: the side that spoke first is taken for the client"
                     .to_owned(),
             );
         }

@@ -91,5 +91,5 @@ fn late() -> io::Error {
 }
 
 fn not_an_echo() -> io::Error {
-    io::Error::other("other bytes came back than were sent: the target is no echo")
+    io::Error::other("the bytes that came back differ from those sent: the target does not echo")
 }

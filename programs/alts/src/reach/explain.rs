@@ -63,7 +63,7 @@ pub(super) fn connecting(end: End, text: &str, resolved: &Resolved, error: &io::
         ),
         (Io::PermissionDenied, Resolved::Unix(_)) => (
             Culprit::Local,
-            "permission denied: this user may not write to the socket, or not enter its directory"
+            "permission denied: this user may not write to the socket or enter its directory"
                 .to_owned(),
             "run as a user who may, or change the owner, group or mode of the socket (altsd: owner, \
              group and mode of the listener)",
@@ -151,13 +151,13 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
                 "the peer stopped answering in the middle of the handshake, after {} bytes",
                 heard.bytes
             ),
-            "look whether the peer's handshaker service hangs: run alts check there; --deadline \
+            "check whether the peer's handshaker service hangs: run alts check there; --deadline \
              waits longer"
                 .to_owned(),
         ),
         ErrorKind::TimedOut { .. } => (
             Culprit::Handshaker,
-            format!("no answer of the handshaker service ({service}) before the deadline"),
+            format!("no answer from the handshaker service ({service}) before the deadline"),
             format!(
                 "look at its load and its log: alts check --handshaker {service} checks only the service; \
                  --deadline waits longer"
@@ -170,7 +170,7 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
                 None => failed.to_string(),
             },
             format!(
-                "look whether it runs, and at its log: alts check --handshaker {service} says more"
+                "check that it runs, and look at its log: alts check --handshaker {service} says more"
             ),
         ),
         ErrorKind::Handshake(HandshakeErrorKind::RpcVersions) => (

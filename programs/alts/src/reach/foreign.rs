@@ -57,8 +57,8 @@ impl fmt::Display for Foreign {
         match self {
             Self::TlsAlert(description) => write!(f, "a TLS alert ({description})"),
             Self::Tls => f.write_str("a TLS handshake message"),
-            Self::Http1(line) => write!(f, "a response of HTTP/1: {line:?}"),
-            Self::Http2 => f.write_str("frames of HTTP/2 without encryption"),
+            Self::Http1(line) => write!(f, "an HTTP/1 response: {line:?}"),
+            Self::Http2 => f.write_str("HTTP/2 frames without encryption"),
             Self::Text(line) => write!(f, "text: {line:?}"),
         }
     }

@@ -45,7 +45,7 @@ const NAMES: [&str; 17] = [
 pub fn status(code: u32) -> String {
     match usize::try_from(code).ok().and_then(|index| NAMES.get(index)) {
         Some(name) => format!("{name} ({code})"),
-        None => format!("{code}, which is no status of gRPC"),
+        None => format!("{code}, which is not a gRPC status"),
     }
 }
 
@@ -96,7 +96,7 @@ fn closed(target: &Place, own: &str, got: &str) -> Problem {
 pub fn refusal(target: &Place, own: &str, answer: &Answer) -> Option<Problem> {
     let got = match answer.grpc_status {
         Some(code) => format!("status {}", status(code)),
-        None => format!("HTTP status {}, and no status of gRPC", answer.http_status),
+        None => format!("HTTP status {}, and no gRPC status", answer.http_status),
     };
     let got = if answer.message.is_empty() { got } else { format!("{got}: {}", answer.message) };
     let remedy = match (answer.grpc_status, answer.http_status) {

@@ -165,8 +165,8 @@ async fn no_handshaker_where_there_is_none() {
 async fn what_is_no_handshaker_is_called_what_it_is() {
     let tls = saying(b"\x15\x03\x01\x00\x02\x02\x46").await;
     for (service, word) in [
-        (plain_grpc().await, "a server of gRPC or HTTP/2 that is no handshaker service"),
-        (http1().await, "a response of HTTP/1"),
+        (plain_grpc().await, "a gRPC or HTTP/2 server that is not a handshaker service"),
+        (http1().await, "an HTTP/1 response"),
         (tls, "a TLS alert (70)"),
         (saying(b"").await, "no gRPC"),
     ] {
@@ -174,7 +174,7 @@ async fn what_is_no_handshaker_is_called_what_it_is() {
         ran.assert(4, &["handshaker's answer", word, "at fault  the handshaker service"]);
     }
     let ran = check(&["--handshaker", &silent().await, SHORT]).await;
-    ran.assert(4, &["did not answer before the deadline", "it hangs, or is no handshaker"]);
+    ran.assert(4, &["did not answer before the deadline", "it hangs, or is not a handshaker"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,7 +214,7 @@ async fn targets_that_speak_something_else() {
         (tls, ["a TLS alert (10)", "that port speaks TLS"]),
         (only_tls().await, ["a TLS handshake message", "that port speaks TLS"]),
         (http1().await, ["HTTP/1.1 400 Bad Request", "that port speaks HTTP/1"]),
-        (plain_grpc().await, ["frames of HTTP/2", "(gRPC?) without encryption"]),
+        (plain_grpc().await, ["HTTP/2 frames", "(gRPC?) without encryption"]),
         (saying(b"SSH-2.0-OpenSSH_9\r\n").await, ["SSH-2.0-OpenSSH_9", "another protocol"]),
         (saying(b"").await, ["without a word", "servers of TLS"]),
     ] {

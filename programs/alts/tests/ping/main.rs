@@ -129,7 +129,7 @@ async fn a_server_that_sends_something_else_back_is_no_echo() {
         let _ = stream.read(&mut read).await;
     });
     let ran = ping(&service, &target, &["--any-peer", "--echo", "--size=64"]).await;
-    ran.assert(5, &["other bytes came back", "the target is no echo"]);
+    ran.assert(5, &["the bytes that came back differ", "the target does not echo"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -145,7 +145,7 @@ async fn failures_are_explained_as_by_check() {
     ping(&service, &stranger, &["--any-peer"]).await.assert(5, &["compare the trust roots"]);
     let (_held, nobody) = nobody();
     ping(&service, &nobody, &["--any-peer"]).await.assert(6, &["connection refused"]);
-    ping(&nobody, &target, &["--any-peer"]).await.assert(4, &["look whether it runs"]);
+    ping(&nobody, &target, &["--any-peer"]).await.assert(4, &["check that it runs"]);
     ping(&service, &http1().await, &["--any-peer"]).await.assert(5, &["speaks HTTP/1"]);
     ping(&service, &target, &["--any-peer", "--echo"])
         .await

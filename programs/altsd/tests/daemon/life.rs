@@ -52,7 +52,7 @@ async fn a_socket_that_was_left_behind_is_replaced_and_nothing_else_is() {
     fs::remove_file(&socket).unwrap();
     fs::write(&socket, "precious").unwrap();
     let text = failure(&config);
-    assert!(text.contains("which is no socket: move it away"), "{text}");
+    assert!(text.contains("it is not a socket: move it away"), "{text}");
     assert!(text.contains("line 2, [[listen]]"), "{text}");
     assert_eq!(fs::read_to_string(&socket).unwrap(), "precious");
 }
@@ -122,5 +122,5 @@ async fn handshakes_that_do_not_end_are_not_waited_for() {
     let (status, took) = running.wait();
     assert!(status.success());
     assert!(took > Duration::from_millis(200) && took < Duration::from_secs(5), "{took:?}");
-    running.wait_for_end("handshakes were under way when the time to stop was over");
+    running.wait_for_end("handshakes were under way when the time to stop ran out");
 }

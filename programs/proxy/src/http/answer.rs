@@ -27,14 +27,14 @@ impl Refusal {
     pub(super) const HEADERS_TOO_LARGE: Self = Self::new(
         StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
         8,
-        "the request has too many headers, or too large ones",
+        "the request has too many headers, or they are too large",
     );
     pub(super) const NO_TUNNELS: Self =
         Self::new(StatusCode::NOT_IMPLEMENTED, 12, "CONNECT is not supported here");
     pub(super) const UNKNOWN_ENCODING: Self = Self::new(
         StatusCode::NOT_IMPLEMENTED,
         12,
-        "no Transfer-Encoding but chunked is supported here",
+        "only the Transfer-Encoding chunked is supported here",
     );
     pub(super) const NO_UPGRADE: Self = Self::new(
         StatusCode::NOT_IMPLEMENTED,

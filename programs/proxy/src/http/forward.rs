@@ -185,7 +185,7 @@ fn for_http2(head: &mut Parts) -> Result<(), Refusal> {
             Authority::try_from(host.as_bytes())
         });
         let authority =
-            authority.map_err(|_| Refusal::bad_request("the Host header is no authority"))?;
+            authority.map_err(|_| Refusal::bad_request("the Host header is not an authority"))?;
         uri.authority = Some(authority);
     }
     uri.scheme.get_or_insert(Scheme::HTTP);
