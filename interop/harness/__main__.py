@@ -35,7 +35,7 @@ def main():
             peer.prepare()
         return 0
 
-    # Whoever ends this from outside ends all programs with it.
+    # When this is ended from outside, all programs end with it.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     if arguments.record:

@@ -93,7 +93,7 @@ def rekey(operation):
 
     def case(setting):
         frame, messages = 16 * KIB, 1100
-        # Otherwise so many frames would take 64 GiB.
+        # Otherwise that many frames would take 64 GiB.
         require_choice(setting, frame)
         server = setting.another_server(frame)
         report = setting.call(
@@ -124,7 +124,7 @@ def require_view(side, found, peer, local):
         "local_service_account": local,
         "peer_rpc_versions": "2.1..2.1",
     }
-    # C core tells the level a second time, in its own words.
+    # C core reports the level a second time, in its own words.
     if "transport_security_level" in found:
         wanted["transport_security_level"] = "TSI_PRIVACY_AND_INTEGRITY"
     require(found, wanted, f"{side} view")

@@ -13,7 +13,7 @@ from world import Failed
 
 __all__ = ["ALL", "Setting"]
 
-# A call that cannot succeed fails within so many seconds, also when the peer's own deadlines decide; and a call
+# A call that cannot succeed fails within this many seconds, also when the peer's own deadlines decide; and a call
 # that nothing hinders is done.
 LATE, SOON = 45, 15
 CONNECTIONS, IDLE = 200, 150

@@ -17,7 +17,7 @@ class Ours:
 
     @staticmethod
     def frame_size(chosen):
-        """The largest frame that it offers, in bytes, when told to offer `chosen`; None when it offers nothing."""
+        """The largest frame that it offers, in bytes, if configured to offer `chosen`; None if it offers nothing."""
         return chosen or 128 << 10
 
     @staticmethod
@@ -26,7 +26,7 @@ class Ours:
 
     @classmethod
     def largest_length(cls, chosen, offered):
-        """The largest length field that it may write, told to offer `chosen`, to a peer that offers `offered`.
+        """The largest length field that it may write, configured to offer `chosen`, to a peer that offers `offered`.
 
         The smaller size counts, and counts the whole frame.
         """
@@ -70,7 +70,7 @@ class Ours:
         return [self.programs / "alts-interop-server"]
 
     def web(self):
-        """The server of HTTP, over ALTS with --handshaker."""
+        """The HTTP server, over ALTS with --handshaker."""
         return [self.programs / "alts-interop-web"]
 
     def certificates(self, directory, accounts):
@@ -84,7 +84,7 @@ class Ours:
             config += [
                 f'[[listen]]\nname = "{account}"\ntcp = "{ip}:{HANDSHAKER_PORT}"',
                 f'[[identity]]\ncertificate = "{account}.pem"\nkey = "{account}.key"',
-                # Known by its user, as the kernel tells it: that of all programs of the tests.
+                # Known by its user, as the kernel reports it: that of all programs of the tests.
                 f'[[policy]]\ncallers = ["uid:{os.getuid()}"]\nlisteners = ["{account}"]\naccounts = ["{account}"]',
             ]
         file = directory / "altsd.toml"
@@ -106,7 +106,7 @@ class Package:
         self.complete, self.why_not = self.place / "complete", self.place.with_name(f"{self.place.name}.failed")
 
     def prepare(self):
-        """Installs the package; what prevents it is told by `missing`."""
+        """Installs the package; `missing` says what prevents it."""
         if self.missing() is None:
             return
         print(f"installing {self.name} {self.version} below target/interop", flush=True)
@@ -197,7 +197,7 @@ class Go:
         self.why_not = root / "target" / "interop" / f"go-{self.version}.failed"
 
     def prepare(self):
-        """Compiles the programs; what prevents it is told by `missing`."""
+        """Compiles the programs; `missing` says what prevents it."""
         print(f"building grpc-go {self.version} below target/interop", flush=True)
         self.why_not.unlink(missing_ok=True)
         for place, packages in (
@@ -288,7 +288,7 @@ class Java:
         self.sources = "".join(source.read_text() for source in sources)
 
     def prepare(self):
-        """Installs the packages and compiles the programs; what prevents it is told by `missing`."""
+        """Installs the packages and compiles the programs; `missing` says what prevents it."""
         if self.missing() is None:
             return
         print(f"building grpc-java {self.version} below target/interop", flush=True)
@@ -336,7 +336,7 @@ class Java:
         return [*self._grpc("Server", handshaker), f"--port={port}"], f"Server started on port {port}"
 
     def _grpc(self, name, handshaker):
-        # They can be told a handshaker service only with a fake one of their own.
+        # They can only be given a handshaker service as a fake one of their own.
         program = [*self.JVM, "-cp", f"{self.place}/grpc-tests/*", f"io.grpc.testing.integration.TestService{name}"]
         return [self.platform, handshaker, *program, "--use_alts=true"]
 

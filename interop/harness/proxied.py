@@ -17,7 +17,7 @@ HANDSHAKERS = {"originate": CLIENT_HANDSHAKER, "terminate": SERVER_HANDSHAKER}
 VERSIONS = {"http1": ("--http1.1", "HTTP/1.1"), "http2": ("--http2-prior-knowledge", "HTTP/2.0")}
 # As many as curl has at once, and less than either side allows handshakes in their queues.
 CONNECTIONS = 200
-# After so many seconds the proxy has to have given a silent handshaker service up; a test waits longer.
+# After this many seconds the proxy must have given up on a silent handshaker service; a test waits longer.
 LATE, PATIENCE = 45, 75
 
 
@@ -161,7 +161,7 @@ def http(version, size):
 
 
 def level(side, setting, by_request):
-    """What tells a relay to understand requests: Envoy does, ours on request."""
+    """What makes a relay understand requests: Envoy always does, ours on request."""
     return ["--http"] if by_request and side is setting.ours else []
 
 
@@ -176,7 +176,7 @@ def require_chain(setting, client, server, version, by_request):
         # Whatever curl says of itself, the origin hears what ALTS has proved.
         lie = f"--header 'x-alts-peer-service-account: {OTHER_ACCOUNT}'"
         told = setting.shell(f"{curl(version)} {lie} {url(entry, 'account')}")
-        require(told, CLIENT_ACCOUNT, "the account that the origin is told")
+        require(told, CLIENT_ACCOUNT, "the account that the origin receives")
 
 
 def chain(version, by_request):
@@ -265,11 +265,11 @@ def connections(setting):
 
 
 def accounts(setting):
-    """Whom ALTS has proved, as far as the proxy tells."""
+    """The accounts that ALTS has proved, as far as the proxy reports them."""
     if setting.server_side is setting.ours:
         view = answer(setting.call("peer"))
         return cases.require_view("the server's", view, CLIENT_ACCOUNT, SERVER_ACCOUNT)
-    # It tells whom it has admitted, in the log of connections.
+    # It reports whom it has admitted, in the log of connections.
     backend = setting.start(setting.ours.plain_server())
     server = setting.relay(setting.server_side, "terminate", backend, "--tcp", *expecting(CLIENT_ACCOUNT))
     report = setting.call("echo", 100, through=server)
@@ -280,7 +280,7 @@ def accounts(setting):
     give_up = time.monotonic() + 20
     while f"peer {CLIENT_ACCOUNT}\n" not in log.read_text():
         if time.monotonic() > give_up:
-            raise Failed("it does not tell the client's account")
+            raise Failed("it does not report the client's account")
         time.sleep(0.1)
 
 

@@ -86,7 +86,7 @@ def handshake_length(found):
 
 
 def key_data(http2):
-    """The record protocols and keys in what the handshaker service has said on one connection of HTTP/2."""
+    """The record protocols and keys in what the handshaker service has said on one HTTP/2 connection."""
     from common import fields
 
     streams, at = {}, 0

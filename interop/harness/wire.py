@@ -20,7 +20,7 @@ class Cut(Exception):
 class Proxy:
     """Forwards connections to a server; what it does to their bytes is in `passage`."""
 
-    # After so many seconds without a byte a passage is asked what it holds back.
+    # After this many seconds without a byte, a passage is asked what it holds back.
     IDLE = None
 
     def __init__(self, server, listen=None):
@@ -128,7 +128,7 @@ class Recorder(Proxy):
 
 
 class Cutter(Proxy):
-    """Ends each connection when so many bytes have gone in one direction."""
+    """Ends each connection when a number of bytes have gone in one direction."""
 
     def __init__(self, server, direction, after):
         super().__init__(server)
@@ -204,7 +204,7 @@ class Joiner(Proxy):
 
 
 class Corrupter(Proxy):
-    """Flips a bit in one record of one direction, the first one after so many; all else goes by as it is."""
+    """Flips a bit in one record of one direction, the first one after a number of bytes; all else goes by as it is."""
 
     def __init__(self, server, direction, after):
         super().__init__(server)
@@ -254,7 +254,7 @@ def records(recording):
     """The length fields of all ALTS records of one direction.
 
     The handshaker service's messages go before them. They have the form of records too, with other types, but
-    that is a property of this project's service alone.
+    only this project's service has that property.
     """
     lengths, at = [], 0
     while at < len(recording):

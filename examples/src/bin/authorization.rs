@@ -23,7 +23,7 @@ const READER: &str = "reader@dev.test";
 const WRITER: &str = "writer@dev.test";
 const STRANGER: &str = "stranger@dev.test";
 
-/// A service that readers and writers may check, and writers alone may watch.
+/// A service that readers and writers may check, and only writers may watch.
 struct Door;
 
 #[tonic::async_trait]
@@ -34,7 +34,7 @@ impl Health for Door {
         &self,
         _: Request<HealthCheckRequest>,
     ) -> Result<Response<HealthCheckResponse>, Status> {
-        // Whoever comes so far was admitted by the layer.
+        // A call that gets this far was admitted by the layer.
         Ok(Response::new(serving()))
     }
 

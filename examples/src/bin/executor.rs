@@ -104,14 +104,14 @@ where
     let began = Instant::now();
     let deadline = machine.deadline();
     let done = handshake(machine, &mut io, &mut service, buffers, || began.elapsed());
-    // With embassy, `select` with a `Timer`: the deadline is for whoever owns the clock.
+    // With embassy, `select` with a `Timer`: the owner of the clock enforces the deadline.
     let (established, filled) =
         before(began + deadline, done).await.ok_or("no handshake in time")??;
     let (sealer, opener, context) = Session::<RustCrypto>::new(established)?.into_parts();
     Ok((Stream::new(io, sealer, opener, read, filled, write), context))
 }
 
-/// A pipe with a little room, which wakes whoever waits for bytes or for room.
+/// A pipe with a little room, which wakes the task that waits for bytes or for room.
 #[derive(Default)]
 struct Pipe {
     bytes: RefCell<VecDeque<u8>>,

@@ -1,4 +1,4 @@
-//! hyper alone over ALTS: HTTP/1.1, one connection, and both ends say who is at the other.
+//! Plain hyper over ALTS: HTTP/1.1, one connection, and each end says who is at the other.
 #![expect(clippy::print_stdout, reason = "a program that is there to be looked at")]
 
 use std::convert::Infallible;

@@ -132,7 +132,7 @@ func (client client) operation(words []string) (any, error) {
 	return nil, fmt.Errorf("no such operation, or not its arguments: %q", words)
 }
 
-// connections makes a call on each of so many new connections, all at once.
+// connections makes a call on each of that many new connections, all at once.
 func (client client) connections(count int) (any, error) {
 	sent := common.Message(0, 100)
 	failures := make(chan error, count)
@@ -169,7 +169,7 @@ func (client client) echoStream(messages, size int) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	// What fails here is told to the receiver too.
+	// The receiver gets the same error.
 	go send(stream, messages, size)
 	return receive(stream)
 }
@@ -220,7 +220,7 @@ func send(stream grpc.ClientStream, messages, size int) error {
 	return stream.CloseSend()
 }
 
-// ignoreEnd drops what a sender is told when the call is over: the receiver is told why.
+// ignoreEnd drops the error that a sender gets when the call is over: the receiver gets the reason.
 func ignoreEnd(err error) error {
 	if errors.Is(err, io.EOF) {
 		return nil

@@ -40,7 +40,7 @@ func (Codec) Unmarshal(data []byte, message any) error {
 	return fmt.Errorf("a message is wanted in %T", message)
 }
 
-// Name is what the content type tells.
+// Name is what the content type says.
 func (Codec) Name() string { return "bytes" }
 
 // Message is the message number index of a stream: consecutive 32-bit words, little-endian, from
@@ -76,7 +76,7 @@ type Order struct {
 	Size     int `json:"size"`
 }
 
-// View is what ALTS proved about a connection, as grpc-go tells its applications, in the words of
+// View is what ALTS proved about a connection, as grpc-go reports it to applications, in the words of
 // all implementations.
 func View(connection *peer.Peer) (map[string]string, error) {
 	info, err := alts.AuthInfoFromPeer(connection)
@@ -97,7 +97,7 @@ func View(connection *peer.Peer) (map[string]string, error) {
 	}, nil
 }
 
-// MaxFrameSize makes grpc-go write frames of so many bytes at most; 0 leaves it the choice.
+// MaxFrameSize makes grpc-go write frames of at most that many bytes; 0 leaves it the choice.
 //
 // grpc-go reads the variable before any main function runs, so the program starts itself again.
 func MaxFrameSize(size uint) error {

@@ -123,7 +123,7 @@ async fn operation(
     })
 }
 
-/// A call on each of so many new connections, all at once.
+/// A call on each of that many new connections, all at once.
 async fn connections(connect: &impl Fn() -> Client, count: usize) -> Result<Value, Status> {
     let clients: Vec<Client> = (0..count).map(|_| connect()).collect();
     let mut echoes = JoinSet::new();

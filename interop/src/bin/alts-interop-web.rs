@@ -1,9 +1,9 @@
 //! An HTTP/1.1 and HTTP/2 server over ALTS, or in the clear without a handshaker service, by axum:
 //! `--listen IP:PORT [--handshaker HOST:PORT] [--max-frame-size BYTES]`
 //!
-//! `GET /data/SIZE` answers with so many bytes of data, `PUT /tally` says what has arrived of them,
+//! `GET /data/SIZE` answers with that many bytes of data, `PUT /tally` says what has arrived of them,
 //! `PUT /echo` answers with what it is sent, `GET /version` with HTTP's version, and
-//! `GET /together/COUNT` when so many requests wait for it. `GET /peer` says what ALTS has proved, and
+//! `GET /together/COUNT` when that many requests wait for it. `GET /peer` says what ALTS has proved, and
 //! `GET /account` what a proxy says that it has proved.
 //! As a handshaker service it takes calls, and never answers.
 #![forbid(unsafe_code)]

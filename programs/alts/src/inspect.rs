@@ -130,7 +130,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Reads the streams, and tells what is in them.
+/// Reads the streams, and reports what is in them.
 fn inspect<W: Write>(arguments: Arguments, report: &mut Report<W>) -> Result<(), Stop> {
     let Arguments { file, to_client, port, key_data, protocol, dump, .. } = arguments;
     let key = match key_data {

@@ -117,7 +117,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     let outcome = runtime.block_on(async {
         tokio::select! {
             outcome = ping(arguments, &mut report) => Some(outcome),
-            // What was measured until then is told.
+            // What was measured until then is reported.
             _ = ctrl_c() => None,
         }
     });
@@ -151,7 +151,7 @@ struct Plan {
     interval: Duration,
 }
 
-/// How long it took to come to a connection.
+/// How long it took to connect.
 struct Taken {
     connect: Duration,
     handshake: Duration,

@@ -179,11 +179,11 @@ impl Place {
         outcome.map_err(|error| explain::connecting(self.end, &self.text, resolved, &error))
     }
 
-    /// Makes an ALTS handshake with whoever is there: who it is, is for the caller to look at.
+    /// Makes an ALTS handshake with any peer: the caller checks who it is.
     ///
     /// # Errors
     ///
-    /// Why it failed, as far as can be told.
+    /// Why it failed, as far as is known.
     pub async fn handshake(
         &self,
         resolved: &Resolved,

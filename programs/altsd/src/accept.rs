@@ -46,14 +46,14 @@ pub const REFUSED: usize = 256;
 /// How many of them one caller has.
 const REFUSED_PER_CALLER: usize = 16;
 
-/// Who is at the other end of a connection, and by which listener it came.
+/// The caller at the other end of a connection, and the listener that it came in by.
 #[derive(Debug)]
 pub struct Connection {
-    /// Who.
+    /// The caller.
     pub caller: Caller,
-    /// Who counts as one with this caller for the limits.
+    /// What this caller counts as for the limits.
     pub key: Key,
-    /// By which listener.
+    /// The listener.
     pub listener: Arc<str>,
     /// The process itself, if the kernel lets us ask it again.
     process: Option<Process>,
@@ -61,7 +61,7 @@ pub struct Connection {
 
 impl Connection {
     /// The user that the process behind the connection has become since it connected, if the kernel
-    /// can tell.
+    /// knows.
     #[must_use]
     pub fn new_user(&self) -> Option<u32> {
         let Caller::Local { uid, .. } = &self.caller else { return None };
@@ -128,7 +128,7 @@ impl AsyncWrite for Accepted {
     }
 }
 
-/// Who a connection is from, before it is known what the machine knows of them.
+/// The origin of a connection, before it is known what the machine knows about the caller.
 struct From {
     caller: Caller,
     gid: Option<u32>,

@@ -17,7 +17,7 @@ use crate::{
     accept::Connection, config::LimitSettings, log::AUDIT, metrics::Metrics, state::Snapshot,
 };
 
-/// How many callers whom the policy refuses may be told so at once.
+/// How many callers may be sent the policy's refusal at once.
 const REFUSALS: usize = 256;
 
 /// How many of them may be one caller.
@@ -225,7 +225,7 @@ impl Admission for Gate {
                 );
             }
             None if entry.refused => {
-                // It went away before it was told, or was not worth reading.
+                // It went away before it got the refusal, or was not worth reading.
                 let (code, reason) =
                     if entry.too_large { ("7", "request_bytes") } else { ("1", "policy") };
                 self.metrics.ended(side, "refused", code, "caller", None);

@@ -111,9 +111,9 @@ impl LimitSettings {
 pub struct Config {
     /// Where to listen.
     pub listeners: Vec<Listen>,
-    /// Who this daemon can vouch for.
+    /// The identities that this daemon can vouch for.
     pub identities: Vec<Source>,
-    /// Who may use what; the first rule that is for a caller decides.
+    /// Who may use what; the first rule for a caller decides.
     pub rules: Vec<Rule>,
     /// How much at once.
     pub limits: LimitSettings,

@@ -34,9 +34,9 @@ pub struct IdentityFiles {
     pub certificate: PathBuf,
     /// The private key, PEM.
     pub key: PathBuf,
-    /// The authorities by which peers are believed.
+    /// The authorities that peers' certificates must come from.
     pub trust_roots: Vec<RootFile>,
-    /// The authorities by which peers believe this identity, if they are others.
+    /// The authorities through which peers believe this identity, if they are others.
     pub verified_by: Vec<RootFile>,
     /// Whether the key is used although others than its owner and group can read it.
     pub allow_readable_key: bool,

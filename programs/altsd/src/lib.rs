@@ -1,9 +1,9 @@
 //! The daemon around the service: who may call, certificates that change, limits, and its life.
 //!
-//! [`config`] is what it is told, [`state`] what follows from that at one time, and the rest are
+//! [`config`] is what it is given, [`state`] what follows from that at one time, and the rest are
 //! parts: [`listen`] and [`accept`] are where callers connect, [`policy`] says what they may use,
-//! [`admission`] begins handshakes and writes the audit lines, [`metrics`] counts. Who callers are
-//! and how much they may have is asked of [`alts_serving`].
+//! [`admission`] begins handshakes and writes the audit lines, [`metrics`] counts. [`alts_serving`]
+//! says who callers are and how much they may have.
 //!
 //! [`Daemon`] is all of it, for a program or a test; [`run`] adds the signals.
 #![forbid(unsafe_code)]
@@ -60,7 +60,7 @@ use self::{
 /// How many accepted connections may wait for the server to take them.
 const BACKLOG: usize = 64;
 
-/// HTTP/2 connections that are silent for so long are asked whether somebody is there.
+/// HTTP/2 connections that are silent for this long are asked whether somebody is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(60);
 
 /// A daemon at work.
@@ -259,7 +259,7 @@ async fn keep(
         look = look.min(after(keeper.next_look()));
         show_health(&health, &snapshot).await;
         if let Some(done) = done {
-            // Whoever asked may have gone.
+            // The one who asked may have gone.
             let _ = done.send(good);
         }
     }
@@ -272,11 +272,11 @@ pub struct Supervision {
     pub notifier: Notifier,
     /// How often it wants to hear that the daemon is alive.
     pub watchdog: Option<Duration>,
-    /// Counts lines of the log that nobody took.
+    /// Counts log lines that nobody took.
     pub lines_dropped: Option<IntCounter>,
 }
 
-/// Starts a daemon, tells `started` of it, and runs it until SIGTERM or SIGINT; SIGHUP reloads.
+/// Starts a daemon, passes it to `started`, and runs it until SIGTERM or SIGINT; SIGHUP reloads.
 ///
 /// # Errors
 ///

@@ -49,7 +49,7 @@ fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
         "altsd_log_lines_dropped_total",
         "Log lines that were lost because nobody took them.",
     )?;
-    // Whoever reads standard error, or does not, must not stop the service.
+    // A reader of standard error that is slow, or gone, must not stop the service.
     let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());
     tracing::subscriber::set_global_default(subscriber(
         PROGRAM,

@@ -1,7 +1,7 @@
 //! The policy: which caller may use which of this daemon's identities.
 //!
-//! Rules are tried in order, and the first one that is for a caller decides. A caller for whom
-//! there is none is refused: nothing is given to whoever is left over unless a rule says so.
+//! Rules are tried in order, and the first one for a caller decides. A caller for whom there is none
+//! is refused: by default, callers get nothing.
 
 use core::{fmt, str::FromStr};
 
@@ -68,7 +68,7 @@ impl AccountPattern {
         }
     }
 
-    /// Whether the holder of a certificate may call itself so, whoever the user is.
+    /// Whether the holder of a certificate may use such a name, for whichever user.
     #[must_use]
     pub fn is_vouched_by(&self, subject: &Subject) -> bool {
         match self {
@@ -84,7 +84,7 @@ impl AccountPattern {
 /// One rule of the policy.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Who it is for.
+    /// The callers that it is for.
     pub callers: Vec<CallerPattern>,
     /// On which listeners; an empty list means all.
     pub listeners: Vec<String>,

@@ -222,7 +222,7 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// Where the current snapshot is to be had.
+    /// A receiver of the current snapshot.
     #[must_use]
     pub fn subscribe(&self) -> watch::Receiver<Arc<Snapshot>> {
         self.sender.subscribe()

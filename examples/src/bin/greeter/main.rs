@@ -99,7 +99,7 @@ async fn greet(client: &mut Client) -> Outcome<()> {
     if count == HELLOS { Ok(()) } else { Err(format!("{count} replies in the stream").into()) }
 }
 
-/// A server with a greeter for everybody, and a vault for the stranger alone.
+/// A server with a greeter for everybody, and a vault only for the stranger.
 async fn serve(handshaker: Handshaker) -> Outcome<SocketAddr> {
     let acceptor = AltsAcceptor::new(ServerConfig::default(), handshaker);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;

@@ -48,7 +48,7 @@ pub(super) async fn handshake(service: Service, deadline: Duration) -> Result<Sa
     let (client, server) = match (client, server) {
         (Ok(client), Ok(server)) => (client, server),
         (Err(client), Err(server)) => {
-            // The other one only tells that its peer is gone.
+            // The other one only reports that its peer is gone.
             let telling = if client.fault() == Fault::Peer { &server } else { &client };
             return Err(explain(tried, telling));
         }

@@ -52,7 +52,7 @@ impl Step {
 /// What ends a check before its last step.
 #[derive(Debug)]
 pub(super) enum Stop {
-    /// A step has failed, and was told.
+    /// A step has failed, and was reported.
     Failed(Culprit),
     /// The report cannot be written.
     Unwritten(io::Error),

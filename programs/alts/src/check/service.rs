@@ -18,7 +18,7 @@ use crate::{
     reach::{Foreign, Place},
 };
 
-/// The gRPC status codes that tell something about a service.
+/// The gRPC status codes that say something about a service.
 const PERMISSION_DENIED: u32 = 7;
 const RESOURCE_EXHAUSTED: u32 = 8;
 const UNIMPLEMENTED: u32 = 12;

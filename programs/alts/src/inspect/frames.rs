@@ -27,7 +27,7 @@ pub(super) enum Failed {
     Write(io::Error),
 }
 
-/// Tells what is in the direction that `writer` wrote.
+/// Reports what is in the direction that `writer` wrote.
 pub(super) fn direction<R: Read, W: Write>(
     window: Window<R>,
     writer: Side,
@@ -44,7 +44,7 @@ pub(super) fn direction<R: Read, W: Write>(
     walk.end()
 }
 
-/// A frame that opens nowhere, of which the next ones will tell more.
+/// A frame that opens nowhere, about which the next ones will say more.
 struct Closed {
     frame: u64,
     offset: u64,

@@ -25,7 +25,7 @@ const GAPS: usize = 64;
 /// What became of a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    /// It opens at its place: so many bytes of payload.
+    /// It opens at its place: this many bytes of payload.
     Opened(usize),
     /// It is one that was there before.
     Replayed(u64),

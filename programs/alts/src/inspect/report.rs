@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::diagnosis::Culprit;
 
-/// How many faults of one direction are told.
+/// How many faults of one direction are shown.
 const FAULTS: u64 = 20;
 
 /// The direction of what this side writes.
@@ -134,7 +134,7 @@ impl<W: Write> Report<W> {
         text(&mut self.out, event)
     }
 
-    /// Who is at fault for what was told.
+    /// Who is at fault for what was reported.
     pub(super) fn status(&self) -> Option<Culprit> {
         self.failed.then_some(Culprit::Peer)
     }

@@ -17,7 +17,7 @@ pub(super) fn key() -> Key {
     Key::read(&KEY.parse().unwrap(), RecordProtocol::AesGcm128Rekey).unwrap()
 }
 
-/// What is told of bytes that the client wrote, as JSON.
+/// What is reported about bytes that the client wrote, as JSON.
 fn told(bytes: &[u8], key: Option<&Key>) -> Vec<serde_json::Value> {
     let mut out = Vec::new();
     let mut report = Report::new(&mut out, true, false);

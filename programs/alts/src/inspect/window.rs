@@ -24,7 +24,7 @@ impl<R: Read> Window<R> {
         self.offset
     }
 
-    /// What is at the front: at least so many bytes, or all that there are.
+    /// What is at the front: at least `count` bytes, or all that there are.
     pub(super) fn fill(&mut self, count: usize) -> io::Result<&[u8]> {
         while self.buffer.len().saturating_sub(self.start) < count && !self.ended {
             self.buffer.drain(..self.start);
@@ -43,7 +43,7 @@ impl<R: Read> Window<R> {
         Ok(self.buffer.get(self.start..).unwrap_or_default())
     }
 
-    /// Goes on by so many bytes of those at the front.
+    /// Goes on by `count` of the bytes at the front.
     pub(super) fn consume(&mut self, count: usize) {
         let have = self.buffer.len().saturating_sub(self.start);
         let count = count.min(have);

@@ -47,7 +47,7 @@ impl Echo {
         if back == message { Ok(took) } else { Err(not_an_echo()) }
     }
 
-    /// Writes for so long, reads until all is back, and says how much that was.
+    /// Writes for that long, reads until all is back, and says how much that was.
     pub(super) async fn throughput(self, time: Duration) -> io::Result<Throughput> {
         let deadline = self.deadline;
         let (mut reader, mut writer) = tokio::io::split(self.stream);

@@ -42,7 +42,7 @@ impl Latencies {
         let mut sorted = self.all.clone();
         sorted.sort_unstable();
         let at = |percent: usize| {
-            // The smallest value that so many percent of the values do not exceed.
+            // The smallest value that `percent` of the values do not exceed.
             let rank = sorted.len().saturating_mul(percent).div_ceil(100).max(1);
             sorted.get(rank.saturating_sub(1)).map(|took| milliseconds(*took))
         };

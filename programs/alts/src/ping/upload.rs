@@ -1,4 +1,4 @@
-//! The throughput towards a server of HTTP/2 that need not have any method for it.
+//! The throughput towards an HTTP/2 server that need not have any method for it.
 //!
 //! Requests with a body go to a method that is not there. The server reads of each body what has
 //! arrived, throws it away and refuses the call; the next request follows. HTTP/2 is read in order,
@@ -24,7 +24,7 @@ const REQUESTS: usize = 4;
 /// Counts the bytes that were handed to the socket.
 pub(super) type Counter = Arc<AtomicU64>;
 
-/// Uploads for so long, and says how many bytes went over the wire until the server had read all.
+/// Uploads for that long, and says how many bytes went over the wire until the server had read all.
 pub(super) async fn measure(
     http2: &mut Http2,
     authority: &str,

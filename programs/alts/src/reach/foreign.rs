@@ -12,7 +12,7 @@ pub enum Foreign {
     TlsAlert(u8),
     /// A TLS handshake message.
     Tls,
-    /// A response of HTTP/1, with its first line.
+    /// An HTTP/1 response, with its first line.
     Http1(String),
     /// HTTP/2 without encryption.
     Http2,
@@ -32,7 +32,7 @@ impl Foreign {
             [0, 0, _, 4 | 7, _, 0, 0, 0, 0, ..] => Some(Self::Http2),
             _ => {
                 let line = first_line(first)?;
-                // Some servers answer what they cannot read with the page alone.
+                // Some servers answer what they cannot read with only the page.
                 let http = ["HTTP/", "<!DOCTYPE HTML", "<html"];
                 let http = http.iter().any(|begin| line.starts_with(begin));
                 Some(if http { Self::Http1(line) } else { Self::Text(line) })

@@ -15,10 +15,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-/// The method that is called. Who has no health service answers that the method is not there, and
-/// has answered all the same.
+/// The method that is called. A server without a health service answers that there is no such
+/// method, which is an answer all the same.
 const PATH: &str = "/grpc.health.v1.Health/Check";
-/// A method that is nowhere.
+/// A method that no server has.
 const DISCARDED: &str = "/alts.ping/Discarded";
 /// Bytes of a body that are handed over at once.
 const CHUNK: usize = 64 * 1024;
@@ -28,9 +28,9 @@ const EMPTY_MESSAGE: &[u8] = &[0; 5];
 /// What a server says to a small call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answer {
-    /// The status of HTTP.
+    /// The HTTP status.
     pub http_status: u16,
-    /// The status of gRPC, if the answer is one of gRPC.
+    /// The gRPC status, if it is a gRPC answer.
     pub grpc_status: Option<u32>,
     /// What the server says to it, without anything that a terminal would obey.
     pub message: String,
@@ -44,7 +44,7 @@ pub struct Http2 {
     requests: SendRequest<Bytes>,
     pings: PingPong,
     deadline: Duration,
-    /// The task that reads and writes, until its end was told.
+    /// The task that reads and writes, until its end was reported.
     driver: Option<JoinHandle<Result<(), h2::Error>>>,
 }
 
@@ -121,7 +121,7 @@ impl Http2 {
         Ok(Answer { http_status: head.status.as_u16(), grpc_status, message, took })
     }
 
-    /// Sends the bodies of so many requests at once to a method that is not there, each until the
+    /// Sends the bodies of that many requests at once to a method that does not exist, each until the
     /// server has refused it, and begins again until `end`.
     ///
     /// # Errors
@@ -220,7 +220,7 @@ async fn within<T>(deadline: Duration, work: impl Future<Output = T>) -> io::Res
     timeout(deadline, work).await.map_err(|_| late())
 }
 
-/// The words of an error of HTTP/2, or the error of the connection that led to it.
+/// The words of an HTTP/2 error, or the error of the connection that led to it.
 fn said(error: h2::Error) -> io::Error {
     if error.is_io() {
         return error.into_io().unwrap_or_else(|| io::ErrorKind::BrokenPipe.into());

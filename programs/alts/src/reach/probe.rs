@@ -17,7 +17,7 @@ const TLS: &[u8] = b"\x16\x03\x01\x00\x47\x01\x00\x00\x43\x03\x03\
     \x00\x0a\x00\x04\x00\x02\x00\x17\x00\x0d\x00\x08\x00\x06\x04\x01\x04\x03\x08\x04";
 /// The beginning of HTTP/2: its preface and empty SETTINGS.
 const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// A request that every server of HTTP/1 answers somehow.
+/// A request that every HTTP/1 server answers somehow.
 const HTTP1: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
 
 impl Place {

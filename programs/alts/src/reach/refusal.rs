@@ -40,7 +40,7 @@ const NAMES: [&str; 17] = [
     "UNAUTHENTICATED",
 ];
 
-/// A status of gRPC as people know it: its name and its number.
+/// A gRPC status as people know it: its name and its number.
 #[must_use]
 pub fn status(code: u32) -> String {
     match usize::try_from(code).ok().and_then(|index| NAMES.get(index)) {

@@ -1,4 +1,4 @@
-//! A connection of whose received bytes the first and the last are remembered: they tell what the
+//! A connection of whose received bytes the first and the last are remembered: they show what the
 //! other end speaks, and how it ends.
 
 use std::{

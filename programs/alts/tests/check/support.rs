@@ -130,7 +130,7 @@ pub fn unix_handshaker(handshaker: Handshaker, path: PathBuf) {
     tokio::spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
 }
 
-/// A handshaker service whose policy has nothing for whoever asks, as altsd says so.
+/// A handshaker service whose policy has nothing for any caller, and says so as altsd does.
 pub struct Refusing;
 
 impl Admission for Refusing {
@@ -189,7 +189,7 @@ pub async fn silent() -> String {
     address
 }
 
-/// A server of HTTP/1.
+/// An HTTP/1 server.
 pub async fn http1() -> String {
     let (listener, address) = listener().await;
     tokio::spawn(async move {

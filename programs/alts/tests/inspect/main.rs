@@ -251,7 +251,7 @@ fn two_connections_in_a_capture_are_not_mixed() {
     let port = capture::SECOND_PORT.to_string();
     let ran = inspect(&[&name, "--port", &port, "--key-data", &session.key_data]);
     assert_eq!(ran.status, 0, "{}", ran.text());
-    // The port that both have does not tell them apart, and is not asked for again.
+    // The port that both have does not distinguish them, and is not asked for again.
     let ran = inspect(&[&name, "--port", "40000"]);
     assert_eq!(ran.status, 3);
     let words = format!("the other end's port of one: --port 9000, --port {port}");

@@ -152,7 +152,7 @@ async fn failures_are_explained_as_by_check() {
         .assert(5, &["messages that come back", "at fault  the peer"]);
 }
 
-/// A server of HTTP/2 over ALTS that is none of gRPC, and counts its requests.
+/// An HTTP/2 server over ALTS that does not speak gRPC, and counts its requests.
 async fn http2(server: Handshaker) -> (String, Arc<AtomicU32>) {
     let (listener, address) = listener().await;
     let acceptor = AltsAcceptor::new(ServerConfig::default(), server);

@@ -1,4 +1,4 @@
-//! The program: what it is told, what it says, and its signals.
+//! The program: its configuration, what it says, and its signals.
 
 use std::{
     fs,

@@ -130,7 +130,7 @@ impl Side {
     }
 }
 
-/// A handshake until one of the two is told how it ends: the server's last words, as the client's
+/// A handshake until one of the two learns how it ends: the server's last words, as the client's
 /// certificate is what is judged.
 async fn judged(client: &Side, server: &Side) -> Said {
     let (client, server) = (client.channel().await, server.channel().await);

@@ -1,6 +1,6 @@
 //! Other processes, if need be of other users: this test program again, with one of these "tests".
 //!
-//! They are ignored unless asked for by name, and told by variables what to do.
+//! They are ignored unless asked for by name, and variables say what they should do.
 
 use std::{
     env, fs,
@@ -57,7 +57,7 @@ pub fn ask(directory: &Directory, user: Option<u32>, address: &str, local: &str)
     answer.unwrap_or_else(|| panic!("no answer: {text}")).to_owned()
 }
 
-/// A process that keeps what it has until this is dropped, and what it has told.
+/// A process that keeps what it has until this is dropped, and what it has said.
 pub struct Held {
     child: Child,
     pub answer: String,
@@ -100,7 +100,7 @@ pub fn in_network_of(pid: u32, directory: &Directory) -> Command {
     command
 }
 
-/// A process of that user with up to `count` connections; it tells how many are served.
+/// A process of that user with up to `count` connections; it says how many are served.
 pub fn crowd(directory: &Directory, user: u32, count: u32) -> Held {
     let mut program = program(directory, "child::many", Some(user));
     program.env("ADDRESS", directory.path("s.sock")).env("COUNT", count.to_string());
@@ -127,7 +127,7 @@ async fn begin() {
     }
 }
 
-/// Until whoever began this process has had enough of it.
+/// Waits until the process that started this one has had enough of it.
 fn wait() {
     let _ = std::io::stdin().read_line(&mut String::new());
 }

@@ -182,7 +182,7 @@ fn try_with_its_users(place: &str, text: &str) {
     for listen in &config.listeners {
         let address = match &listen.endpoint {
             Endpoint::Tcp { .. } => running.tcp_of(&listen.name).to_string(),
-            // The client here has no such addresses; callers are told apart as on any UNIX socket.
+            // The client here has no such addresses; callers are distinguished as on any UNIX socket.
             Endpoint::Abstract { .. } => continue,
             Endpoint::Unix { .. } => listen.endpoint.to_string(),
         };
@@ -208,7 +208,7 @@ fn try_with_its_users(place: &str, text: &str) {
         let for_all = rules
             .iter()
             .any(|rule| rule.callers.contains(&CallerPattern::Anyone) && !rule.accounts.is_empty());
-        // Where all users have an account, whoever has no name is none of them.
+        // Where all users have an account, a caller without a name is none of them.
         let stranger = if for_all { STRANGER + 1 } else { STRANGER };
         let told = ask(&directory, Some(stranger), &address, "");
         assert!(told.starts_with("7 "), "{place}: a stranger at {address}: {told}");

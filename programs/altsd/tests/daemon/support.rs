@@ -394,7 +394,7 @@ impl Caller {
     }
 }
 
-/// What the two ends are told at last.
+/// What the two ends get at last.
 pub async fn handshake(
     client: &Channel,
     server: &Channel,

@@ -1,4 +1,4 @@
-//! What the daemon tells: audit lines, metrics, the service manager; and what it never tells.
+//! What the daemon reports: audit lines, metrics, the service manager; and what it never reveals.
 
 use std::{collections::BTreeSet, os::unix::net::UnixDatagram, time::Duration};
 
@@ -149,5 +149,5 @@ fn the_service_manager_is_told() {
     running.signal(Signal::SIGTERM);
     assert_eq!(told(), "STOPPING=1");
     assert!(running.wait().0.success());
-    assert!((3..20).contains(&alive), "told {alive} times that it is alive");
+    assert!((3..20).contains(&alive), "said {alive} times that it is alive");
 }

@@ -28,7 +28,7 @@ fn a_number_that_passes_to_another_user_takes_no_account_along() {
         machine.write(&[("svc-b", 61_500)], &[("svc-b", 61_500, "")]);
         let told = ask(61_500);
         assert!(told.starts_with("7 the caller (uid 61500, user svc-b"), "{callers}: {told}");
-        // And whoever has the name now has its account.
+        // And the user who has the name now has its account.
         machine.write(
             &[("svc-b", 61_500), ("svc-a", 61_501)],
             &[("svc-b", 61_500, ""), ("svc-a", 61_501, "")],
@@ -83,7 +83,7 @@ fn a_person_with_many_numbers_has_one_share() {
         assert!(told.starts_with("rpc:8 "), "{uid}: {told}");
     }
     assert_eq!(hold(61_002).answer, "0 ", "bob has a share of his own");
-    assert_eq!(hold(765_536).answer, "0 ", "and so has whoever has the next number");
+    assert_eq!(hold(765_536).answer, "0 ", "and so has the user with the next number");
 }
 
 #[test]

@@ -113,7 +113,7 @@ public final class Client {
     return answer;
   }
 
-  /** A call on each of so many new connections, all at once. */
+  /** A call on each of that many new connections, all at once. */
   private JsonObject connections(int count) {
     byte[] sent = TestService.message(0, 100);
     var echoes =

@@ -68,7 +68,7 @@ public final class Server {
         .build();
   }
 
-  /** A method that sees its call as well: what ALTS proved is to be had from there. */
+  /** A method that sees its call as well: it says what ALTS proved. */
   private static ServerCallHandler<byte[], byte[]> unary(
       Function<ServerCall<byte[], byte[]>, UnaryMethod<byte[], byte[]>> method) {
     return (call, headers) -> asyncUnaryCall(method.apply(call)).startCall(call, headers);
@@ -141,7 +141,7 @@ public final class Server {
     out.onCompleted();
   }
 
-  /** A stream of requests; when it breaks, there is nobody left to tell. */
+  /** A stream of requests; when it breaks, there is nobody left to answer. */
   private abstract static class Requests implements StreamObserver<byte[]> {
     @Override
     public void onError(Throwable error) {
