@@ -163,7 +163,7 @@ impl Bound {
     }
 }
 
-/// Who counts as one client before anything else is known of it.
+/// What a client counts as before anything else is known about it.
 fn key(socket: &Socket) -> Key {
     match socket {
         Socket::Tcp(_) => {

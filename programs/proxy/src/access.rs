@@ -189,7 +189,7 @@ impl Access {
         self.client_broke.load(Ordering::Relaxed)
     }
 
-    /// For how long nothing of the request has come.
+    /// For how long no part of the request has come.
     #[must_use]
     pub fn silent_for(&self) -> Duration {
         let moved = Duration::from_millis(self.moved.load(Ordering::Relaxed));

@@ -39,7 +39,7 @@ pub async fn admit(
     Err(format!("the listener allows {}: the caller is {caller}{why}", allowed.join(", ")))
 }
 
-/// Who is at the other end.
+/// The caller at the other end.
 async fn behind(socket: &Socket) -> Caller {
     let (caller, gid) = match socket {
         Socket::Unix(stream) => match stream.peer_cred() {

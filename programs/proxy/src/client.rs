@@ -91,7 +91,7 @@ impl Client {
         slots.iter_mut().try_for_each(|slot| slot.pass_to(key.clone()))
     }
 
-    /// Who the connection counts for.
+    /// What the connection counts for.
     fn key(&self) -> Key {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let [slot, _] = &*slots;

@@ -46,21 +46,21 @@ pub struct Listen {
     pub address: Address,
     /// The permissions of its socket file.
     pub mode: Mode,
-    /// Which users of this machine may connect, if the listener is plain; none: whoever can.
+    /// Which users of this machine may connect, if the listener is plain; none: all who can.
     pub callers: Option<Vec<CallerPattern>>,
     /// Whether its clients speak ALTS.
     pub security: Security,
     /// What the proxy understands of the connections.
     pub level: Level,
-    /// Who may call which paths; empty: whoever is let in may call all of them.
+    /// Who may call which paths; empty: every admitted client may call all of them.
     pub routes: Vec<Route>,
     /// The name of the upstream.
     pub upstream: String,
-    /// Connections on which nothing has happened for so long are closed.
+    /// Connections on which nothing has happened for this long are closed.
     pub idle: Duration,
     /// How long the headers of a request may take, and the pause before them in HTTP/1.1.
     pub header_deadline: Duration,
-    /// For how long a client may take nothing of a response.
+    /// For how long a client may read no more of a response.
     pub stall_deadline: Duration,
     /// What becomes of headers that say for whom a client forwards.
     pub forwarding: Forwarding,
@@ -107,7 +107,7 @@ pub enum Security {
 pub struct Alts {
     /// Its handshaker service.
     pub handshaker: Locator,
-    /// Who may be at the other end.
+    /// The accounts that may be at the other end.
     pub peers: Peers,
     /// The largest frame to read or write.
     pub max_frame_size: FrameSize,
@@ -149,7 +149,7 @@ impl fmt::Display for Peers {
 pub struct Route {
     /// The prefix; the longest one that a path has decides.
     pub prefix: Prefix,
-    /// Who.
+    /// The accounts that may call them.
     pub allow: Peers,
 }
 
@@ -181,9 +181,9 @@ pub enum Protocol {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections of clients, on all listeners together.
+    /// Client connections, on all listeners together.
     pub connections: usize,
-    /// Connections of clients, on each listener.
+    /// Client connections, on each listener.
     pub connections_per_listener: usize,
     /// Connections of one peer, at most: of an address or a user of this machine before the
     /// handshake, of a service account after it. A peer also leaves at least as many free as it
@@ -199,9 +199,9 @@ pub struct Limits {
     pub headers: usize,
     /// The headers of a request, in bytes.
     pub header_bytes: u32,
-    /// Requests at once on one connection of HTTP/2.
+    /// Requests at once on one HTTP/2 connection.
     pub streams: u32,
-    /// What one request or response of HTTP/2 may have received that was not passed on yet, in
+    /// What one HTTP/2 request or response may have received that was not passed on yet, in
     /// bytes.
     pub window_bytes: u32,
 }
@@ -254,7 +254,7 @@ impl Limits {
     }
 }
 
-/// What is set unless told otherwise.
+/// The defaults.
 impl Config {
     /// How long connections may go on after the signal to stop.
     /// Shorter than the 30 s after which Kubernetes kills.
@@ -263,7 +263,7 @@ impl Config {
     pub const IDLE: Duration = Duration::from_secs(60 * 60);
     /// How long a request's headers may take.
     pub const HEADER_DEADLINE: Duration = Duration::from_secs(60);
-    /// For how long a client may take nothing of a response.
+    /// For how long a client may read no more of a response.
     pub const STALL_DEADLINE: Duration = Duration::from_secs(60);
     /// How long a handshake may take: less than it may take to get a connection, so that an error
     /// says who was waited for.
@@ -435,7 +435,7 @@ pub(super) fn frame_size(bytes: u32) -> Result<FrameSize, String> {
 }
 
 impl Listen {
-    /// Whether whoever can connect acts with the identity of this proxy.
+    /// Whether everyone who can connect acts with the identity of this proxy.
     fn lends_identity(&self) -> bool {
         let is_open = |callers: &Vec<_>| callers.contains(&CallerPattern::Unidentified);
         self.security == Security::Plain && self.callers.as_ref().is_none_or(is_open)

@@ -1,4 +1,4 @@
-//! Connections as HTTP/1.1 and HTTP/2: whoever is behind the proxy is told who is calling.
+//! Connections as HTTP/1.1 and HTTP/2: the server behind the proxy learns who is calling.
 //!
 //! The header `x-alts-peer-service-account` of a request is the client's service account, and is
 //! there only if the proxy has put it there. [`routes`] says who may call what, [`forward`] passes

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 /// The largest HTTP/2 frame that the other side may send, in bytes: fewer of them cost less.
 pub const FRAME: u32 = 128 * 1024;
-/// HTTP/2 connections that are silent for so long are asked whether somebody is there.
+/// HTTP/2 connections that are silent for this long are asked whether somebody is there.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(60);
 /// The window of a connection whose streams have a window each: none of them, nor all of them
 /// together, can close it for the others.

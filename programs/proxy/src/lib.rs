@@ -1,6 +1,6 @@
 //! `alts proxy`: carries connections over ALTS.
 //!
-//! [`config`] is what it is told, [`arguments`] by flags; [`state`] is what follows from that at one
+//! [`config`] is what it is to do, [`arguments`] the same as flags; [`state`] is what follows from that at one
 //! time, and changes on a reload. A connection comes in through a [`listener`], is served by
 //! [`serve`] as bytes ([`relay`]) or as [`http`], and goes out through an [`upstream`].
 //! [`alts_serving::limits`] bounds it, [`metrics`] counts.
@@ -78,8 +78,8 @@ pub struct Proxy {
 
 impl Proxy {
     /// Starts one: opens the listeners, and serves. `path` is the configuration's file, for
-    /// reloads; `development` is where identities of `dev:` handshakers come from, which believe
-    /// each other alone.
+    /// reloads; `development` is where identities of `dev:` handshakers come from, which only
+    /// believe each other.
     ///
     /// # Errors
     ///
@@ -189,7 +189,7 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         "alts_proxy_log_lines_dropped_total",
         "Log lines that were lost because nobody took them.",
     )?;
-    // Whoever reads standard error, or does not, must not stop the service.
+    // A reader of standard error that is slow, or gone, must not stop the service.
     let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());
     tracing::subscriber::set_global_default(subscriber(
         PROGRAM,

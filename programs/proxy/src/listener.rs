@@ -15,7 +15,7 @@ use crate::{
 
 /// What connections begin with, and keep.
 pub struct Listener {
-    /// What it was told.
+    /// Its configuration.
     pub settings: config::Listen,
     /// How much at once.
     pub limits: Limits,

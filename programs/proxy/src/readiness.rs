@@ -16,7 +16,7 @@ const INTERVAL: Duration = Duration::from_secs(2);
 /// How long one may take to accept a connection.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What is known of the handshaker services in use.
+/// What is known about the handshaker services in use.
 #[derive(Clone, Debug)]
 pub struct Handshakers {
     /// Those that are away, and why; none: they have not been asked for yet.

@@ -1,10 +1,9 @@
 //! Bytes in both directions between two connections, each direction with an end of its own.
 //!
 //! The end of one direction is passed on as such (a half-closed connection stays one) and the other
-//! direction goes on. Whoever calls [`relay`] passes an error on by breaking the connections off, so
+//! direction goes on. Callers of [`relay`] pass an error on by breaking the connections off, so
 //! that a stream which somebody has cut does not look like one that has ended. ALTS has no closing
-//! message: a connection that was cut between two of its records cannot be told from one that has
-//! ended.
+//! message: a connection that was cut between two of its records looks like one that has ended.
 
 use core::{
     future::poll_fn,

@@ -35,7 +35,7 @@ pub async fn serve(listener: Arc<Listener>, socket: Socket, slots: [Slot; 2], mu
         slots,
     ));
     let outcome = tokio::select! {
-        // Who carries bytes ends them in its own way.
+        // Carrying comes first: it ends the connection in its own way.
         biased;
         outcome = carry(&client, &listener, socket, alive.clone()) => outcome,
         () = alive.over() => Outcome::Cut,
@@ -87,8 +87,7 @@ async fn carry(
     }
 }
 
-/// Makes a handshake; a client that has said nothing of it when the proxy is to end is not waited
-/// for.
+/// Makes a handshake. Once the proxy is about to end, a client has only [`LEAVING`] to finish it.
 async fn accept(
     acceptor: &AltsAcceptor,
     socket: Socket,

@@ -80,8 +80,8 @@ impl Socket {
         self.info().local_addr()
     }
 
-    /// Makes the peer see that the connection was broken off, not ended, where the transport can
-    /// tell the two apart.
+    /// Makes the peer see that the connection was broken off, not ended, where the transport
+    /// distinguishes the two.
     fn break_off(&self) {
         if let Self::Tcp(stream) = self {
             // Without it the end looks regular, which a peer cannot be protected from in general.
@@ -230,8 +230,8 @@ impl Stream {
         }
     }
 
-    /// Makes the peer see that the connection was broken off, where the transport can tell that
-    /// from an end.
+    /// Makes the peer see that the connection was broken off, where the transport
+    /// distinguishes that from an end.
     pub fn break_off(&self) {
         self.socket().break_off();
     }

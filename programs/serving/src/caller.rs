@@ -56,7 +56,7 @@ pub enum Caller {
 }
 
 impl Caller {
-    /// Who counts as one for the limits.
+    /// What the caller counts as for the limits.
     #[must_use]
     pub fn key(&self) -> Key {
         match self {

@@ -43,7 +43,7 @@ impl CallerPattern {
         }
     }
 
-    /// What is odd about it on this machine: it is for nobody, or cannot be told from others.
+    /// What is odd about it on this machine: it is for nobody, or cannot be distinguished from others.
     pub fn warning(&self, directory: &impl Directory) -> Option<String> {
         let map = directory.id_map();
         let other_name = |number: u32, name: &str, own: Option<String>, kind: &str| match own {

@@ -9,7 +9,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 pub const RESERVE: usize = 128;
 
 /// Whether an error says that this process or its machine has nothing left for another connection:
-/// no fault of whoever is at the other end.
+/// not the fault of the other end.
 #[must_use]
 pub fn is_exhausted(error: &io::Error) -> bool {
     use nix::errno::Errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};

@@ -1,6 +1,6 @@
 //! What the programs `altsd` and `alts proxy` share.
 //!
-//! - what they are told: [`settings`], [`config_error`];
+//! - their configuration: [`settings`], [`config_error`];
 //! - who calls, and how much: [`caller`], [`caller_pattern`], [`directory`], [`id_map`], [`owner`],
 //!   [`process`], [`subuids`], [`limits`], [`descriptors`], [`socket_file`];
 //! - their life: [`life`], [`signals`], [`notify`];

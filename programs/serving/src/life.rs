@@ -1,4 +1,4 @@
-//! The phases of a program's life: who serves keeps an eye on them.
+//! The phases of a program's life: its tasks keep an eye on them.
 
 use core::time::Duration;
 
@@ -8,19 +8,19 @@ use tokio::{sync::watch, time::timeout};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Phase {
     Serving,
-    /// No new connections, and those that there are come to their end.
+    /// No new connections, and the existing ones come to their end.
     Draining,
-    /// Whoever is still there has to go.
+    /// Connections that are still open have to go.
     Over,
 }
 
-/// Who decides about the phases.
+/// Decides about the phases.
 #[derive(Debug)]
 pub struct Life {
     phase: watch::Sender<Phase>,
 }
 
-/// Who obeys, and is waited for as long as this exists.
+/// Follows the phases; [`Life`] waits for it as long as it exists.
 #[derive(Clone, Debug)]
 pub struct Alive {
     phase: watch::Receiver<Phase>,

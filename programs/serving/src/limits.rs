@@ -2,8 +2,8 @@
 //!
 //! A caller may hold as many slots as are still free, and never more than its own limit. One
 //! caller thus gets at most half of them; `n` busy ones settle at `1/(n + 1)` each, with one
-//! share left over for whoever comes next. Nobody waits: a caller that is over its share is told
-//! so at once, because clients and servers that wait in one queue may wait for each other.
+//! share left over for the next one. Nobody waits: a caller that is over its share is refused at
+//! once, because clients and servers that wait in one queue may wait for each other.
 
 use core::fmt;
 use std::{
@@ -12,7 +12,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-/// Who counts as one caller.
+/// What counts as one caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Key {
     /// A user of this machine.

@@ -1,4 +1,4 @@
-//! Lines of the log on their way out: whoever writes one never waits for whoever reads them.
+//! Log lines on their way out: writing one never waits for their reader.
 //!
 //! A thread of its own writes them, from a queue with bounds. What does not fit is dropped and
 //! counted, and the log says so once it moves again: a pipe that nobody reads, a terminal that was
@@ -57,7 +57,7 @@ impl Lines {
         let dropped = lines.dropped.clone();
         thread::spawn(move || {
             write_all(&receiver, out, &waiting, &dropped);
-            // Whoever waits for the end may have lost patience.
+            // The one who waits for the end may have lost patience.
             let _ = end.send(());
         });
         (lines, LastLines { sender, ended })

@@ -54,8 +54,8 @@ pub struct Program {
     pub name: &'static str,
     /// The target of its audit lines, which are written at every level.
     pub audit: &'static str,
-    /// Targets whose lines say less than an audit line does, and from which level on they are
-    /// written unless all is asked for.
+    /// Targets whose lines say less than an audit line does, and the level from which they are
+    /// written by default (at `debug`, everything is).
     pub repeated: &'static [(&'static str, Level)],
 }
 

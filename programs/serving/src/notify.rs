@@ -1,4 +1,4 @@
-//! What the service manager is told: that the daemon is ready, reloads, stops, or is alive.
+//! Notices to the service manager: that the daemon is ready, reloads, stops, or is alive.
 //!
 //! The protocol of `sd_notify(3)`: datagrams of `NAME=value` lines to the socket that the variable
 //! `NOTIFY_SOCKET` names. The program reads the variables; this module does not.
@@ -25,7 +25,7 @@ pub struct Notifier {
 }
 
 impl Notifier {
-    /// Nobody is told anything.
+    /// Notifies nobody.
     #[must_use]
     pub const fn none() -> Self {
         Self { socket: None }

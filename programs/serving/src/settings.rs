@@ -31,7 +31,7 @@ impl TryFrom<String> for Span {
 pub struct LogSettings {
     /// Text or JSON.
     pub format: Format,
-    /// From which level on. The audit lines are written at every level.
+    /// The lowest level. Audit lines are written at every level.
     pub level: Level,
 }
 

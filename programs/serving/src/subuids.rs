@@ -36,14 +36,14 @@ impl SubUids {
         Self { ranges: text.lines().filter_map(range).collect() }
     }
 
-    /// Who is behind a number: its owner, or itself.
+    /// The user behind a number: its owner, or itself.
     #[must_use]
     pub fn person(&self, uid: u32) -> u32 {
         let owned = self.ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&uid));
         owned.map_or(uid, |(_, _, owner)| *owner)
     }
 
-    /// Who counts as one for the limits.
+    /// What the caller counts as for the limits.
     #[must_use]
     pub fn key(&self, caller: &Caller) -> Key {
         match caller.key() {

@@ -253,7 +253,7 @@ fn upstream(upstream: Spanned<RawUpstream>, places: &Places<'_>) -> Result<Upstr
     })
 }
 
-/// The keys that are for ALTS alone.
+/// The keys that are only for ALTS.
 struct RawAlts {
     handshaker: Option<Locator>,
     /// The key's name, and its value.

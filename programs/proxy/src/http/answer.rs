@@ -8,7 +8,7 @@ use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
 use super::body::ResponseBody;
 use crate::{access::Access, upstream::error::ConnectError};
 
-/// Why a request is not answered by the upstream. Its text is for whoever calls: it names neither
+/// Why a request is not answered by the upstream. Its text is for the client: it names neither
 /// addresses nor accounts.
 #[derive(Debug)]
 pub struct Refusal {
@@ -41,7 +41,7 @@ impl Refusal {
         12,
         "connections to this upstream cannot be upgraded: they are HTTP/2",
     );
-    /// The upstream has broken off, or has said what is no HTTP.
+    /// The upstream has broken off, or has said something that is not HTTP.
     pub(super) const BROKEN: Self = Self::new(
         StatusCode::BAD_GATEWAY,
         14,
@@ -67,7 +67,7 @@ impl Refusal {
         Self { status, grpc_status, text: Cow::Borrowed(text) }
     }
 
-    /// The request cannot be understood in one way alone.
+    /// The request can be understood in more than one way, or in none.
     pub(super) fn bad_request(text: impl Into<Cow<'static, str>>) -> Self {
         Self { status: StatusCode::BAD_REQUEST, grpc_status: 3, text: text.into() }
     }

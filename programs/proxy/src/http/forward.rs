@@ -91,7 +91,7 @@ pub(super) async fn forward(
     Ok(response.map(|body| ResponseBody::of_upstream(body, Arc::clone(access), lease)))
 }
 
-/// Gives up when nothing has come for so long: neither of the request nor its response.
+/// Gives up when no part of the request or its response has come for `deadline`.
 async fn within<T>(
     deadline: Duration,
     access: &Access,
@@ -152,14 +152,14 @@ async fn send(
     Err(Refusal::BROKEN)
 }
 
-/// Makes the head of a request one of HTTP/1.1.
+/// Turns the head of a request into that of an HTTP/1.1 request.
 fn for_http1(head: &mut Parts, body: &Incoming) -> Result<(), Refusal> {
     if let Some(authority) = head.uri.authority() {
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|_| Refusal::bad_request("the authority cannot be a Host header"))?;
         head.headers.insert(HOST, host);
     } else if !head.headers.contains_key(HOST) {
-        // A client of HTTP/1.0: nobody knows what was meant.
+        // An HTTP/1.0 client: nobody knows what was meant.
         head.headers.insert(HOST, HeaderValue::from_static(""));
     }
     if head.version == Version::HTTP_2 {
@@ -175,7 +175,7 @@ fn for_http1(head: &mut Parts, body: &Incoming) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Makes the head of a request one of HTTP/2.
+/// Turns the head of a request into that of an HTTP/2 request.
 fn for_http2(head: &mut Parts) -> Result<(), Refusal> {
     let host = head.headers.remove(HOST);
     let mut uri = core::mem::take(&mut head.uri).into_parts();

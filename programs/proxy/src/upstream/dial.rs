@@ -63,7 +63,7 @@ impl Dial {
         &self.settings.name
     }
 
-    /// What it was told.
+    /// Its configuration.
     #[must_use]
     pub const fn settings(&self) -> &config::Upstream {
         &self.settings

@@ -1,4 +1,4 @@
-//! Whether an address is in order, as far as the last connections tell.
+//! Whether an address is in order, as far as the last connections show.
 
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};

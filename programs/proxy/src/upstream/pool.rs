@@ -31,10 +31,10 @@ use crate::{
     socket::FOREVER,
 };
 
-/// Connections of HTTP/1.1 that wait for a request, at most.
+/// HTTP/1.1 connections that wait for a request, at most.
 const IDLE: usize = 256;
 
-/// Requests at once on one connection of HTTP/2, before there is a second one: as many as servers
+/// Requests at once on one HTTP/2 connection, before there is a second one: as many as servers
 /// should at least take (RFC 9113, section 6.5.2).
 const STREAMS: usize = 100;
 
@@ -52,22 +52,22 @@ pub struct Pool {
     dial: Arc<Dial>,
     http1: Mutex<Vec<Idle>>,
     http2: Mutex<Vec<Shared>>,
-    /// Held by who makes a connection of HTTP/2: the others wait, and share it.
+    /// Held by the request that makes an HTTP/2 connection: the others wait, and share it.
     connecting: Arc<tokio::sync::Mutex<()>>,
     /// Connections that there may still be, and that may be made at the same time.
     free: Arc<Semaphore>,
     making: Semaphore,
 }
 
-/// One of HTTP/1.1 that nobody uses.
+/// An HTTP/1.1 connection that nobody uses.
 struct Idle {
     connection: Http1,
     since: Instant,
 }
 
-/// One of HTTP/1.1. It is driven by whoever waits for a response on it, in one task with the
-/// client's connection, which is much less work than to wake another task for each piece. A task of
-/// its own is for requests with a body: that has to go on while nobody takes the response.
+/// An HTTP/1.1 connection. The task that waits for a response on it drives it, which is the task of
+/// the client's connection: that is much less work than waking another one for each piece. Only
+/// requests with a body get a task of their own: it has to go on while nobody takes the response.
 struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     /// None once it has ended, or a task of its own drives it.
@@ -87,7 +87,7 @@ impl Http1 {
 
     /// Whether the server has not given it up.
     fn is_open(&mut self) -> bool {
-        // Whoever uses it next waits in another task, and tells it so then.
+        // The next user waits in another task, and gives it the waker of that task.
         self.drive(&mut Context::from_waker(Waker::noop()))
     }
 
@@ -123,7 +123,7 @@ impl Http1 {
             }
             if let Some(driving) = driver {
                 if driving.as_mut().poll(cx).is_ready() {
-                    // It has ended, and has told what is to be sent so.
+                    // It has ended, and has passed the reason on to `sending`.
                     *driver = None;
                 }
                 return sending.as_mut().poll(cx);
@@ -134,14 +134,14 @@ impl Http1 {
     }
 }
 
-/// One of HTTP/2.
+/// An HTTP/2 connection.
 struct Shared {
     sender: http2::SendRequest<RequestBody>,
     load: Arc<Load>,
     used: Instant,
 }
 
-/// What is known of one of HTTP/2 wherever it is used.
+/// What is known about an HTTP/2 connection wherever it is used.
 struct Load {
     requests: AtomicUsize,
     /// How many the server takes at once.
@@ -357,7 +357,7 @@ impl Pool {
         Some((free.sender.clone(), Counted(Arc::clone(&free.load))))
     }
 
-    /// Closes connections that nobody has used for so long.
+    /// Closes connections that nobody has used for that long.
     pub fn prune(&self, idle: Duration) {
         lock(&self.http1).retain_mut(|one| one.connection.is_open() && one.since.elapsed() < idle);
         lock(&self.http2).retain(|one| {

@@ -26,7 +26,7 @@ use crate::{
     support::{World, address, chain, closed_port, connect, metric, read_all, soon, until},
 };
 
-/// A plain proxy in front of a server of HTTP; `listen` and `upstream` are more settings.
+/// A plain proxy in front of an HTTP server; `listen` and `upstream` are more settings.
 fn plain(server: SocketAddr, listen: &str, upstream: &str) -> String {
     format!(
         "[[listen]]\nname = \"plain\"\ntcp = \"127.0.0.1:0\"\nupstream = \"server\"\n\
@@ -39,7 +39,7 @@ fn requests(proxy: &alts_proxy::Proxy, class: &str) -> f64 {
     metric(proxy, &format!("alts_proxy_requests_total{{listener=\"plain\",status=\"{class}\"}}"))
 }
 
-/// A client of HTTP/2 whose windows are closed: it takes no byte of any response.
+/// An HTTP/2 client whose windows are closed: it takes no byte of any response.
 async fn greedy(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
     let (client, connection) = h2::client::Builder::new()
         .initial_window_size(0)
@@ -144,7 +144,7 @@ async fn an_upstream_has_no_more_connections_than_the_limit() {
         .await;
 }
 
-/// A server of HTTP/2, frame by frame.
+/// An HTTP/2 server, frame by frame.
 struct Frames {
     stream: TcpStream,
 }

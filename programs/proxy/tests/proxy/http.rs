@@ -39,7 +39,7 @@ async fn the_upstream_is_told_who_calls_and_nobody_tells_it_otherwise() {
     };
     let named = "\nx-alts-peer-service-account: client@dev.test\n";
 
-    // Through both proxies, the first of which has no account to tell.
+    // Through both proxies, the first of which has no account to report.
     let outer = address(&proxy, "outer").await;
     let mut client = http1(connect(outer).await).await;
     let mut request = forged(get("/a?b=c"));
@@ -60,13 +60,13 @@ async fn the_upstream_is_told_who_calls_and_nobody_tells_it_otherwise() {
     assert!(said.starts_with("GET http://example.test/a?b=c HTTP/2.0\n"), "{said}");
     assert!(said.contains(named) && !said.contains("admin"), "{said}");
 
-    // To the second alone, by ALTS.
+    // Only to the second, by ALTS.
     let stream = world.connect("client@dev.test", "server@dev.test", inner).await;
     let mut client = http1(stream).await;
     let said = text(soon(client.send_request(forged(get("/")))).await.unwrap()).await;
     assert!(said.contains(named) && !said.contains("admin"), "{said}");
 
-    // A listener without ALTS tells nothing.
+    // A listener without ALTS reports nothing.
     let plain = format!(
         "[[listen]]\nname = \"plain\"\ntcp = \"127.0.0.1:0\"\nupstream = \"server\"\n{HTTP}\n\
          [[upstream]]\nname = \"server\"\naddresses = [\"{}\"]\n",
@@ -250,7 +250,7 @@ async fn websockets_pass_and_tunnels_do_not() {
     assert_eq!(response.status(), StatusCode::NOT_IMPLEMENTED);
 }
 
-/// The answer to a request of HTTP, and the status of one of gRPC, where there is no good upstream.
+/// The answer to an HTTP request, and the status of a gRPC one, where there is no good upstream.
 async fn failure(upstream: &str, path: &str) -> (StatusCode, String, String) {
     let world = World::new();
     let proxy = world

@@ -1,4 +1,4 @@
-//! A server of HTTP that tells what it has got, and clients of both versions.
+//! An HTTP server that reports what it has received, and clients of both versions.
 #![allow(dead_code, reason = "the tests of the command use a part of this")]
 
 use std::{
@@ -33,7 +33,7 @@ use crate::support::soon;
 
 pub type Body = UnsyncBoxBody<Bytes, hyper::Error>;
 
-/// A server of HTTP/1.1 and HTTP/2.
+/// An HTTP/1.1 and HTTP/2 server.
 pub struct Origin {
     pub address: SocketAddr,
     /// How many connections it has taken.
@@ -147,12 +147,12 @@ pub async fn http2(io: impl Io) -> http2::SendRequest<Body> {
     sender
 }
 
-/// A request of HTTP/1.1, as it stands on the line.
+/// An HTTP/1.1 request, as it stands on the line.
 pub fn get(path: &str) -> Request<Body> {
     Request::get(path).header(header::HOST, "example.test").body(empty()).unwrap()
 }
 
-/// A request of HTTP/2.
+/// An HTTP/2 request.
 pub fn get2(path: &str) -> Request<Body> {
     Request::get(format!("http://example.test{path}")).body(empty()).unwrap()
 }
