@@ -31,7 +31,7 @@ const A_WHILE: Duration = Duration::from_millis(200);
 /// Does the test of that name.
 ///
 /// # Errors
-/// When the server does not do what the test wants of it, and when there is no such test.
+/// When the server does not do what the test expects, and when there is no such test.
 pub async fn run(grpc: Grpc<Channel>, test: &str) -> Result<(), Failure> {
     let mut client = Client(grpc);
     match test {

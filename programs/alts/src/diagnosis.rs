@@ -10,7 +10,7 @@ use serde::Serialize;
 pub const EXIT_STATUSES: &str = "Exit status:
   0  it works
   1  the report could not be written
-  2  the command line
+  2  the command line is wrong
   3  this machine, its configuration, or a file
   4  the handshaker service: not there, silent, of another kind, or it refuses
   5  the peer: it refuses, is somebody else, or does not speak ALTS

@@ -110,7 +110,7 @@ impl Place {
     ///
     /// # Errors
     ///
-    /// When there is no such name, or nobody who knows it answers in time.
+    /// When there is no such name, or no name server answers in time.
     pub async fn resolve(&self, deadline: Duration) -> Result<Resolved, Problem> {
         let name = match &self.address {
             Address::Tcp(name) => name,

@@ -113,7 +113,7 @@ pub struct Serve {
 /// Throw-away identities.
 #[derive(Debug, Args)]
 pub struct Dev {
-    /// An identity and the address that serves it, as in `127.0.0.1:8080=client@dev.test` or
+    /// An address and the identity that it serves, as in `127.0.0.1:8080=client@dev.test` or
     /// `unix:/tmp/a.sock={user}@host.test`. Can be given more than once. Default:
     /// `client@dev.test` and `server@dev.test` on two UNIX sockets.
     #[arg(long, value_name = "ADDRESS=ACCOUNT", value_parser = listener)]

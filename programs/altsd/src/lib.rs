@@ -150,7 +150,7 @@ impl Daemon {
         Ok(Self { listeners, metrics, metrics_address, reloads, life, health, others, grace })
     }
 
-    /// The names of the listeners, and where they listen in the notation of gRPC.
+    /// The names of the listeners, and where they listen in gRPC's notation.
     #[must_use]
     pub fn listeners(&self) -> &[(String, String)] {
         &self.listeners

@@ -47,7 +47,7 @@ pub enum Endpoint {
     },
 }
 
-/// In the notation of gRPC.
+/// In gRPC's notation.
 impl fmt::Display for Endpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -59,7 +59,7 @@ impl fmt::Display for Endpoint {
 }
 
 impl Endpoint {
-    /// Reads the notation of gRPC: `unix:/path`, `unix-abstract:name`, `127.0.0.1:8080`,
+    /// Reads gRPC's notation: `unix:/path`, `unix-abstract:name`, `127.0.0.1:8080`,
     /// as [`Address`] reads it for all programs.
     ///
     /// # Errors
@@ -164,7 +164,7 @@ impl Bound {
         Ok(Self { name: listen.name.as_str().into(), address, socket })
     }
 
-    /// Where it listens, in the notation of gRPC.
+    /// Where it listens, in gRPC's notation.
     #[must_use]
     pub fn address(&self) -> &str {
         &self.address

@@ -75,7 +75,7 @@ pub struct Arguments {
     /// The largest ALTS frame, in bytes. Default: 131072.
     #[arg(long, value_name = "BYTES", value_parser = parse_frame_size, conflicts_with = "config")]
     pub max_frame_size: Option<FrameSize>,
-    /// How long an ALTS handshake may take, like 500ms or 10s. Default: 5s.
+    /// Time limit for an ALTS handshake, such as 500ms or 10s. Default: 5s.
     #[arg(long, value_name = "SPAN", value_parser = parse_span, conflicts_with = "config")]
     pub handshake_deadline: Option<Span>,
     /// Where metrics (/metrics) and health (/healthz, /readyz) are served, over plain HTTP.

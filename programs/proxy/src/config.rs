@@ -79,9 +79,9 @@ pub struct Upstream {
     pub security: Security,
     /// How long it may take to get a connection: all addresses that are tried, and the handshake.
     pub connect_deadline: Duration,
-    /// How long a response's headers may take. Calls of gRPC bring their own deadline.
+    /// How long a response's headers may take. gRPC calls bring their own deadline.
     pub response_deadline: Duration,
-    /// The version of HTTP.
+    /// The HTTP version.
     pub protocol: Protocol,
     /// How often each address is tried without need.
     pub health_interval: Option<Duration>,
@@ -164,7 +164,7 @@ pub enum Level {
     Http,
 }
 
-/// The version of HTTP towards an upstream.
+/// The HTTP version towards an upstream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Protocol {

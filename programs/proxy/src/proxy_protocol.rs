@@ -21,7 +21,7 @@ const TCP_OVER_IPV4: u8 = 0x11;
 const TCP_OVER_IPV6: u8 = 0x21;
 const UNIX_STREAM: u8 = 0x31;
 const UNSPECIFIED: u8 = 0x00;
-/// Two paths, of which nothing is known.
+/// Two paths, about which nothing is known.
 const UNIX_ADDRESSES: [u8; 216] = [0; 216];
 
 /// The header of a client's connection: where it came from, where it went to, and who the client

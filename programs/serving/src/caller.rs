@@ -35,7 +35,7 @@ pub enum Caller {
         uid: u32,
         /// The user's name, if there is one.
         user: Option<String>,
-        /// The process's group and the groups of which the user is a member.
+        /// The process's group and the groups that the user is a member of.
         groups: Vec<Group>,
         /// The process that connected; not known over TCP.
         pid: Option<i32>,
@@ -116,7 +116,7 @@ pub async fn over_loopback(local: SocketAddr, remote: SocketAddr) -> Caller {
 }
 
 /// The caller of this number, with what the directory knows of it now. A name counts only if the
-/// directory gives the same number for it: several names of one number are no names.
+/// directory gives the same number for it: several names of one number do not count as names.
 pub fn local(uid: u32, gid: Option<u32>, pid: Option<i32>, directory: &impl Directory) -> Caller {
     let (user, mut gids) = match directory.user(uid) {
         Some((user, gids)) => (Some(user), gids),

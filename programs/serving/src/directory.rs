@@ -12,7 +12,7 @@ pub trait Directory {
     fn uid(&self, user: &str) -> Option<u32>;
     /// The number of a group.
     fn gid(&self, group: &str) -> Option<u32>;
-    /// The name of a user, and the groups of which it is a member, its own among them.
+    /// The name of a user, and the groups that it is a member of, including its own.
     fn user(&self, uid: u32) -> Option<(String, Vec<u32>)>;
     /// The name of a group.
     fn group(&self, gid: u32) -> Option<String>;

@@ -111,7 +111,7 @@ impl Taken {
 }
 
 impl Slots {
-    /// `total` slots, of which one caller never has more than `each`.
+    /// `total` slots, no more than `each` of which one caller ever has.
     #[must_use]
     pub fn new(total: usize, each: usize) -> Self {
         let taken = Taken { total, each, in_all: 0, by: HashMap::new() };

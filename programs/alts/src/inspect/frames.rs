@@ -205,7 +205,7 @@ impl<R: Read, W: Write> Walk<'_, '_, R, W> {
         self.fault(offset, number, kind, text)
     }
 
-    /// Tells of a frame that opened nowhere, now that more is known: how many before it did, and
+    /// Reports a frame that opened nowhere, now that more is known: how many before it did, and
     /// whether a later one does.
     fn settle(&mut self, before: u64, next_opens: bool) -> Result<(), Failed> {
         let Some(Closed { frame, offset, more }) = self.closed.take() else { return Ok(()) };

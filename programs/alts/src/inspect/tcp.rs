@@ -20,7 +20,7 @@ pub(super) struct Connection {
     pub(super) notes: Vec<String>,
 }
 
-/// The connections of a capture, of which one is to be looked at.
+/// The connections of a capture, one of which is to be looked at.
 #[derive(Debug)]
 pub(super) struct Connections {
     port: Option<u16>,

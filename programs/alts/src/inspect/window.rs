@@ -1,4 +1,4 @@
-//! A stream of any length, of which a piece is in memory.
+//! A stream of any length, a piece of which is in memory.
 
 use std::io::{self, Read};
 

@@ -9,7 +9,7 @@ use tokio::{
 
 use super::{EXPLAINING, Foreign, Place, Resolved};
 
-/// A `ClientHello` of TLS 1.2 that offers what servers have had for long: they answer with a
+/// A `ClientHello` of TLS 1.2 that offers what servers have long supported: they answer with a
 /// handshake message or an alert.
 const TLS: &[u8] = b"\x16\x03\x01\x00\x47\x01\x00\x00\x43\x03\x03\
     alts looks for a server of TLS..\

@@ -131,7 +131,7 @@ fn frames(stream: &[u8], handshake: usize) -> Vec<Vec<u8>> {
     frames
 }
 
-/// A session of which the frames to the server were changed, opened with its key.
+/// A session whose frames to the server were changed, opened with its key.
 fn changed(change: impl FnOnce(&mut Vec<Vec<u8>>)) -> Ran {
     let session = sessions().swap_remove(2);
     let mut all = frames(&session.to_server, session.handshake_to_server);

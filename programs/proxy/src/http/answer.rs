@@ -89,7 +89,7 @@ impl Refusal {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, 14, text)
     }
 
-    /// The response: of HTTP, or of gRPC, which has its status in a header.
+    /// The response: an HTTP one, or a gRPC one, which has its status in a header.
     pub(super) fn into_response(
         self,
         is_grpc: bool,

@@ -71,7 +71,7 @@ pub(super) async fn forward(
     let request = (head, Source::new(body, Arc::clone(access), forwarding));
     let (mut response, lease) = {
         let sending = send(access, upstream, request, by_http2);
-        // A call of gRPC brings its own deadline; the connection's limit is for those that do not.
+        // A gRPC call brings its own deadline; the connection's limit is for those that do not.
         let idle = listener.settings.idle;
         within(if is_grpc { idle } else { settings.response_deadline }, access, sending).await?
     };

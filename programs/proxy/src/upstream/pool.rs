@@ -1,4 +1,4 @@
-//! Connections of HTTP to an upstream, which requests share: one after the other (HTTP/1.1) or at
+//! HTTP connections to an upstream, which requests share: one after the other (HTTP/1.1) or at
 //! the same time (HTTP/2).
 
 use core::{

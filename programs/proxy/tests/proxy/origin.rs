@@ -157,7 +157,7 @@ pub fn get2(path: &str) -> Request<Body> {
     Request::get(format!("http://example.test{path}")).body(empty()).unwrap()
 }
 
-/// A call of gRPC with one message that is not looked at.
+/// A gRPC call with one message that is not looked at.
 pub fn call(path: &str) -> Request<Body> {
     let mut trailers = HeaderMap::new();
     trailers.insert("x-of-client", HeaderValue::from_static("1"));
