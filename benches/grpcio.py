@@ -1,10 +1,10 @@
-"""What ALTS costs gRPC C core, told to the program that compares.
+"""What ALTS costs gRPC C core, reported to the program that compares.
 
 It reads lines WHAT SIZE COUNT, does that, and answers each with the seconds of CPU time that it took the whole
 process, client and server:
 
-    unary-plain, unary-alts     so many calls that echo that size
-    stream-plain, stream-alts   one call that brings so many messages of that size
+    unary-plain, unary-alts     COUNT calls that echo that size
+    stream-plain, stream-alts   one call that brings COUNT messages of that size
 """
 
 import resource

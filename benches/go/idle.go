@@ -42,7 +42,7 @@ func idle(secure func(plain ends) (ends, error)) work {
 	}
 }
 
-// resident is the memory in use by this process, after all that nobody needs was given back.
+// resident is the memory in use by this process, after all unneeded memory was given back.
 func resident() int {
 	debug.FreeOSMemory()
 	statm, err := os.ReadFile("/proc/self/statm")

@@ -1,11 +1,11 @@
-// What grpc-go's ALTS costs, told to the program that compares. It reads lines WHAT SIZE COUNT, does
+// What grpc-go's ALTS costs, reported to the program that compares. It reads lines WHAT SIZE COUNT, does
 // that, and answers each with the seconds of CPU time that it took the whole process, or with bytes:
 //
-//	record        so many messages of that size through two ALTS connections in memory
-//	plain, alts   so many messages of that size over the loopback interface
-//	unary-plain, unary-alts     so many calls that echo that size
-//	stream-plain, stream-alts   one call that brings so many messages of that size
-//	idle-plain, idle-alts       the memory that one end of so many idle connections takes, after so many
+//	record        COUNT messages of that size through two ALTS connections in memory
+//	plain, alts   COUNT messages of that size over the loopback interface
+//	unary-plain, unary-alts     COUNT calls that echo that size
+//	stream-plain, stream-alts   one call that brings COUNT messages of that size
+//	idle-plain, idle-alts       the memory that one end of COUNT idle connections takes, after SIZE
 //	                            bytes in each direction
 //
 // Usage: grpc-go HANDSHAKER_ADDRESS

@@ -1,4 +1,4 @@
-// A connection in memory: what one end writes, the other can read, and nobody waits to write.
+// A connection in memory: what one end writes, the other can read, and writers never wait.
 package main
 
 import (

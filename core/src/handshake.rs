@@ -179,7 +179,7 @@ impl<R: Role> Handshake<R> {
             _ => {}
         }
         if now >= self.deadline {
-            // What had led to an alert says more than that it could not be sent in time.
+            // The reason for an alert says more than that it could not be sent in time.
             if let State::Sending(Outcome::Fail(error)) = self.state {
                 self.state = State::Failed(error);
                 return Err(error);
@@ -374,7 +374,7 @@ impl<R: Role> Handshake<R> {
             return Err(HandshakeErrorKind::TooManyOutFrames);
         }
         // "This is set iff the handshake was successful" is said of the result; the status is
-        // looked at on every response all the same, and it wins.
+        // nevertheless checked on every response, and it wins.
         let status = response.status.as_ref().ok_or(HandshakeErrorKind::MissingStatus)?;
         if status.code != 0 {
             self.details = cut(status.details);

@@ -346,7 +346,7 @@ fn bytes_that_were_not_consumed_are_given_again() {
     assert_eq!(given(&out, len), b"d");
     assert_eq!(server.response(&mut consumed(0), T0).unwrap().consumed, 0);
     assert_eq!(server.want(T0), Ok(Want::PeerBytes));
-    // The same bytes once more would be a loop.
+    // The same bytes again would be a loop.
     let error = server.request(b"d", &mut out, T0).unwrap_err();
     assert_eq!((error.kind(), error.fault()), (Kind::OutOfTurn, Fault::Local));
 }

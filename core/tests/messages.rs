@@ -361,10 +361,10 @@ fn groups_are_skipped_as_deep_as_prost_does() {
         assert_eq!(accepted(|bytes| field(4, &bytes)), 99 - leaf);
         assert_eq!(accepted(|bytes| field(3, &field(4, &field(3, &bytes)))), 97 - leaf);
     }
-    // Groups end in the order in which they have begun, the innermost first.
+    // Groups end in reverse order, the innermost first.
     let crossed = [key(98, 3), key(99, 3), key(98, 4), key(99, 4)].concat();
     assert_eq!(agree!(HandshakerResp, &crossed).unwrap_err().refusal(), Refusal::Malformed);
-    // Far beyond the limit, nothing but a refusal happens.
+    // Far beyond the limit, only a refusal happens.
     let error = agree!(HandshakerResp, &groups(1 << 20, &[])).unwrap_err();
     assert_eq!(error.refusal(), Refusal::Malformed);
 }

@@ -15,7 +15,7 @@ const CLIENT: &str = "client@example.test";
 const RECORD_PROTOCOL: &str = "ALTSRP_GCM_AES128_REKEY";
 
 fn document() -> String {
-    // Not `include_str!`: the document is no part of the package.
+    // Not `include_str!`: the document is not part of the package.
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md");
     std::fs::read_to_string(path).unwrap()
 }

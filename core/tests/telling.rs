@@ -165,7 +165,7 @@ fn errors_of_a_handshake_say_whose_fault_where_and_what() {
     ] {
         assert_eq!(phase.to_string(), says);
     }
-    // Whole, as a program meets it.
+    // The whole text, as a program sees it.
     let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, NOW).unwrap();
     let error = server.peer_closed();

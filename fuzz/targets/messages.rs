@@ -19,7 +19,7 @@ macro_rules! compare {
             (Ok(ours), Ok(theirs)) => {
                 assert_eq!(proto::$name::from(&ours), theirs);
                 let written = write(&ours);
-                // Ours keeps the order in which a map's entries came, theirs sorts them.
+                // Ours keeps a map's entries in their order, theirs sorts them.
                 assert_eq!(written.len(), Prost::encoded_len(&theirs));
                 assert_eq!(<proto::$name as Prost>::decode(&*written).unwrap(), theirs);
                 let theirs = theirs.encode_to_vec();

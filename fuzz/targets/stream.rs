@@ -310,7 +310,7 @@ impl End {
             }
             Poll::Ready(Ok(_)) => assert!(broken.is_none(), "an error was forgotten"),
         }
-        // A record that cannot be ends both directions, whatever had ended the other before.
+        // An impossible record ends both directions, whatever had ended the other before.
         if let Some(io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) = self.read_error {
             self.write_error = self.read_error;
         }
@@ -369,7 +369,7 @@ impl End {
                 let _ = self.poll(true, |stream, cx| stream.poll_flush(cx));
             }
             Operation::Shutdown => {
-                // Not held to have failed for good: a broken stream shuts its I/O object down all
+                // Not required to have failed for good: a broken stream shuts its I/O object down all
                 // the same, and that may work.
                 let stream = Pin::new(&mut self.stream);
                 let answer = stream.poll_shutdown(&mut Context::from_waker(Waker::noop()));

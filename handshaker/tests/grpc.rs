@@ -171,7 +171,7 @@ async fn nothing_large_is_read_before_a_start_message() {
         };
         assert_eq!(result.err().map(|status| status.code()), code, "{length}");
     }
-    // Afterwards a request may have as much as the limits say.
+    // Afterwards a request may be as large as the limits say.
     let mut caller = Caller::call(&channel, Start::default().server(&[])).await.unwrap();
     caller.response().await.unwrap();
     assert_ne!(status(&caller.ask(next(&vec![0; 1_000_000])).await).0, 0);

@@ -45,14 +45,14 @@ fn one_name_counts() {
     assert_eq!(subject(&[mailbox("a@b.test")]).unwrap(), account("a@b.test"));
     assert_eq!(subject(&[uri("spiffe://b/c")]).unwrap(), account("spiffe://b/c"));
     assert_eq!(subject(&[host("b.test")]).unwrap(), Subject::Machine("b.test".to_owned()));
-    // A machine's name or an address beside it is no name of an account.
+    // A machine's name or an address beside it does not name an account.
     for names in [
         [mailbox("a@b.test"), host("b.test"), ip.clone()],
         [ip.clone(), host("b.test"), mailbox("a@b.test")],
     ] {
         assert_eq!(subject(&names).unwrap(), account("a@b.test"));
     }
-    // A mailbox and a URI are two names of accounts: both are said, and neither counts.
+    // A mailbox and a URI are two names of accounts: both are reported, and neither counts.
     for names in
         [[uri("spiffe://b/c"), mailbox("a@b.test")], [mailbox("a@b.test"), uri("spiffe://b/c")]]
     {

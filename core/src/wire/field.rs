@@ -296,7 +296,7 @@ macro_rules! one_of {
                 match tag {
                     $($tag => {
                         from.enter(Some(stringify!($field)));
-                        // The same member again is merged, another one replaces it.
+                        // The same member again is merged; a different one replaces it.
                         if !matches!(self, Some($name::$variant(_))) {
                             *self = Some($name::$variant(Default::default()));
                         }

@@ -60,7 +60,7 @@ impl<'a> Reader<'a> {
     pub(super) fn bytes(&mut self, wire: WireType) -> Result<&'a [u8], DecodeError> {
         self.expect(wire, WireType::Delimited)?;
         let len = self.varint()?;
-        // A length beyond the address space is beyond the end of the bytes, too.
+        // A length beyond the address space is also beyond the end of the bytes.
         self.take(usize::try_from(len).unwrap_or(usize::MAX))
     }
 

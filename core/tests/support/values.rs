@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use crate::proto;
 
-// Texts and numbers of every size, the special ones often.
+// Texts and numbers of every size, often the special ones.
 
 pub(crate) fn text() -> BoxedStrategy<String> {
     prop_oneof![Just(String::new()), "[a-z]{1,12}", "\\PC{0,40}", "[a-z]{126,130}"].boxed()

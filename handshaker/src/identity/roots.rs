@@ -115,7 +115,7 @@ impl TrustRoots {
         for anchor in self.anchors.iter() {
             match anchor.verify(chain, role, now) {
                 Ok(()) => return Ok(()),
-                // What only one of them says is more to the point than that the others do not know it.
+                // The one that knows the chain has more to say than those that do not.
                 Err(error) if last.is_none() || !is_unknown(&error) => last = Some(error),
                 Err(_) => {}
             }

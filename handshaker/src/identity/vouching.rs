@@ -123,7 +123,7 @@ impl fmt::Display for MachinePattern {
 /// Whether a host has this name, or one below it when the pattern begins with a star.
 fn below(pattern: &str, host: &str) -> bool {
     match pattern.strip_prefix('*') {
-        // The dot stays: `*.a` is for `b.a`, and neither for `a` nor for `ba`.
+        // The dot stays: `*.a` matches `b.a`, but neither `a` nor `ba`.
         Some(suffix) => {
             host.strip_suffix(suffix).is_some_and(|rest| !rest.is_empty() && !rest.starts_with('.'))
         }

@@ -53,7 +53,7 @@ impl Secrets {
     /// Fails if one of them is in `text`, which is named `what`.
     pub fn assert_not_in(&self, text: &str, what: &str) {
         assert!(!self.0.is_empty() && !text.is_empty(), "nothing was searched in {what}");
-        // The control: in none of these forms it would be overlooked.
+        // The control: it would not be overlooked in any of these forms.
         for (name, secret) in &self.0 {
             for (form, shown) in forms(secret) {
                 let found = self.found_in(&format!("[{shown}]"));

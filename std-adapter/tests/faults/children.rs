@@ -29,7 +29,7 @@ pub(crate) fn spawn(test: &str, instruction: &str, first: &str) -> Process {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // The pipe stays open as long as the child shall live.
+    // The pipe stays open for as long as the child should live.
     let mut input = child.stdin.as_ref().unwrap();
     writeln!(input, "{instruction}").unwrap();
     let output = BufReader::new(child.stdout.take().unwrap());

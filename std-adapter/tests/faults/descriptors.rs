@@ -53,7 +53,7 @@ fn few_descriptors() {
             heard
         });
 
-        // Both ends are in this process: clients, until there is nothing left for anybody.
+        // Both ends are in this process: clients, until none are left for either.
         let mut silent = Vec::new();
         while failed.load(Ordering::SeqCst) < 3 {
             assert!(silent.len() < 1000, "the limit is not low");

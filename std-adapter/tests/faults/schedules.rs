@@ -120,12 +120,12 @@ async fn exchange(
         }
         write_half.shutdown().await
     };
-    // An error of a read ends the connection: the other direction must not wait for it.
+    // A read error ends the connection: the other direction must not wait for it.
     let ended = {
         tokio::pin!(reading, writing);
         timeout(PATIENCE, async {
             tokio::select! {
-                // Otherwise the order would be another one each time.
+                // Otherwise the order would differ each time.
                 biased;
                 read = &mut reading => {
                     read?;

@@ -105,14 +105,14 @@ impl AsyncWrite for Counting {
 async fn counted(frame_size: Option<u32>) -> (Client, [Arc<Mutex<Traffic>>; 2]) {
     let (ours, theirs) = services();
     let traffic: [Arc<Mutex<Traffic>>; 2] = Default::default();
-    // A socket that takes whatever is written, so that all there is to see is what was wanted.
+    // A socket that takes whatever is written, so that only what the stream wants is seen.
     let (client, server) = tokio::io::duplex(16 << 20);
     let client = Counting { io: client, traffic: traffic[0].clone() };
     let server = Counting { io: server, traffic: traffic[1].clone() };
     let accepted = tokio::spawn(async move { acceptor(theirs).accept(server).await });
     let connected = connector(ours).connect(client).await.unwrap();
     let accepted = accepted.await.unwrap().map_err(|failed| failed.to_string());
-    // What the handshake sent is no record.
+    // What the handshake sent is not a record.
     for traffic in &traffic {
         *traffic.lock().unwrap() = Traffic::default();
     }
@@ -176,8 +176,8 @@ async fn a_small_call_is_two_writes_of_the_client_and_one_of_the_server() {
 #[tokio::test]
 async fn a_large_message_is_one_write_for_each_of_its_frames() {
     const SIZE: usize = 1 << 20;
-    // HTTP/2's own frames are of 16 KiB: their headers have a record of their own, because to copy
-    // what is behind them would cost more.
+    // HTTP/2's own frames are 16 KiB: their headers get their own records, because copying what is
+    // behind them would cost more.
     for side in cost(None, SIZE).await {
         assert!(side.writes <= CALLS * (SIZE / (16 << 10) + 2) + SLACK, "{side:?}");
         assert!(side.records <= 2 * side.writes, "{side:?}");

@@ -223,7 +223,7 @@ async fn no_crate_tells_a_key_a_token_or_a_payload_at_any_level() {
     let (ours, theirs) = (over_grpc(ours).await, over_grpc(theirs).await);
     let secrets = handshakes(Arc::new(ours), Arc::new(theirs)).await;
     let text = told.0.lock().unwrap().clone();
-    // At the ends of the path between program and service, and all that is between them.
+    // At both ends of the path between program and service, and everything in between.
     for crate_name in ["tokio_alts", "alts_handshaker", "tonic", "tower", "h2"] {
         assert!(text.contains(&format!(" {crate_name}::")), "{crate_name} told nothing: {text}");
     }

@@ -127,7 +127,7 @@ async fn a_write_future_that_is_dropped_loses_and_repeats_nothing() {
     let (mut client, mut server) = duplex(100);
     let first = bytes(300_000, 1);
     let mut sent = 0;
-    // Dropped again and again, at every point that the pipe makes it wait at.
+    // Dropped again and again, at every point where the pipe makes it wait.
     let writer = async {
         while sent < first.len() {
             tokio::select! {
