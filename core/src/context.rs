@@ -190,7 +190,7 @@ impl fmt::Debug for AltsContext {
     }
 }
 
-/// A context's texts in one piece of memory, one behind the other: a place of its own for each
+/// A context's texts in one piece of memory, one behind the other: separate memory for each
 /// would be three times as large, and empty for the most part.
 #[derive(Clone, Default)]
 struct Texts {

@@ -119,7 +119,7 @@ enum State {
     Failed(HandshakeError),
 }
 
-/// What a response has led to.
+/// What a response led to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Continue(Want),

@@ -125,7 +125,7 @@ impl Handshaker {
 
     /// Begins a call whose caller may use the certificate's own account, and no other.
     ///
-    /// With a machine's certificate, which has no account of its own, the start message will be
+    /// With a machine's certificate, which has no account, the start message will be
     /// refused: see [`begin_for`](Self::begin_for).
     #[must_use]
     pub fn begin(&self, now: Duration) -> Call {
@@ -188,7 +188,7 @@ impl Call {
     /// A call whose caller may use accounts of several certificates: the first unless it asks for
     /// another with `local_identity`. An empty list means a caller that may use none.
     ///
-    /// The limits are those of the call; what the handshakers have of their own does not count.
+    /// `limits` applies to the call; the handshakers' own limits do not.
     ///
     /// # Errors
     ///

@@ -26,7 +26,7 @@ impl Listener for AltsIncoming {
                     if let Some(address) = stream.get_ref().info().remote_addr() {
                         return (stream, address);
                     }
-                    // It is closed already.
+                    // It is already closed.
                 }
                 // Only a stream of connections that the caller has made can end.
                 None => pending().await,

@@ -30,7 +30,7 @@ type Callback<IO> = Box<dyn Fn(IncomingFailure<'_, IO>) + Send + Sync>;
 
 /// The ALTS connections that arrive at a listener.
 ///
-/// Each connection has its handshake in a task of its own, with its own deadline. A silent client
+/// Each connection has its handshake in a separate task, with its own deadline. A silent client
 /// delays nobody, and one that stops in the middle of its handshake makes room for others: see
 /// [`max_concurrent_handshakes`](crate::config::ServerConfigBuilder::max_concurrent_handshakes). Failures are reported through tracing, and to
 /// [`on_failure`](Self::on_failure); neither a handshake nor an error of the listener ends the

@@ -82,7 +82,7 @@ impl ServiceError {
         Self { address: address.into(), message: message.into(), code: None, source: None }
     }
 
-    /// The same, with what has led to it.
+    /// The same, with the error that led to it.
     #[must_use]
     pub fn with_source(mut self, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         self.source = Some(source.into());

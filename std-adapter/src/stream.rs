@@ -138,8 +138,8 @@ impl<IO, A: Aead> AltsStream<IO, A> {
         (self.io, unopened)
     }
 
-    /// The largest frame that is written, in bytes on the wire: what both sides' frame sizes have
-    /// come to.
+    /// The largest frame that is written, in bytes on the wire: what follows from both sides'
+    /// frame sizes.
     #[must_use]
     pub const fn frame_size(&self) -> usize {
         self.writer.max_payload().saturating_add(OVERHEAD)
@@ -151,7 +151,7 @@ impl<IO, A: Aead> AltsStream<IO, A> {
         self.reader.buffer_capacity().saturating_add(self.writer.buffer_capacity())
     }
 
-    /// What a poll of `direction` has come to.
+    /// The result of a poll of `direction`.
     fn conclude<T>(
         &mut self,
         direction: Direction,

@@ -175,7 +175,7 @@ one_of! {
 }
 
 message! {
-    /// What a handshake has led to.
+    /// What a handshake led to.
     pub struct HandshakerResult<'a> {
         /// The application protocol that both sides have agreed upon.
         1 => application_protocol: &'a str,

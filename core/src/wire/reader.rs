@@ -71,7 +71,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A field's content as fields in turn: those of the message of this name, or those of a map's
-    /// entry, which has no name of its own.
+    /// entry, which has no name.
     pub(super) fn nested(
         &mut self,
         wire: WireType,

@@ -71,7 +71,7 @@ pub enum IdentityError {
         /// What is wrong with it.
         why: &'static str,
     },
-    /// The private key is of no known kind.
+    /// The private key is of an unknown kind.
     Key {
         /// What the reader said.
         why: String,

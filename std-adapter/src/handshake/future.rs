@@ -54,7 +54,7 @@ impl<IO: AsyncRead + AsyncWrite + Unpin, A: Aead> Handshaking<IO, A> {
 
 /// The future of [`AltsAcceptor::accept`](crate::AltsAcceptor::accept).
 ///
-/// It owns what it needs, so it can be spawned as it is. Dropping it ends the handshake.
+/// It owns what it needs, so it can be spawned. Dropping it ends the handshake.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Accept<IO, A = DefaultAead> {
     handshaking: Handshaking<IO, A>,
@@ -62,7 +62,7 @@ pub struct Accept<IO, A = DefaultAead> {
 
 /// The future of [`AltsConnector::connect`](crate::AltsConnector::connect).
 ///
-/// It owns what it needs, so it can be spawned as it is. Dropping it ends the handshake.
+/// It owns what it needs, so it can be spawned. Dropping it ends the handshake.
 #[must_use = "futures do nothing unless they are polled"]
 pub struct Connect<IO, A = DefaultAead> {
     handshaking: Handshaking<IO, A>,

@@ -267,8 +267,8 @@ async fn start(
     Ok((requests, responses))
 }
 
-/// What lies at the bottom of a status, such as "Connection refused", in words: the status keeps
-/// the error itself.
+/// The root cause of a status, such as "Connection refused", in words: the status keeps the
+/// error itself.
 fn root(status: &Status) -> Option<String> {
     let mut error = std::error::Error::source(status)?;
     while let Some(source) = error.source() {

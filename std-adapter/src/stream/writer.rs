@@ -18,7 +18,7 @@ const SMALL_WRITE: usize = 1000;
 /// The sealed bytes of one write to the I/O object, while there is more to write: full frames.
 const LARGE_WRITE: usize = 256 * 1024;
 /// The most sealed bytes that wait. What others write at once, 256 KiB of plaintext, is a little
-/// larger when sealed: the odd bytes are not worth a write of their own.
+/// larger when sealed: the odd bytes are not worth a separate write.
 const LARGEST_WRITE: usize = LARGE_WRITE + 4 * 1024;
 /// From this size, in bytes, a slice of a vectored write has its own frame: copying it to its
 /// neighbours' would cost more than that.

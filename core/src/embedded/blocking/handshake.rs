@@ -23,7 +23,7 @@ pub trait Service {
 
 /// Runs a handshake to its end, as [`embedded::handshake`](crate::embedded::handshake()).
 ///
-/// Give `io` and `service` time limits of their own: the deadline is looked at between their calls.
+/// Give `io` and `service` their own time limits: the deadline is checked between their calls.
 ///
 /// # Errors
 /// [`HandshakeFailure`]; bytes that the service had for the peer were sent first.
