@@ -80,7 +80,7 @@ async fn main() -> Outcome<()> {
         }
     }
 
-    // The same server without ALTS: nobody is anybody.
+    // The same server without ALTS: nobody has an account.
     let incoming = TcpIncoming::bind("127.0.0.1:0".parse()?)?;
     let address = incoming.local_addr()?;
     tokio::spawn(server().serve_with_incoming(incoming));

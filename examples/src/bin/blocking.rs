@@ -90,7 +90,7 @@ fn talk<R: Role>(
     let (established, filled) =
         blocking::handshake(machine, &mut socket, &mut service, buffers, || began.elapsed())?;
     let (sealer, opener, context) = Session::<RustCrypto>::new(established)?.into_parts();
-    // What came behind the handshake is in `from_peer` already.
+    // What came after the handshake is in `from_peer` already.
     let mut stream =
         blocking::Stream::new(socket, sealer, opener, &mut from_peer, filled, &mut to_peer);
     said(&context, &mut stream)

@@ -166,7 +166,7 @@ impl<R: Role> Connection<R> {
         Ok(())
     }
 
-    /// Seals `bytes` behind those that wait to be written.
+    /// Seals `bytes` after those that wait to be written.
     fn send(&mut self, bytes: &[u8]) -> Outcome<()> {
         let Phase::Open(session) = &mut self.phase else { return Err("not open yet".into()) };
         let before = self.outbox.len();

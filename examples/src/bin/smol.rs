@@ -1,7 +1,7 @@
 //! ALTS over the sockets of smol: futures-io streams and an executor that is not tokio's.
 //!
 //! `tokio_util::compat` turns a futures-io stream into tokio's traits, and the ALTS stream back again.
-//! A handshake has deadlines, and they are tokio's timers: a runtime has to be entered that has nothing but
+//! A handshake has deadlines, and they are tokio's timers: a runtime has to be entered that has only
 //! its clock. One worker of its own turns the clock; a current-thread runtime would not, because nobody
 //! blocks on it. An established stream needs no runtime.
 #![expect(clippy::print_stdout, reason = "a program that is there to be looked at")]

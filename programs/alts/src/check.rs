@@ -19,7 +19,7 @@ use crate::{
     reach::{Deadline, Place, span},
 };
 
-/// What can be said on the command line.
+/// The command line.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = EXIT_STATUSES,

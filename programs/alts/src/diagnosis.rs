@@ -94,7 +94,7 @@ impl Problem {
     }
 }
 
-/// Four lines, without an end of line behind the last.
+/// Four lines, without a line end after the last.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "      tried     {}", self.tried)?;

@@ -33,7 +33,7 @@ use self::{
 };
 use crate::diagnosis::{Culprit, Problem, UNWRITTEN};
 
-/// What can be said on the command line.
+/// The command line.
 #[derive(Debug, clap::Args)]
 #[command(after_help = STATUSES, after_long_help = format!("{FORMATS}\n\n{STATUSES}\n\n{EXAMPLES}"))]
 pub struct Arguments {

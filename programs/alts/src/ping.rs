@@ -29,7 +29,7 @@ use crate::{
     },
 };
 
-/// What can be said on the command line.
+/// The command line.
 #[derive(Debug, clap::Args)]
 #[command(
     after_help = EXIT_STATUSES,
@@ -260,7 +260,7 @@ async fn calls(
         // Servers of C core 1.85 and grpc-go 1.85 end a connection with "too_many_pings" at the
         // fourth ping in a row; a call in between makes them forgive the one before.
         let answer = http2.call(authority).await.map_err(broken)?;
-        // How fast a server refuses is nothing that anybody wants to know.
+        // Nobody wants to know how fast a server refuses.
         if let Some(problem) = refusal(&course.target, own, &answer) {
             return Err(problem);
         }

@@ -37,7 +37,7 @@ use crate::{
 /// How many callers over TCP may wait to be looked up. More wait to be accepted.
 const LOOKUPS: usize = 64;
 
-/// How long to wait when the system has nothing left for another connection.
+/// How long to wait when the system has no resources for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How many connections callers whom the policy refuses have in all.

@@ -1,4 +1,4 @@
-//! What can be said on the command line, and what is said back.
+//! The command line, and the answers to it.
 
 use core::fmt::Write as _;
 use std::{

@@ -57,7 +57,7 @@ impl fmt::Display for AccountPattern {
 }
 
 impl AccountPattern {
-    /// What this comes to for a caller.
+    /// What this amounts to for a caller.
     fn account(&self, caller: &Caller) -> Option<String> {
         match self {
             Self::Exact(account) => Some(account.clone()),

@@ -1,4 +1,4 @@
-//! Users whom the policy names and whom a socket's mode keeps out: they could never call.
+//! Users that the policy names but a socket's mode keeps out: they could never call.
 
 use alts_serving::{caller_pattern::CallerPattern, directory::Directory};
 

@@ -196,7 +196,7 @@ pub struct Keeper {
 /// How often the ends of certificates are looked at.
 const EXPIRY_CHECK: Duration = Duration::from_secs(60);
 
-/// How often what is known is said again.
+/// How often a known problem is reported again.
 const REMIND: Duration = Duration::from_secs(6 * 60 * 60);
 
 impl Keeper {

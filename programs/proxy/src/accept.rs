@@ -21,10 +21,10 @@ use crate::{
     address::Address, config, listener::Listener, outcome::Outcome, serve::serve, socket::Socket,
 };
 
-/// How long to wait when the system has nothing left for another connection.
+/// How long to wait when the system has no resources for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
 
-/// How long nothing may have been lacking before that is said.
+/// How long accepting must have worked before the log says that it does again.
 const RECOVERED: Duration = Duration::from_secs(1);
 
 /// An open socket.

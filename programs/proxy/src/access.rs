@@ -15,7 +15,7 @@ use crate::{client::Client, log::ACCESS};
 /// Whether something happens on a connection.
 #[derive(Debug)]
 pub struct Activity {
-    /// Requests that have not come to their end, and those that ever were.
+    /// Requests that have not ended yet, and all that there ever were.
     under_way: AtomicUsize,
     begun: AtomicUsize,
     /// Requests that the client has taken back before they were answered.
@@ -28,12 +28,12 @@ pub struct Activity {
 
 /// What waits for one of two sides, and is given up when it has waited too long.
 pub trait Watched: fmt::Debug + Send + Sync {
-    /// Gives up when the client has taken nothing for `stall`, or the upstream sent nothing for
+    /// Gives up when the client has read nothing for `stall`, or the upstream has sent nothing for
     /// `idle`. Returns whether it has given up because of the client.
     fn expire(&self, stall: Duration, idle: Duration) -> bool;
 }
 
-/// So many requests of one connection may be taken back before it counts how many were not.
+/// This many requests of one connection may be taken back before it counts how many were not.
 const ABANDONED: usize = 100;
 
 impl Default for Activity {
@@ -196,7 +196,7 @@ impl Access {
         self.began.elapsed().saturating_sub(moved)
     }
 
-    /// Has something watched as long as the connection is served.
+    /// Watches something as long as the connection is served.
     pub fn watch(&self, what: Weak<dyn Watched>) {
         self.activity.watch(what);
     }

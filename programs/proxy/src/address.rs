@@ -16,8 +16,8 @@ pub enum Address {
 }
 
 impl Address {
-    /// Whether other machines cannot reach who listens there. A name other than `localhost` counts
-    /// as one that they can.
+    /// Whether other machines cannot reach this address. A name other than `localhost` counts as one
+    /// that they can reach.
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
@@ -29,7 +29,7 @@ impl Address {
         }
     }
 
-    /// Whether it is a name in Linux' abstract name space, and no file.
+    /// Whether it is a name in Linux's abstract namespace, not a file.
     #[must_use]
     pub fn is_abstract(&self) -> bool {
         matches!(self, Self::Unix(path) if path.as_os_str().as_encoded_bytes().first() == Some(&0))
@@ -46,7 +46,7 @@ impl FromStr for Address {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        // The grammar is one for all programs; the leading NUL is how the system writes abstract names.
+        // All programs share one grammar; the leading NUL is how the system writes abstract names.
         match text.parse::<tokio_alts::Address>() {
             Ok(tokio_alts::Address::Tcp(address)) => Ok(Self::Tcp(address)),
             Ok(tokio_alts::Address::Unix(path)) => Ok(Self::Unix(path.into())),

@@ -1,4 +1,4 @@
-//! What can be said on the command line.
+//! The command line.
 
 use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
 
@@ -19,7 +19,7 @@ use super::{
     headers::Forwarding,
 };
 
-/// What can be said on the command line: one listener and one upstream, or a file.
+/// The command line: one listener and one upstream, or a file.
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag that can be given or not")]
 #[command(after_help = "Examples:\n  \

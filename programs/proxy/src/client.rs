@@ -1,4 +1,4 @@
-//! What is known of a client's connection, from its beginning to the audit line.
+//! What is known about a client's connection, from its beginning to the audit line.
 
 use core::sync::atomic::Ordering;
 use std::{
@@ -14,12 +14,12 @@ use tokio::time::Instant;
 
 use crate::{log::AUDIT, metrics::ListenerMetrics, outcome::Outcome, relay::Traffic};
 
-/// What is known of a client's connection. Its requests share it.
+/// What is known about a client's connection. Its requests share it.
 #[derive(Debug)]
 pub struct Client {
-    /// The name of the listener by which it came.
+    /// The name of the listener that it came in by.
     pub listener: String,
-    /// The name of the upstream to which it goes.
+    /// The name of the upstream that it goes to.
     pub upstream: String,
     /// The client's address, and the one that it called; none over a UNIX socket.
     pub addresses: Option<(SocketAddr, SocketAddr)>,
@@ -98,7 +98,7 @@ impl Client {
         slot.key().clone()
     }
 
-    /// Sets the upstream's address to which the connection goes, once.
+    /// Sets the upstream's address that the connection goes to, once.
     pub fn set_upstream_address(&self, address: &impl ToString) {
         let _ = self.upstream_address.set(address.to_string());
     }

@@ -40,7 +40,7 @@ pub struct Config {
 /// One listener.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listen {
-    /// What logs and metrics call it; its address unless it was given a name.
+    /// What logs and metrics call it; by default its address.
     pub name: String,
     /// Where.
     pub address: Address,
@@ -50,7 +50,7 @@ pub struct Listen {
     pub callers: Option<Vec<CallerPattern>>,
     /// Whether its clients speak ALTS.
     pub security: Security,
-    /// What the proxy understands of the connections.
+    /// How much of the connections the proxy understands.
     pub level: Level,
     /// Who may call which paths; empty: every admitted client may call all of them.
     pub routes: Vec<Route>,
@@ -259,7 +259,7 @@ impl Config {
     /// How long connections may go on after the signal to stop.
     /// Shorter than the 30 s after which Kubernetes kills.
     pub const GRACE: Duration = Duration::from_secs(25);
-    /// After how long without a byte a connection is closed.
+    /// How long a connection may be without a byte before it is closed.
     pub const IDLE: Duration = Duration::from_secs(60 * 60);
     /// How long a request's headers may take.
     pub const HEADER_DEADLINE: Duration = Duration::from_secs(60);
@@ -370,7 +370,7 @@ impl Config {
         [all, bytes, shared, CONNECTIONS].into_iter().fold(0, usize::saturating_add)
     }
 
-    /// What is allowed and still should be known.
+    /// What is allowed, but deserves a warning.
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
@@ -421,7 +421,7 @@ impl Config {
     }
 }
 
-/// A frame size that is not changed unseen.
+/// A frame size that is not silently changed.
 pub(super) fn frame_size(bytes: u32) -> Result<FrameSize, String> {
     let size = FrameSize::new(bytes);
     if size.bytes() == bytes {

@@ -1,4 +1,4 @@
-//! Headers that a proxy has to see to.
+//! Headers that a proxy has to handle.
 
 use std::net::IpAddr;
 
@@ -79,7 +79,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 }
 
 /// Makes the headers of a request those of the next hop: without what was for this one and what
-/// clients do not say themselves, and with the client's account if it has one. Trailers may come
+/// clients may not say themselves, and with the client's account if it has one. Trailers may come
 /// back if the client takes them.
 pub fn for_upstream(
     headers: &mut HeaderMap,

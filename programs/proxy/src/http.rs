@@ -4,7 +4,7 @@
 //! there only if the proxy has put it there. [`routes`] says who may call what, [`forward`] passes
 //! requests on over the upstream's connections.
 //!
-//! What hop-by-hop headers ask for ends here. Request smuggling is a matter of hyper, which reads
+//! What hop-by-hop headers ask for ends here. Request smuggling is left to hyper, which reads
 //! and writes all messages.
 
 pub mod answer;

@@ -1,8 +1,8 @@
 //! `alts proxy`: carries connections over ALTS.
 //!
-//! [`config`] is what it is to do, [`arguments`] the same as flags; [`state`] is what follows from that at one
-//! time, and changes on a reload. A connection comes in through a [`listener`], is served by
-//! [`serve`] as bytes ([`relay`]) or as [`http`], and goes out through an [`upstream`].
+//! [`config`] is what it is to do, [`arguments`] the same as flags; [`state`] is what follows from
+//! that at one time, and changes on a reload. A connection comes in through a [`listener`], is
+//! served by [`serve`] as bytes ([`relay`]) or as [`http`], and goes out through an [`upstream`].
 //! [`alts_serving::limits`] bounds it, [`metrics`] counts.
 //!
 //! [`Proxy`] is all of it, for a test or a program; [`main`] adds flags, the log and the signals.

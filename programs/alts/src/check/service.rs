@@ -32,7 +32,7 @@ pub(super) fn place(handshaker: &Locator) -> Option<Place> {
     Some(Place::of_handshaker(address, handshaker.to_string()))
 }
 
-/// Sends a client's start message, and looks whether there is an answer that makes sense.
+/// Sends a client's start message, and checks that there is an answer that makes sense.
 pub(super) async fn ask(
     handshaker: &Locator,
     deadline: Duration,

@@ -48,7 +48,7 @@ pub(super) fn direction<R: Read, W: Write>(
 struct Closed {
     frame: u64,
     offset: u64,
-    /// How many frames behind it do not open either.
+    /// How many frames after it do not open either.
     more: u64,
 }
 

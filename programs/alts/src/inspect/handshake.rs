@@ -19,7 +19,7 @@ const MAX_TYPE: u32 = 0xFFFF;
 
 /// What stands at the front of a direction whose frames have not begun.
 pub(super) enum Found {
-    /// A handshake message, or bytes that nobody knows, which are consumed.
+    /// A handshake message, or unknown bytes, which are consumed.
     Told(Event),
     /// The first frame.
     Frames,
@@ -43,7 +43,7 @@ pub(super) fn next<R: Read>(window: &mut Window<R>, direction: &'static str) -> 
     if !(HEADER + 1..=MAX_MESSAGE).contains(&framed) || (kind.is_none() && number > MAX_TYPE) {
         return unknown(window, direction);
     }
-    // A message that nobody knows has to be followed by another or by a frame.
+    // An unknown message has to be followed by another or by a frame.
     let more = window.fill(framed.saturating_add(HEADER))?;
     let after = more.get(framed..);
     if let Some(kind) = kind {
@@ -96,7 +96,7 @@ fn described(kind: MessageType, body: &[u8]) -> String {
     }
 }
 
-/// Bytes that nobody knows, up to the next frame.
+/// Unknown bytes, up to the next frame.
 fn unknown<R: Read>(window: &mut Window<R>, direction: &'static str) -> io::Result<Found> {
     let offset = window.offset();
     let foreign = Foreign::recognise(window.fill(128)?);

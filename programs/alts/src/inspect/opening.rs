@@ -13,7 +13,7 @@ use tokio_alts::DefaultAead;
 use super::key::Key;
 use crate::diagnosis::{Culprit, Problem};
 
-/// How many places before and behind its own a frame is tried at.
+/// At how many places before and after its own a frame is tried.
 const NEAR: u64 = 1024;
 /// How many bytes are tried to open for one frame: fewer places for large frames.
 const WORK: usize = 64 << 20;

@@ -44,7 +44,7 @@ fn ethernet(frame: &[u8]) -> Option<&[u8]> {
     ethertype(frame.get(12..)?)
 }
 
-/// What follows a type of Ethernet and the VLAN tags behind it, if it is IP.
+/// What follows an Ethernet type and the VLAN tags after it, if it is IP.
 fn ethertype(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         let (kind, behind) = rest.split_first_chunk()?;
@@ -69,7 +69,7 @@ fn ipv4(packet: &[u8]) -> Option<Segment<'_>> {
     let [s0, s1, s2, s3, d0, d1, d2, d3] = addresses;
     let start = usize::from(first & 0x0F).checked_mul(4)?;
     let total = match usize::from(u16::from_be_bytes([l0, l1])) {
-        // The network card cuts what is longer, behind the capture.
+        // The network card cuts what is longer, after the capture.
         0 => packet.len(),
         // Ethernet fills short frames up.
         total => total.min(packet.len()),

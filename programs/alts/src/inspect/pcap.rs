@@ -136,7 +136,7 @@ impl<R: Read> Packets<R> {
             let Format::Pcapng { order, links } = &mut self.format else { return Ok(None) };
             let order = *order;
             let total = size(order.u32(exact(&mut self.read)?))?;
-            // Type, length, and the length again behind the body.
+            // Type, length, and the length again after the body.
             let body = total.checked_sub(12).ok_or_else(|| damaged("a block is too short"))?;
             let body = bytes(&mut self.read, body)?;
             let _: [u8; 4] = exact(&mut self.read)?;
@@ -178,7 +178,7 @@ fn packet(
     Ok(Captured { link, data })
 }
 
-/// The rest of a section's header, behind its type.
+/// The rest of a section's header, after its type.
 fn section(read: &mut impl Read) -> io::Result<Order> {
     let length: [u8; 4] = exact(read)?;
     let magic: [u8; 4] = exact(read)?;

@@ -82,7 +82,7 @@ pub(super) enum Kind {
     NoAlts,
 }
 
-/// What one direction comes to.
+/// The totals of one direction.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Summary {
     pub(super) direction: &'static str,

@@ -11,7 +11,7 @@ pub(super) struct Latencies {
     all: Vec<Duration>,
 }
 
-/// What the measurements of one thing come to.
+/// A summary of the measurements of one thing.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(super) struct Summary {
     pub(super) what: &'static str,
@@ -37,7 +37,7 @@ impl Latencies {
         self.all.push(took);
     }
 
-    /// What they come to. There is always one, so this is always something.
+    /// Their summary. There is always at least one, so there is always a summary.
     pub(super) fn summary(&self) -> Option<Summary> {
         let mut sorted = self.all.clone();
         sorted.sort_unstable();

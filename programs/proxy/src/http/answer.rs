@@ -47,7 +47,7 @@ impl Refusal {
         14,
         "the connection to the upstream broke before it had answered",
     );
-    /// The client has broken off its request: whatever is said, it may not hear it.
+    /// The client has broken off its request, and may not see the answer.
     pub(super) const CLIENT_BROKE: Self = Self::new(
         StatusCode::BAD_REQUEST,
         1,

@@ -44,7 +44,7 @@ struct State {
     access: Arc<Access>,
 }
 
-/// Why a body has ended before its end.
+/// Why a body has ended early.
 #[derive(Debug)]
 pub enum BodyError {
     /// Reading it failed.

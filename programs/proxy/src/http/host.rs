@@ -1,10 +1,10 @@
-//! For which host a request is: said once, and in a form that everybody reads alike.
+//! The host that a request is for: given once, and in a form that everybody reads alike.
 
 use http::{Request, Version, header::HOST, uri::Authority};
 
 use super::answer::Refusal;
 
-/// Refuses a request whose host is missing, there twice, or not just a host and a port.
+/// Refuses a request whose host is missing, given twice, or not just a host and a port.
 pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
     let mut hosts = request.headers().get_all(HOST).iter();
     let (host, another) = (hosts.next(), hosts.next());

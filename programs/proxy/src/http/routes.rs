@@ -5,7 +5,7 @@ use http::{Uri, uri::PathAndQuery};
 use super::answer::Refusal;
 use crate::{config::Route, path};
 
-/// Judges a request's path, and makes it the one that was judged: what the upstream sees is what
+/// Judges a request's path, and replaces it by the one that was judged: what the upstream sees is what
 /// was allowed. Without routes, everything may pass as it is.
 pub(super) fn judge(routes: &[Route], account: Option<&str>, uri: &mut Uri) -> Result<(), Refusal> {
     if routes.is_empty() {
