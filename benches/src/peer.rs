@@ -8,7 +8,7 @@ use std::thread;
 
 use alts_handshaker::Handshaker;
 use alts_handshaker::dev::Authority;
-use alts_handshaker::grpc::HandshakerServer;
+use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
 use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::Outcome;
@@ -49,7 +49,7 @@ fn serve(listener: std::net::TcpListener, handshaker: Handshaker) -> Outcome<()>
     runtime()?.block_on(async {
         let connections = TcpListenerStream::new(tokio::net::TcpListener::from_std(listener)?);
         let server = tonic::transport::Server::builder()
-            .add_service(HandshakerServer::new(handshaker))
+            .add_service(HandshakerServer::new(AnyCaller(handshaker)))
             .serve_with_incoming(connections);
         Ok(server.await?)
     })

@@ -3,18 +3,19 @@
 //! ```no_run
 //! # #[cfg(feature = "dev")]
 //! # async fn serve() -> Result<(), Box<dyn std::error::Error>> {
-//! use alts_handshaker::{dev::Authority, grpc::HandshakerServer};
+//! use alts_handshaker::{dev::Authority, grpc::{AnyCaller, HandshakerServer}};
 //!
 //! let handshaker = Authority::new()?.handshaker("client@dev.test")?;
 //! let address = "127.0.0.1:8080".parse()?;
-//! tonic::transport::Server::builder().serve(address, HandshakerServer::new(handshaker)).await?;
+//! let service = HandshakerServer::new(AnyCaller(handshaker));
+//! tonic::transport::Server::builder().serve(address, service).await?;
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! Anyone who can reach the address can use the identity: listen where only permitted callers can
-//! connect. An [`Admission`] decides which caller may use which account; a [`Handshaker`] as such
-//! admits everybody.
+//! connect. An [`Admission`] decides which caller may use which account; [`AnyCaller`] admits
+//! everybody.
 //!
 //! Messages pass through as bytes, so nothing is generated and nothing but this library reads them.
 //! The copies that tonic and hyper make of a response on its way are not wiped.
@@ -47,7 +48,7 @@ use tonic::{
 };
 use tower_service::Service;
 
-pub use self::codec::RawCodec;
+use self::codec::RawCodec;
 use self::requests::Requests;
 use crate::{failure::Failure, handshaker::Handshaker, limits::Limits, service::Call};
 
@@ -99,12 +100,18 @@ pub trait Admission: Send + Sync + 'static {
     }
 }
 
-/// Admits everybody, with the certificate's own account.
-impl Admission for Handshaker {
+/// Admits everybody who can reach the service, with the certificate's own account.
+///
+/// Whoever gets a call from it can speak as that account. It is for sockets that only one user can
+/// open, and for tests.
+#[derive(Clone, Debug)]
+pub struct AnyCaller(pub Handshaker);
+
+impl Admission for AnyCaller {
     type Caller = ();
 
     fn admit(&self, _extensions: &Extensions, now: Duration) -> Result<(Call, ()), Status> {
-        Ok((self.begin(now), ()))
+        Ok((self.0.begin(now), ()))
     }
 }
 

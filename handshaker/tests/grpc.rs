@@ -16,12 +16,13 @@ use alts_core::{msg::HandshakerResp, wire::Message as _};
 use alts_handshaker::{
     Call, Handshaker, Limits,
     dev::Authority,
-    grpc::{Admission, HandshakerServer, METHOD, RawCodec},
+    grpc::{Admission, AnyCaller, HandshakerServer, METHOD},
 };
 use bytes::Bytes;
 use common::{CLIENT, SERVER, Start, next};
 use http::uri::PathAndQuery;
 use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio_alts::RawCodec;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Code, Request, Status, Streaming,
@@ -40,7 +41,7 @@ async fn serve<A: Admission>(service: HandshakerServer<A>) -> Channel {
 }
 
 async fn service(account: &str, authority: &Authority) -> Channel {
-    serve(HandshakerServer::new(authority.handshaker(account).unwrap())).await
+    serve(HandshakerServer::new(AnyCaller(authority.handshaker(account).unwrap()))).await
 }
 
 /// A caller like C core: it never closes its half of the stream by itself.
@@ -65,7 +66,8 @@ impl Caller {
         requests.send(Bytes::from(first)).await.unwrap();
         let stream = Request::new(ReceiverStream::new(receiver));
         let path = PathAndQuery::from_static(path);
-        let responses = grpc.streaming(stream, path, RawCodec).await?.into_inner();
+        let responses =
+            grpc.streaming(stream, path, RawCodec::<Bytes>::default()).await?.into_inner();
         Ok(Self { requests, responses })
     }
 
@@ -181,7 +183,8 @@ async fn nothing_large_is_read_before_a_start_message() {
 async fn a_silent_peer_is_given_up() {
     let limits = Limits::default().with_deadline(Duration::from_millis(200));
     let builder = Authority::new().unwrap().builder(SERVER).unwrap();
-    let channel = serve(HandshakerServer::new(builder.limits(limits).build().unwrap())).await;
+    let channel =
+        serve(HandshakerServer::new(AnyCaller(builder.limits(limits).build().unwrap()))).await;
     let mut caller = Caller::call(&channel, Start::default().server(&[])).await.unwrap();
     assert_eq!(status(&caller.response().await.unwrap()).0, 0);
     let response = caller.response().await.unwrap();
@@ -193,7 +196,7 @@ async fn a_silent_peer_is_given_up() {
 #[tokio::test]
 async fn handshakes_at_once_are_limited_and_slots_come_back() {
     let handshaker = Authority::new().unwrap().handshaker(CLIENT).unwrap();
-    let channel = serve(HandshakerServer::with_concurrency(handshaker, 2)).await;
+    let channel = serve(HandshakerServer::with_concurrency(AnyCaller(handshaker), 2)).await;
     let mut one = Caller::call(&channel, Start::default().client()).await.unwrap();
     one.response().await.unwrap();
     let mut two = Caller::call(&channel, Start::default().client()).await.unwrap();
@@ -218,7 +221,7 @@ async fn handshakes_at_once_are_limited_and_slots_come_back() {
 #[tokio::test]
 async fn large_requests_are_not_read() {
     let handshaker = Authority::new().unwrap().handshaker(SERVER).unwrap();
-    let channel = serve(HandshakerServer::new(handshaker).request_bytes(1000)).await;
+    let channel = serve(HandshakerServer::new(AnyCaller(handshaker)).request_bytes(1000)).await;
     let start = Start::default().server(&[0; 2000]);
     let result = match Caller::call(&channel, start).await {
         Ok(mut caller) => caller.response().await,

@@ -411,7 +411,7 @@ impl ServerConfigBuilder {
 }
 
 /// A configuration that can never lead to a handshake, or that does not say whom to expect.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ConfigError {
     /// No expected service account, and no statement that any will do.
@@ -436,6 +436,13 @@ impl fmt::Display for ConfigError {
             Self::NoHandshakes => f.write_str("not one handshake is allowed at once"),
             Self::Unsendable(error) => error.fmt(f),
         }
+    }
+}
+
+/// The sentence, which is what a `main` that returns an error prints.
+impl fmt::Debug for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Handshakes: CPU time of both sides and, where there is one, of the service.
 
-use alts_handshaker::grpc::HandshakerServer;
+use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
 use tokio::net::UnixListener;
 use tokio_alts::{GrpcHandshaker, StreamOptions};
 use tokio_stream::wrappers::UnixListenerStream;
@@ -47,7 +47,7 @@ fn serve(handshaker: alts_handshaker::Handshaker, name: &str) -> Outcome<String>
     drop(std::fs::remove_file(&path));
     let connections = UnixListenerStream::new(UnixListener::bind(&path)?);
     let server = tonic::transport::Server::builder()
-        .add_service(HandshakerServer::new(handshaker))
+        .add_service(HandshakerServer::new(AnyCaller(handshaker)))
         .serve_with_incoming(connections);
     tokio::spawn(server);
     Ok(format!("unix:{}", path.display()))

@@ -6,9 +6,10 @@ use tonic::{
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
 
-/// gRPC messages as they are.
+/// gRPC messages as they are. `tokio_alts::RawCodec` is the same for other programs: a service
+/// does not need that package.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct RawCodec;
+pub(super) struct RawCodec;
 
 impl Codec for RawCodec {
     type Encode = Bytes;

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use alts_handshaker::dev::Authority;
-use alts_handshaker::grpc::HandshakerServer;
+use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
 use tokio::net::UnixListener;
 use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
@@ -94,7 +94,7 @@ fn handshaker() {
         let _ = std::fs::remove_file(&path);
         let listener = UnixListener::bind(&path).unwrap();
         println!("READY");
-        let service = HandshakerServer::with_concurrency(handshaker, 4096);
+        let service = HandshakerServer::with_concurrency(AnyCaller(handshaker), 4096);
         let incoming = UnixListenerStream::new(listener);
         Server::builder().add_service(service).serve_with_incoming(incoming).await.unwrap();
     });

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use alts_core::msg::{HandshakeProtocol, HandshakerReq, HandshakerResp, Request};
 use alts_core::wire::Message as _;
-use alts_handshaker::grpc::HandshakerServer;
+use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_alts::{
     AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, HandshakerCall, HandshakerService,
@@ -174,7 +174,7 @@ impl HandshakerCall for OverheardCall {
 async fn over_grpc(handshaker: alts_handshaker::Handshaker) -> GrpcHandshaker {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let router = Server::builder().add_service(HandshakerServer::new(handshaker));
+    let router = Server::builder().add_service(HandshakerServer::new(AnyCaller(handshaker)));
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     GrpcHandshaker::at(&address).unwrap()
 }

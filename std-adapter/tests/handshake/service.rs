@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use alts_core::Fault;
 use alts_handshaker::Handshaker;
-use alts_handshaker::grpc::HandshakerServer;
+use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
 use tokio::io::duplex;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
@@ -16,14 +16,14 @@ use tonic::transport::Server;
 use crate::support::*;
 
 fn serve_tcp(handshaker: Handshaker, listener: TcpListener) -> JoinHandle<()> {
-    let router = Server::builder().add_service(HandshakerServer::new(handshaker));
+    let router = Server::builder().add_service(HandshakerServer::new(AnyCaller(handshaker)));
     tokio::spawn(async move {
         router.serve_with_incoming(TcpListenerStream::new(listener)).await.unwrap();
     })
 }
 
 fn serve_unix(handshaker: Handshaker, listener: UnixListener) -> JoinHandle<()> {
-    let router = Server::builder().add_service(HandshakerServer::new(handshaker));
+    let router = Server::builder().add_service(HandshakerServer::new(AnyCaller(handshaker)));
     tokio::spawn(async move {
         router.serve_with_incoming(UnixListenerStream::new(listener)).await.unwrap();
     })

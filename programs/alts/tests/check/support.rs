@@ -13,7 +13,7 @@ use std::{
 use alts_handshaker::{
     Call, Handshaker, Limits,
     dev::Authority,
-    grpc::{Admission, HandshakerServer},
+    grpc::{Admission, AnyCaller, HandshakerServer},
 };
 use http::Extensions;
 use hyper::{body::Incoming, service::service_fn};
@@ -112,7 +112,7 @@ pub fn nobody() -> (TcpSocket, String) {
 
 /// A handshaker service on TCP.
 pub async fn handshaker(handshaker: Handshaker) -> String {
-    serve_handshaker(handshaker).await
+    serve_handshaker(AnyCaller(handshaker)).await
 }
 
 /// A handshaker service on TCP, with a policy of its own.
@@ -126,7 +126,7 @@ pub async fn serve_handshaker(admission: impl Admission) -> String {
 /// A handshaker service on a UNIX socket.
 pub fn unix_handshaker(handshaker: Handshaker, path: PathBuf) {
     let listener = UnixListener::bind(path).unwrap();
-    let router = Server::builder().add_service(HandshakerServer::new(handshaker));
+    let router = Server::builder().add_service(HandshakerServer::new(AnyCaller(handshaker)));
     tokio::spawn(router.serve_with_incoming(UnixListenerStream::new(listener)));
 }
 

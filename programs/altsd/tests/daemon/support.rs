@@ -16,7 +16,7 @@ use std::{
 };
 
 use alts_core::{msg::HandshakerResp, wire::Message as _};
-use alts_handshaker::grpc::{METHOD, RawCodec};
+use alts_handshaker::grpc::METHOD;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use nix::{
@@ -29,6 +29,7 @@ use rcgen::{
 };
 use serde_json::Value;
 use tokio::{sync::mpsc, time::timeout};
+use tokio_alts::RawCodec;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{
     Request, Status, Streaming,
@@ -357,7 +358,8 @@ impl Caller {
         let (requests, receiver) = mpsc::channel(1);
         requests.send(Bytes::from(first)).await.unwrap();
         let stream = Request::new(ReceiverStream::new(receiver));
-        let call = grpc.streaming(stream, PathAndQuery::from_static(METHOD), RawCodec);
+        let call =
+            grpc.streaming(stream, PathAndQuery::from_static(METHOD), RawCodec::<Bytes>::default());
         let responses = timeout(PATIENCE, call).await.unwrap()?.into_inner();
         let mut caller = Self { requests, responses };
         let said = caller.response().await?;
