@@ -102,7 +102,7 @@ pub trait Admission: Send + Sync + 'static {
 
 /// Admits everybody who can reach the service, with the certificate's own account.
 ///
-/// Whoever gets a call from it can speak as that account. It is for sockets that only one user can
+/// A caller that it admits can speak as that account. It is for sockets that only one user can
 /// open, and for tests.
 #[derive(Clone, Debug)]
 pub struct AnyCaller(pub Handshaker);

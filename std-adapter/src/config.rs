@@ -304,17 +304,17 @@ macro_rules! common {
                 self
             }
 
-            /// How many handshakes may ask the handshaker service at once: 100 by default. More wait
-            /// for their turn, within their deadline. Clones of a connector or acceptor share their
+            /// How many handshakes may ask the handshaker service at once: 100 by default. Others
+            /// wait for their turn, within their deadline. Clones of a connector or acceptor share their
             /// turns; a connector and an acceptor never do.
             ///
             /// A client has no more handshakes under way than that. A server has four times as many:
-            /// one that waits for its client does not ask the service. When there are so many, the next
+            /// one that waits for its client does not ask the service. When there are that many, the next
             /// one is given the place of the one that has waited longest for its client, if that is
             /// more than 300 ms, in the middle of a message or between two. That one fails
             /// ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)). Up to that number, clients that
-            /// begin and do not go on delay nobody; beyond it they delay others by 300 ms for every
-            /// so many of them, and by what the service takes to answer them.
+            /// begin and do not go on do not delay others; beyond it they delay others by 300 ms for
+            /// every such number of them, and by the time that the service takes to answer them.
             pub const fn max_concurrent_handshakes(mut self, count: usize) -> Self {
                 self.config.common.concurrent_handshakes = count;
                 self

@@ -105,7 +105,7 @@ struct Around<'a> {
     /// The name under which the server is looked for, for errors.
     target: &'a str,
     service: &'a dyn HandshakerService,
-    /// Whoever has one of these may ask the service.
+    /// A handshake that holds one of these may ask the service.
     slots: &'a Slots,
     /// The accounts that are expected of the peer, for errors.
     expected: &'a [String],

@@ -68,8 +68,8 @@
 //!
 //! **Cancellation.** Futures of the stream lose nothing when they are dropped: a record of which a
 //! part was sent is finished later, with the same bytes. Futures of a handshake own what they hold,
-//! the place among the concurrent handshakes and the call to the service included; to drop one ends
-//! the handshake, and the I/O object with it.
+//! the place among the concurrent handshakes and the call to the service included; dropping
+//! one ends the handshake and drops the I/O object with it.
 //!
 //! **Errors of a handshake** hand the I/O object back, say which side this is, whose fault it was
 //! and how far it had come, and come at the deadline at the latest. When the service has made an

@@ -1,4 +1,5 @@
-//! Slots and places: how many handshakes may ask the service at once, how many may be under way, and who makes room.
+//! Slots and places: how many handshakes may ask the service at once, how many may be under way, and
+//! which of them make room.
 
 use std::collections::BTreeMap;
 use std::future::poll_fn;
@@ -19,7 +20,7 @@ const PLACES: usize = 4;
 /// The slots and places of a connector or an acceptor.
 ///
 /// A handshake has a place from its first request to its end, and a slot only while the service is
-/// asked. So what peers do not send keeps places, of which there are many, and no slot.
+/// asked. So peers that do not send keep places, of which there are many, but no slot.
 pub(crate) struct Slots {
     requests: Semaphore,
     places: Semaphore,
@@ -86,12 +87,12 @@ impl Slots {
             return permit.await.ok();
         }
         // Each one that waits makes one other go: no more than are needed. A place that is free goes to
-        // whoever has waited longest.
+        // the handshake that has waited longest.
         loop {
             let now = Instant::now();
             let again = match self.ask_for_room(now) {
                 Asked::Yes => break,
-                // Whoever begins to wait from now on may do so at least that long.
+                // A handshake that begins to wait for its peer now may do so at least that long.
                 Asked::NotBefore(earliest) => earliest.min(now + PATIENCE),
                 Asked::Nobody => now + PATIENCE,
             };
@@ -159,8 +160,8 @@ impl<'s> Place<'s> {
         self.of.requests.acquire().await.ok()
     }
 
-    /// Waits for the peer, for which it has waited since `since`, as long as nobody needs the place or
-    /// its patience has not run out.
+    /// Waits for the peer, for which it has waited since `since`, as long as no other needs the place
+    /// or its patience has not run out.
     pub(super) async fn wait_for_peer<F: Future>(
         &self,
         since: Instant,

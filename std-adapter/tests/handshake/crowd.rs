@@ -210,7 +210,7 @@ async fn the_one_that_has_waited_longest_for_its_peer_makes_room() {
         tokio::time::sleep(SECOND).await;
     }
     assert_eq!(service.open(), 4);
-    // Nobody else is there: whoever is slow may be slow.
+    // Nobody else is waiting, so slow peers may be slow.
     assert!(stuck.iter().all(|(_, task)| !task.is_finished()));
     let (near, far) = duplex(64 * 1024);
     let began = Instant::now();
