@@ -2,7 +2,8 @@
 
 use std::net::{TcpListener, TcpStream};
 
-use nix::sys::socket::{setsockopt, sockopt::TcpCongestion};
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpCongestion;
 
 use crate::Outcome;
 

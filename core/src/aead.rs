@@ -5,11 +5,11 @@ mod rustcrypto;
 
 use core::fmt;
 
-pub use crate::frame::TAG_SIZE;
-pub use crate::key::{AES_KEY_SIZE, NONCE_SIZE};
-
 #[cfg(feature = "rustcrypto")]
 pub use rustcrypto::RustCrypto;
+
+pub use crate::frame::TAG_SIZE;
+pub use crate::key::{AES_KEY_SIZE, NONCE_SIZE};
 
 /// AES-128-GCM with 12-byte nonces and 16-byte tags, keyed once and used for many records.
 ///

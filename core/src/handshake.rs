@@ -12,14 +12,13 @@ use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
-use heapless::String;
-use zeroize::Zeroize;
-
 pub use config::{ClientConfig, ConfigError, ExpectedPeer, Offer, ServerConfig};
 pub use error::{HandshakeError, HandshakeErrorKind, Phase};
+use heapless::String;
 pub use limits::{MAX_HANDSHAKE_BYTES, MAX_ROUNDS};
 pub use result::Established;
 pub use role::{Client, Role, Server};
+use zeroize::Zeroize;
 
 use crate::error::Fault;
 use crate::msg::{HandshakerResp, Identity, NextHandshakeMessageReq, Request};

@@ -42,7 +42,6 @@ pub use handshaker::{
 
 /// The level of protection of a channel, which `transport_security_common.proto` declares.
 pub use crate::key::SecurityLevel;
-
 pub use crate::wire::{Full, List, Map};
 
 /// How many elements the lists and maps of the messages hold at most. A message with more is

@@ -8,9 +8,10 @@
     clippy::unwrap_used
 )]
 
+use alts_core::AltsContext;
+use alts_core::key::RecordProtocol;
 use alts_core::msg::{self, IdentityKind, Request};
 use alts_core::wire::{DecodeError, Message};
-use alts_core::{AltsContext, key::RecordProtocol};
 use serde_json::{Map, Value, json};
 
 #[test]

@@ -1,9 +1,8 @@
 //! Messages: any bytes, against prost's derive. The first byte chooses the message.
 #![no_main]
 
-use alts_core::AltsContext;
-use alts_core::msg;
 use alts_core::wire::{Message, Refusal};
+use alts_core::{AltsContext, msg};
 use libfuzzer_sys::fuzz_target;
 use prost::Message as Prost;
 

@@ -9,8 +9,8 @@
 //!   exist ([`RESERVED`]), so no allow-list meant for real accounts matches one;
 //! - certificates live [`LIFETIME`], and their issuer's name says what they are.
 
-use core::{fmt, time::Duration};
-use std::time::SystemTime;
+use std::fmt;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -19,11 +19,9 @@ use rcgen::{
 use time::OffsetDateTime;
 use zeroize::Zeroizing;
 
-use crate::{
-    failure::Failure,
-    handshaker::{Builder, Handshaker},
-    identity::{Identity, IdentityError, TrustRoots},
-};
+use crate::failure::Failure;
+use crate::handshaker::{Builder, Handshaker};
+use crate::identity::{Identity, IdentityError, TrustRoots};
 
 /// The domains (RFC 2606, RFC 6761) that accounts have to be in.
 pub const RESERVED: [&str; 4] = ["test", "example", "invalid", "localhost"];
@@ -99,7 +97,6 @@ impl Authority {
     /// Makes a new authority, different from all others.
     ///
     /// # Errors
-    ///
     /// When there is no randomness, or no time of day after 1970.
     pub fn new() -> Result<Self, DevError> {
         let key = KeyPair::generate()?;
@@ -119,7 +116,6 @@ impl Authority {
     /// A handshaker for a service account like `client@dev.test`.
     ///
     /// # Errors
-    ///
     /// When the account is not in a reserved domain or not an account at all.
     pub fn handshaker(&self, account: &str) -> Result<Handshaker, DevError> {
         self.builder(account)?.build().map_err(DevError::Handshaker)
@@ -128,7 +124,6 @@ impl Authority {
     /// As [`handshaker`](Self::handshaker), but returns the builder, for limits or a clock.
     ///
     /// # Errors
-    ///
     /// As [`handshaker`](Self::handshaker).
     pub fn builder(&self, account: &str) -> Result<Builder, DevError> {
         let san = account
@@ -141,7 +136,6 @@ impl Authority {
     /// For a machine like `host.test`, which vouches for the accounts on it.
     ///
     /// # Errors
-    ///
     /// When the name is not in a reserved domain.
     pub fn machine_builder(&self, machine: &str) -> Result<Builder, DevError> {
         let san = machine

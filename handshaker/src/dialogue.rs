@@ -22,14 +22,12 @@ use alts_core::Side;
 use rustls::time_provider::TimeProvider;
 use subtle::ConstantTimeEq as _;
 
-use crate::{
-    exchange::{CONFIRMATION, Context, Exchange, ExchangeConfig, Export, KEY_DATA},
-    failure::{Code, Failure, Fault, Reason, echo_all},
-    framing::{Message, MessageType, Reassembly},
-    identity::{Identity, Role, Subject, SubjectError, TrustRoots},
-    negotiation::{Agreement, MAX_PARAMETERS, Offer},
-    outcome::Outcome,
-};
+use crate::exchange::{CONFIRMATION, Context, Exchange, ExchangeConfig, Export, KEY_DATA};
+use crate::failure::{Code, Failure, Fault, Reason, echo_all};
+use crate::framing::{Message, MessageType, Reassembly};
+use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
+use crate::negotiation::{Agreement, MAX_PARAMETERS, Offer};
+use crate::outcome::Outcome;
 
 /// What bytes from the peer led to.
 #[derive(Debug, Default)]
@@ -177,7 +175,7 @@ impl Dialogue {
     }
 
     fn answer(&mut self, message: &Message) -> Result<(Vec<u8>, Option<Outcome>), Failure> {
-        let awaited = core::mem::replace(&mut self.awaited, Awaited::Nothing);
+        let awaited = std::mem::replace(&mut self.awaited, Awaited::Nothing);
         match (awaited, message.kind) {
             (Awaited::ClientInit, MessageType::ClientInit) => {
                 self.server_init(&message.body).map(|out| (out, None))

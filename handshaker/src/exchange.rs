@@ -60,17 +60,13 @@ mod config;
 mod secrets;
 mod verdict;
 
-use core::fmt;
-use std::{
-    io::{self, Read as _, Write as _},
-    sync::Arc,
-};
+use std::fmt;
+use std::io::{self, Read as _, Write as _};
+use std::sync::Arc;
 
-use rustls::{
-    ClientConnection, Connection, NamedGroup, ServerConnection,
-    crypto::SupportedKxGroup,
-    pki_types::{CertificateDer, ServerName},
-};
+use rustls::crypto::SupportedKxGroup;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::{ClientConnection, Connection, NamedGroup, ServerConnection};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -201,7 +197,6 @@ impl Exchange {
     /// The client's end: has something to [`send`](Self::send) at once.
     ///
     /// # Errors
-    ///
     /// When rustls fails, perhaps for lack of randomness.
     pub fn client(config: &ExchangeConfig) -> Result<Self, Failure> {
         // Never sent (there is no SNI) and never compared; rustls requires one.
@@ -217,7 +212,6 @@ impl Exchange {
     /// The server's end: has to [`receive`](Self::receive) first.
     ///
     /// # Errors
-    ///
     /// When rustls fails.
     pub fn server(config: &ExchangeConfig) -> Result<Self, Failure> {
         ServerConnection::new(Arc::clone(&config.server))
@@ -230,7 +224,6 @@ impl Exchange {
     /// application data in them.
     ///
     /// # Errors
-    ///
     /// When TLS refuses anything in it, or the body is not whole records. The exchange is over
     /// then.
     pub fn receive(&mut self, records: &[u8]) -> Result<Zeroizing<Vec<u8>>, Failure> {
@@ -263,7 +256,6 @@ impl Exchange {
     /// data in the last ones.
     ///
     /// # Errors
-    ///
     /// When TLS fails. Application data before TLS is ready for it would wait inside: the caller
     /// checks [`is_ready`](Self::is_ready) first.
     pub fn send(&mut self, plaintext: &[u8]) -> Result<Vec<u8>, Failure> {
@@ -305,7 +297,6 @@ impl Exchange {
     /// Takes key material for one purpose.
     ///
     /// # Errors
-    ///
     /// When TLS is not through.
     pub fn export<const N: usize>(
         &self,

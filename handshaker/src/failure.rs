@@ -1,6 +1,6 @@
 //! Why a handshake failed: a code for the caller, a reason for the peer, a sentence for people.
 
-use core::fmt;
+use std::fmt;
 
 /// The code in `HandshakerStatus.code`: the numbers are those of gRPC's status codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -45,7 +45,7 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 const TYPE: usize = 4;
 
 /// An alert's reason, and room for what later versions may add behind it.
-const ALERT_BODY: core::ops::RangeInclusive<usize> = 4..=64;
+const ALERT_BODY: std::ops::RangeInclusive<usize> = 4..=64;
 
 /// What a message is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,7 +121,6 @@ impl Message {
     /// The message as it goes over the wire.
     ///
     /// # Errors
-    ///
     /// When the body is empty or too large: the certificates of this side are too many.
     pub fn encode(&self) -> Result<Vec<u8>, Failure> {
         let length = self.body.len().saturating_add(TYPE);
@@ -192,7 +191,6 @@ impl Reassembly {
     /// Takes bytes up to the end of the current message, and no further.
     ///
     /// # Errors
-    ///
     /// As soon as the header shows an impossible length or an unknown type: the peer's fault. The
     /// reassembly is of no further use then.
     pub fn push(&mut self, input: &[u8]) -> Result<Pushed, Failure> {
@@ -257,8 +255,9 @@ fn framed_length(length: [u8; 4]) -> Result<usize, Failure> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn wire(kind: MessageType, body: &[u8]) -> Vec<u8> {
         Message { kind, body: body.to_vec() }.encode().unwrap()

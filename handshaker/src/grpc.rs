@@ -23,34 +23,31 @@
 mod codec;
 mod requests;
 
-use core::{
-    convert::Infallible,
-    fmt,
-    pin::Pin,
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Extensions, header};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::{Instant, Sleep, sleep_until},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_stream::Stream;
-use tonic::{
-    Status,
-    body::Body,
-    codec::{EncodeBody, SingleMessageCompressionOverride},
-    metadata::GRPC_CONTENT_TYPE,
-    server::NamedService,
-};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codec::{EncodeBody, SingleMessageCompressionOverride};
+use tonic::metadata::GRPC_CONTENT_TYPE;
+use tonic::server::NamedService;
 use tower_service::Service;
 
 use self::codec::RawCodec;
 use self::requests::Requests;
-use crate::{failure::Failure, handshaker::Handshaker, limits::Limits, service::Call};
+use crate::failure::Failure;
+use crate::handshaker::Handshaker;
+use crate::limits::Limits;
+use crate::service::Call;
 
 /// The path of the one method.
 pub const METHOD: &str = "/grpc.gcp.HandshakerService/DoHandshake";
@@ -78,7 +75,6 @@ pub trait Admission: Send + Sync + 'static {
     /// Begins a call, or refuses the caller. `now` is for [`Handshaker::begin`].
     ///
     /// # Errors
-    ///
     /// The status with which the RPC ends.
     fn admit(&self, extensions: &Extensions, now: Duration)
     -> Result<(Call, Self::Caller), Status>;
@@ -87,7 +83,6 @@ pub trait Admission: Send + Sync + 'static {
     /// that the last one has been answered. By default, all that the limits of the service allow.
     ///
     /// # Errors
-    ///
     /// The status with which the RPC ends.
     fn reading(&self, caller: &mut Self::Caller, bytes: usize) -> Result<(), Status> {
         let (_, _) = (caller, bytes);
@@ -202,7 +197,7 @@ impl<A: Admission> Service<http::Request<Body>> for HandshakerServer<A> {
             response.headers_mut().insert(header::CONTENT_TYPE, GRPC_CONTENT_TYPE);
             response
         });
-        Box::pin(core::future::ready(Ok(response)))
+        Box::pin(std::future::ready(Ok(response)))
     }
 }
 

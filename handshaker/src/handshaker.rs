@@ -1,17 +1,15 @@
 //! What the handshakes of a service share: an identity, the authorities it trusts, and limits.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
-use crate::{
-    exchange::{ExchangeConfig, judge_own},
-    failure::{Code, Failure, Fault, Reason},
-    identity::{Identity, Role, Subject, SubjectError, TrustRoots},
-    limits::Limits,
-    service::{Call, Choice, Shared},
-};
+use crate::exchange::{ExchangeConfig, judge_own};
+use crate::failure::{Code, Failure, Fault, Reason};
+use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
+use crate::limits::Limits;
+use crate::service::{Call, Choice, Shared};
 
 /// Builds a [`Handshaker`].
 #[derive(Debug)]
@@ -54,7 +52,6 @@ impl Builder {
     /// The handshaker.
     ///
     /// # Errors
-    ///
     /// When TLS cannot be configured with this identity and these roots.
     pub fn build(self) -> Result<Handshaker, Failure> {
         let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
@@ -99,7 +96,6 @@ impl Handshaker {
     /// handshaker's certificate now, as a client's and as a server's.
     ///
     /// # Errors
-    ///
     /// What the peer would find wrong with it.
     pub fn check_certificate(&self, roots: Option<&TrustRoots>) -> Result<(), Failure> {
         let Shared { identity, roots: own, time, accept_machines, .. } = &*self.shared;
@@ -141,7 +137,6 @@ impl Handshaker {
     /// with `local_identity`. An empty list means a caller that may use none.
     ///
     /// # Errors
-    ///
     /// When the certificate does not vouch for one of them: the peer would refuse it.
     pub fn begin_for<S: Into<String>>(
         &self,
@@ -191,7 +186,6 @@ impl Call {
     /// `limits` applies to the call; the handshakers' own limits do not.
     ///
     /// # Errors
-    ///
     /// When a handshaker's certificate does not vouch for the account beside it: the peer would
     /// refuse it.
     pub fn choosing<S: Into<String>>(

@@ -23,28 +23,25 @@ mod name;
 mod roots;
 pub mod vouching;
 
-use core::{fmt, time::Duration};
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use rustls::{
-    crypto::aws_lc_rs::sign::any_supported_type,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
-use x509_cert::{
-    Certificate,
-    der::Decode,
-    ext::pkix::{SubjectAltName, name::GeneralName},
-};
+use rustls::crypto::aws_lc_rs::sign::any_supported_type;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use x509_cert::Certificate;
+use x509_cert::der::Decode;
+use x509_cert::ext::pkix::SubjectAltName;
+use x509_cert::ext::pkix::name::GeneralName;
 use zeroize::Zeroize;
 
+pub use self::name::{AccountFrom, IdentityError, MAX_ACCOUNT, MAX_CHAIN, check_account};
 use self::name::{check_machine, is_mailbox, is_uri};
+pub use self::roots::TrustRoots;
 pub(crate) use self::roots::{Role, SubjectError};
-pub use self::{
-    name::{AccountFrom, IdentityError, MAX_ACCOUNT, MAX_CHAIN, check_account},
-    roots::TrustRoots,
-    vouching::Vouching,
-};
+pub use self::vouching::Vouching;
 
 /// What an encrypted key is called in PKCS#8, and what is in the head of one of the older form.
 const ENCRYPTED: &[u8] = b"BEGIN ENCRYPTED PRIVATE KEY";
@@ -65,7 +62,6 @@ impl Subject {
     /// Says nothing about whether the certificate is genuine.
     ///
     /// # Errors
-    ///
     /// When the certificate cannot be read, or names no subject or more than one.
     pub fn of_certificate(der: &[u8]) -> Result<Self, IdentityError> {
         Self::by(der, None)
@@ -178,7 +174,6 @@ impl Identity {
     /// or PKCS#1). Both may be in one file: other kinds of entries are skipped.
     ///
     /// # Errors
-    ///
     /// When one of them is missing, cannot be read, or does not belong to the other.
     pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, IdentityError> {
         Self::from_pem_by(chain, key, None)
@@ -188,7 +183,6 @@ impl Identity {
     /// certificate has both.
     ///
     /// # Errors
-    ///
     /// As [`from_pem`](Self::from_pem).
     pub fn from_pem_by(
         chain: &[u8],
@@ -215,7 +209,6 @@ impl Identity {
     /// PKCS#1). The caller wipes its own copy of the key.
     ///
     /// # Errors
-    ///
     /// As [`from_pem`](Self::from_pem).
     pub fn from_der(chain: Vec<Vec<u8>>, key: &[u8]) -> Result<Self, IdentityError> {
         let chain = chain.into_iter().map(CertificateDer::from).collect();

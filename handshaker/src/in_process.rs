@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tokio_alts::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
 
-use crate::{handshaker::Handshaker, service::Call};
+use crate::handshaker::Handshaker;
+use crate::service::Call;
 
 impl HandshakerService for Handshaker {
     fn open(&self) -> Box<dyn HandshakerCall> {

@@ -25,7 +25,7 @@
 //! # fn main() {}
 //! # #[cfg(feature = "dev")]
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! use core::time::Duration;
+//! use std::time::Duration;
 //!
 //! use alts_core::msg::{
 //!     HandshakeProtocol, HandshakerReq, NextHandshakeMessageReq, Request,

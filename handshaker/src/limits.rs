@@ -1,6 +1,6 @@
 //! What one handshake may take: time, bytes and rounds.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use crate::framing::MAX_MESSAGE;
 

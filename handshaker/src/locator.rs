@@ -1,12 +1,10 @@
 //! Where the handshaker service is: Google's, one at an address, or throw-away identities in this
 //! process.
 
-use std::{
-    error::Error,
-    fmt,
-    str::FromStr,
-    sync::{Arc, OnceLock},
-};
+use std::error::Error;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::{Arc, OnceLock};
 
 use serde::Deserialize;
 use tokio_alts::{Address, GOOGLE_CLOUD, GrpcHandshaker, HandshakerService};
@@ -96,7 +94,6 @@ impl Locator {
     /// The service itself. Nothing connects yet.
     ///
     /// # Errors
-    ///
     /// When this is not Google Cloud and `google` was asked for, or when a development account is
     /// not in a domain that is reserved for tests.
     pub fn service(

@@ -58,16 +58,12 @@
 //! keys of a handshake that is already authenticated, no one in between can remove anything from
 //! a list; since the confirmations cover it, neither finishes unless both saw the same.
 
-use alts_core::{
-    key::RecordProtocol,
-    msg::{RpcProtocolVersions, RpcVersion},
-};
+use alts_core::key::RecordProtocol;
+use alts_core::msg::{RpcProtocolVersions, RpcVersion};
 use prost::Message as _;
 
-use crate::{
-    failure::{Code, Failure, Fault, Reason, echo_all},
-    identity::check_account,
-};
+use crate::failure::{Code, Failure, Fault, Reason, echo_all};
+use crate::identity::check_account;
 
 /// The largest encoded `Parameters`, in bytes.
 pub const MAX_PARAMETERS: usize = 16 * 1024;
@@ -164,7 +160,6 @@ impl Offer {
     /// does not.
     ///
     /// # Errors
-    ///
     /// The caller's fault.
     pub fn check(&self) -> Result<(), Failure> {
         let refuse = |details: String| Err(Failure::caller(Code::InvalidArgument, details));
@@ -241,7 +236,6 @@ impl Offer {
     /// Reads the peer's `Parameters`.
     ///
     /// # Errors
-    ///
     /// The peer's fault, whatever is wrong.
     pub fn decode(bytes: &[u8]) -> Result<Self, Failure> {
         if bytes.len() > MAX_PARAMETERS {
@@ -280,7 +274,6 @@ impl Offer {
     /// itself, and what it sends to the client.
     ///
     /// # Errors
-    ///
     /// When there is nothing in common; the sentence lists what each side has.
     pub fn choose(&self, client: &Self) -> Result<(Agreement, Self), Failure> {
         let application_protocol =
@@ -332,7 +325,6 @@ impl Offer {
     /// The client's check of the server's choice against its own offer (`self`).
     ///
     /// # Errors
-    ///
     /// When the server chose what was not offered, or not exactly one.
     pub fn accept(&self, choice: &Self) -> Result<Agreement, Failure> {
         let application_protocol = chosen(

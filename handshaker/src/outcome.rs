@@ -1,11 +1,13 @@
 //! What a handshake proved and agreed on.
 
-use core::fmt;
+use std::fmt;
 
-use alts_core::{key::RecordProtocol, msg::RpcProtocolVersions};
+use alts_core::key::RecordProtocol;
+use alts_core::msg::RpcProtocolVersions;
 use zeroize::Zeroizing;
 
-use crate::{exchange::KEY_DATA, negotiation::Agreement};
+use crate::exchange::KEY_DATA;
+use crate::negotiation::Agreement;
 
 /// What a handshake proved and agreed on.
 pub struct Outcome {

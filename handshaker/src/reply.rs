@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use alts_core::{
-    msg::{
-        HandshakerResp, HandshakerResult, HandshakerStatus, Identity as IdentityMessage,
-        NegotiatedTransportProtocol,
-    },
-    wire::{Message as _, Secret},
+use alts_core::msg::{
+    HandshakerResp, HandshakerResult, HandshakerStatus, Identity as IdentityMessage,
+    NegotiatedTransportProtocol,
 };
+use alts_core::wire::{Message as _, Secret};
 use zeroize::Zeroizing;
 
-use crate::{failure::Failure, outcome::Outcome};
+use crate::failure::Failure;
+use crate::outcome::Outcome;
 
 /// The answer to one request.
 #[derive(Debug, Default)]

@@ -33,32 +33,28 @@
 //! cares lists `target_identities`. Access tokens are refused: this service authenticates only by
 //! certificate, and a caller that gives a token expects to be known as its owner.
 
-use core::{fmt, time::Duration};
+use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
-use alts_core::{
-    Side,
-    msg::{
-        HandshakeProtocol, HandshakerReq, Identity as IdentityMessage, IdentityKind, Request,
-        RpcProtocolVersions, StartClientHandshakeReq, StartServerHandshakeReq,
-        TransportProtocolPreferences,
-    },
-    wire::Message as _,
+use alts_core::Side;
+use alts_core::msg::{
+    HandshakeProtocol, HandshakerReq, Identity as IdentityMessage, IdentityKind, Request,
+    RpcProtocolVersions, StartClientHandshakeReq, StartServerHandshakeReq,
+    TransportProtocolPreferences,
 };
-
+use alts_core::wire::Message as _;
 use rustls::time_provider::TimeProvider;
 
-use crate::{
-    dialogue::{Dialogue, Progress, Start},
-    exchange::ExchangeConfig,
-    failure::{Code, Failure, Fault, Reason, echo, echo_all},
-    framing::Message,
-    identity::{Identity, TrustRoots, check_account},
-    limits::Limits,
-    negotiation::{DEFAULT_RPC_VERSIONS, Offer},
-    outcome::Outcome,
-    reply::Reply,
-};
+use crate::dialogue::{Dialogue, Progress, Start};
+use crate::exchange::ExchangeConfig;
+use crate::failure::{Code, Failure, Fault, Reason, echo, echo_all};
+use crate::framing::Message;
+use crate::identity::{Identity, TrustRoots, check_account};
+use crate::limits::Limits;
+use crate::negotiation::{DEFAULT_RPC_VERSIONS, Offer};
+use crate::outcome::Outcome;
+use crate::reply::Reply;
 
 #[derive(Debug)]
 pub(crate) struct Shared {

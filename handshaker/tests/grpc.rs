@@ -9,29 +9,26 @@
 
 mod common;
 
-use core::time::Duration;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
-use alts_core::{msg::HandshakerResp, wire::Message as _};
-use alts_handshaker::{
-    Call, Handshaker, Limits,
-    dev::Authority,
-    grpc::{Admission, AnyCaller, HandshakerServer, METHOD},
-};
+use alts_core::msg::HandshakerResp;
+use alts_core::wire::Message as _;
+use alts_handshaker::dev::Authority;
+use alts_handshaker::grpc::{Admission, AnyCaller, HandshakerServer, METHOD};
+use alts_handshaker::{Call, Handshaker, Limits};
 use bytes::Bytes;
 use common::{CLIENT, SERVER, Start, next};
 use http::uri::PathAndQuery;
-use tokio::{net::TcpListener, sync::mpsc, time::timeout};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
 use tokio_alts::RawCodec;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Code, Request, Status, Streaming,
-    client::Grpc,
-    transport::{
-        Channel, Endpoint, Server,
-        server::{TcpConnectInfo, TcpIncoming},
-    },
-};
+use tonic::client::Grpc;
+use tonic::transport::server::{TcpConnectInfo, TcpIncoming};
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Code, Request, Status, Streaming};
 
 async fn serve<A: Admission>(service: HandshakerServer<A>) -> Channel {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

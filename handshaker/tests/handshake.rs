@@ -12,7 +12,8 @@ mod common;
 use std::collections::HashSet;
 
 use alts_core::key::RecordProtocol;
-use alts_handshaker::{Handshaker, dev::Authority};
+use alts_handshaker::Handshaker;
+use alts_handshaker::dev::Authority;
 use common::{CLIENT, End, NOW, RECORDS, REKEY, SERVER, Start, calls, drive, drive_with, versions};
 
 fn default_handshake(most: usize) -> (End, End) {
@@ -52,7 +53,8 @@ fn any_pieces_give_the_same_handshake() {
 
 #[test]
 fn the_result_on_the_wire_has_everything_that_peers_demand() {
-    use alts_core::{msg::HandshakerResp, wire::Message as _};
+    use alts_core::msg::HandshakerResp;
+    use alts_core::wire::Message as _;
     let (client, server) = calls();
     let (mut client, mut server) = (End::new(client), End::new(server));
     let start = Start::default();

@@ -9,7 +9,8 @@
 
 mod common;
 
-use alts_core::{msg::HandshakerResp, wire::Message as _};
+use alts_core::msg::HandshakerResp;
+use alts_core::wire::Message as _;
 use alts_handshaker::dev::Authority;
 use common::{CLIENT, SERVER, Start, next};
 use tokio_alts::{HandshakerCall, HandshakerService};

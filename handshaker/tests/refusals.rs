@@ -9,15 +9,13 @@
 
 mod common;
 
-use core::time::Duration;
-use std::{sync::Arc, time::SystemTime};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use alts_core::msg::HandshakeProtocol;
-use alts_handshaker::{
-    Call, Code, Fault, Handshaker, Limits, Reason, TimeProvider,
-    dev::{Authority, LIFETIME},
-    identity::{Identity, IdentityError, TrustRoots},
-};
+use alts_handshaker::dev::{Authority, LIFETIME};
+use alts_handshaker::identity::{Identity, IdentityError, TrustRoots};
+use alts_handshaker::{Call, Code, Fault, Handshaker, Limits, Reason, TimeProvider};
 use common::{CLIENT, End, NOW, SERVER, Start, calls, drive, drive_with, next, versions};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, SanType};
 

@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 use alts_core::AltsContext;
 use bytes::Bytes;
 use serde_json::Value;
-use tokio_alts::AltsConnectInfo;
+use tokio_alts::{AltsConnectInfo, RawCodec};
 use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
 use tonic::server::Grpc;
@@ -16,11 +16,9 @@ use tonic::{Request, Response, Status, Streaming};
 use tower::service_fn;
 use tower_service::Service;
 
-use crate::SERVICE;
 use crate::data::{Tally, message};
-use crate::grpc_tests;
 use crate::view::view;
-use tokio_alts::RawCodec;
+use crate::{SERVICE, grpc_tests};
 
 /// The test service, and that of gRPC's own tests.
 #[derive(Clone, Copy, Debug)]

@@ -1,15 +1,14 @@
 //! The AEAD providers: AES-128-GCM of aws-lc-rs, and which provider is the default.
 
+#[cfg(feature = "aws-lc-rs")]
+use AwsLc as Chosen;
+#[cfg(all(feature = "rustcrypto", not(feature = "aws-lc-rs")))]
+use RustCrypto as Chosen;
 #[cfg(feature = "rustcrypto")]
 pub use alts_core::aead::RustCrypto;
 use alts_core::aead::{AES_KEY_SIZE, Aead, AeadError, NONCE_SIZE, TAG_SIZE, Text};
 #[cfg(feature = "aws-lc-rs")]
 pub use aws_lc::AwsLc;
-
-#[cfg(feature = "aws-lc-rs")]
-use AwsLc as Chosen;
-#[cfg(all(feature = "rustcrypto", not(feature = "aws-lc-rs")))]
-use RustCrypto as Chosen;
 
 /// AES-128-GCM of aws-lc-rs where the feature `aws-lc-rs` is on, otherwise of RustCrypto.
 ///

@@ -2,10 +2,9 @@
 
 mod spare;
 
-use std::io;
-use std::mem;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
 use tokio::io::{AsyncRead, ReadBuf};
 

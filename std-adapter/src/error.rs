@@ -1,14 +1,12 @@
 //! Why a handshake failed: which side this is, whose fault it was, how far it had come, and why.
 
 use std::error::Error as StdError;
-use std::fmt;
-use std::io;
 use std::time::Duration;
+use std::{fmt, io};
 
-use alts_core::Fault;
-use alts_core::Side;
 use alts_core::handshake::HandshakeErrorKind;
 use alts_core::record::RecordError;
+use alts_core::{Fault, Side};
 
 pub use crate::printable::Printable;
 use crate::service::ServiceError;

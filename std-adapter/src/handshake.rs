@@ -20,16 +20,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 use zeroize::Zeroizing;
 
+pub use self::future::{Accept, Connect};
+use self::peer::Peer;
+pub(crate) use self::slots::Slots;
+use self::slots::{MakeRoom, Place};
 use crate::config::{ClientConfig, ServerConfig, listed};
 use crate::error::{Error, ErrorKind, Phase, Report};
 use crate::observe::{Observed, span};
 use crate::service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
-
-use self::peer::Peer;
-use self::slots::{MakeRoom, Place};
-
-pub use self::future::{Accept, Connect};
-pub(crate) use self::slots::Slots;
 
 /// How long the peer is given to take an alert, when the handshake has failed anyway.
 const ALERT: Duration = Duration::from_secs(1);

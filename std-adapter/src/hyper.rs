@@ -39,7 +39,6 @@ use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 pub use self::client::AltsHttpConnector;
-
 use crate::stream::AltsStream;
 
 /// Copies each payload once, from where it was opened. `hyper_util::rt::TokioIo` around the stream

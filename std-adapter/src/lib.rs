@@ -135,10 +135,9 @@ mod tonic;
 pub use acceptor::AltsAcceptor;
 pub use address::{Address, AddressError};
 pub use aead::DefaultAead;
-pub use alts_core;
 pub use alts_core::frame::FrameSize;
 pub use alts_core::key::{RecordProtocol, SecurityLevel};
-pub use alts_core::{AltsContext, Fault, Side};
+pub use alts_core::{self, AltsContext, Fault, Side};
 #[cfg(feature = "http")]
 pub use authorize::{AltsRequest, RequireServiceAccounts, ServiceAccountsRequired, is_grpc};
 pub use config::{ClientConfig, ConfigError, ServerConfig};

@@ -1,8 +1,7 @@
 //! Whether this machine belongs to Google Cloud: a policy that programs switch on.
 
-use std::fmt;
-use std::fs;
 use std::path::Path;
+use std::{fmt, fs};
 
 /// Where the firmware says what machine this is.
 const PRODUCT_NAME: &str = "/sys/class/dmi/id/product_name";

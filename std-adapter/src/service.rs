@@ -9,12 +9,11 @@ use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 
+#[cfg(feature = "grpc")]
+pub use grpc::{GOOGLE_CLOUD, GrpcHandshaker, RawCodec};
 use zeroize::Zeroizing;
 
 use crate::printable::Printable;
-
-#[cfg(feature = "grpc")]
-pub use grpc::{GOOGLE_CLOUD, GrpcHandshaker, RawCodec};
 
 /// A future in a box, as a trait object can return it.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

@@ -7,7 +7,6 @@ mod waits;
 use core::fmt;
 
 use embedded_io::{ErrorType, Read, Write};
-
 #[cfg(feature = "handshake")]
 pub use handshake::{Service, handshake};
 

@@ -376,4 +376,6 @@ macro_rules! open_enum {
     )*};
 }
 
-pub(crate) use {message, one_of, open_enum};
+pub(crate) use message;
+pub(crate) use one_of;
+pub(crate) use open_enum;

@@ -14,10 +14,10 @@ use alts_core::handshake::{
     ClientConfig, ExpectedPeer, Handshake, Offer, REQUEST_OVERHEAD, Role, ServerConfig,
 };
 use alts_core::{AltsContext, ClientHandshake, ServerHandshake, Session};
-use alts_handshaker::{Handshaker, dev::Authority};
-use embedded_io::{ErrorType, Read, Write};
-
 use alts_examples::InProcess;
+use alts_handshaker::Handshaker;
+use alts_handshaker::dev::Authority;
+use embedded_io::{ErrorType, Read, Write};
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 

@@ -15,7 +15,8 @@ use alts_core::handshake::{
 };
 use alts_core::record::Next;
 use alts_core::{ClientHandshake, ServerHandshake, Session};
-use alts_handshaker::{Call, Handshaker, dev::Authority};
+use alts_handshaker::dev::Authority;
+use alts_handshaker::{Call, Handshaker};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;

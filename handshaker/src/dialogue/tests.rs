@@ -4,7 +4,9 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::{dev::Authority, negotiation::DEFAULT_RPC_VERSIONS, service::Shared};
+use crate::dev::Authority;
+use crate::negotiation::DEFAULT_RPC_VERSIONS;
+use crate::service::Shared;
 
 fn offer(account: &str) -> Offer {
     Offer {

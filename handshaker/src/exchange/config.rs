@@ -1,28 +1,25 @@
 //! TLS as both roles use it: versions, suites, groups and verifiers, all named explicitly.
 
-use core::fmt;
+use std::fmt;
 use std::sync::Arc;
 
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{
+    CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature,
+};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::sign::SingleCertAndKey;
+use rustls::time_provider::TimeProvider;
+use rustls::version::TLS13;
 use rustls::{
     ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, ServerConfig,
     SignatureScheme,
-    client::{
-        Resumption,
-        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
-        verify_server_cert_signed_by_trust_anchor,
-    },
-    crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature},
-    pki_types::{CertificateDer, ServerName, UnixTime},
-    server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier},
-    sign::SingleCertAndKey,
-    time_provider::TimeProvider,
-    version::TLS13,
 };
 
-use crate::{
-    failure::Failure,
-    identity::{Identity, TrustRoots},
-};
+use crate::failure::Failure;
+use crate::identity::{Identity, TrustRoots};
 
 /// The protocol that both sides name in TLS's ALPN extension.
 pub const PROTOCOL: &[u8] = b"altsd/1";
@@ -44,7 +41,6 @@ impl ExchangeConfig {
     /// Prepares both roles. `time` is asked for the time of day to judge certificates by.
     ///
     /// # Errors
-    ///
     /// When rustls refuses the combination.
     pub fn new(
         identity: &Identity,
@@ -163,8 +159,9 @@ impl ServerCertVerifier for AnyServer {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use rustls::NamedGroup;
+
+    use super::*;
 
     #[test]
     fn key_exchange_groups_and_suites_are_pinned() {

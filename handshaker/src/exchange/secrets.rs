@@ -2,12 +2,12 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use leaks::Secrets;
 use log::{LevelFilter, Log, Metadata, Record};
 use rustls::KeyLog;
 
 use super::{Arc, CONFIRMATION, Context, Exchange, ExchangeConfig, Export, KEY_DATA, fmt};
 use crate::dev::Authority;
-use leaks::Secrets;
 
 #[path = "../../tests/common/leaks.rs"]
 mod leaks;

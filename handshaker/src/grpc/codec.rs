@@ -1,10 +1,8 @@
 //! A codec that passes messages through unchanged: bytes in, bytes out.
 
 use bytes::{Buf as _, BufMut as _, Bytes};
-use tonic::{
-    Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
-};
+use tonic::Status;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 
 /// gRPC messages as they are. `tokio_alts::RawCodec` is the same for other programs: a service
 /// does not need that package.

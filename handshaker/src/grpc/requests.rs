@@ -1,13 +1,12 @@
 //! The requests of one RPC, whose sizes are judged before they are read.
 
-use core::{
-    pin::Pin,
-    task::{Context, Poll, ready},
-};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use http_body::Body as _;
-use tonic::{Status, body::Body};
+use tonic::Status;
+use tonic::body::Body;
 
 /// A flag (compressed or not) and the length, big-endian.
 const HEADER: usize = 5;
@@ -73,7 +72,8 @@ impl Requests {
 
 #[cfg(test)]
 mod tests {
-    use core::{convert::Infallible, task::Waker};
+    use std::convert::Infallible;
+    use std::task::Waker;
 
     use super::*;
 

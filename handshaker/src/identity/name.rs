@@ -1,6 +1,6 @@
 //! Names in certificates: their forms, which kind counts, and what can be wrong with them.
 
-use core::fmt;
+use std::fmt;
 
 /// The longest service account, in bytes: what `AltsContext` has room for.
 pub const MAX_ACCOUNT: usize = 256;
@@ -142,7 +142,6 @@ impl std::error::Error for IdentityError {}
 /// Whether a service account has an acceptable form.
 ///
 /// # Errors
-///
 /// When it is empty, too long, or has characters other than printable ASCII.
 pub fn check_account(account: &str) -> Result<(), IdentityError> {
     let why = if account.is_empty() {

@@ -1,22 +1,19 @@
 //! Authorities: which of them stands behind a chain of certificates, and what it may vouch for.
 
-use core::fmt;
+use std::fmt;
 use std::sync::Arc;
 
-use rustls::{
-    Error as TlsError, RootCertStore,
-    client::verify_server_cert_signed_by_trust_anchor,
-    crypto::{CryptoProvider, aws_lc_rs},
-    pki_types::{CertificateDer, UnixTime},
-    server::{ParsedCertificate, WebPkiClientVerifier, danger::ClientCertVerifier},
-};
-use x509_cert::ext::pkix::{NameConstraints, name::GeneralName};
+use rustls::client::verify_server_cert_signed_by_trust_anchor;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::server::danger::ClientCertVerifier;
+use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
+use rustls::{Error as TlsError, RootCertStore};
+use x509_cert::ext::pkix::NameConstraints;
+use x509_cert::ext::pkix::name::GeneralName;
 
-use super::{
-    IdentityError, Subject, Vouching,
-    name::{host_of, is_uri},
-    parse, read_certificates,
-};
+use super::name::{host_of, is_uri};
+use super::{IdentityError, Subject, Vouching, parse, read_certificates};
 
 /// The role that a certificate has to be valid for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +48,6 @@ impl TrustRoots {
     /// From PEM text with one or more certificates.
     ///
     /// # Errors
-    ///
     /// When there is none, or one of them cannot be used: none is skipped silently.
     pub fn from_pem(roots: &[u8]) -> Result<Self, IdentityError> {
         Self::from_certificates(read_certificates(roots, "trust root")?)
@@ -60,7 +56,6 @@ impl TrustRoots {
     /// From certificates in DER.
     ///
     /// # Errors
-    ///
     /// As [`from_pem`](Self::from_pem).
     pub fn from_der(roots: Vec<Vec<u8>>) -> Result<Self, IdentityError> {
         Self::from_certificates(roots.into_iter().map(CertificateDer::from).collect())

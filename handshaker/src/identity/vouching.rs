@@ -16,7 +16,8 @@
 //! e-mail name has exactly one `@` and no colon, and one of a URI begins with a scheme and a colon:
 //! no account can be both, so no pattern of one kind is ever for an account of the other.
 
-use core::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 use super::name::{AccountFrom, check_account, check_machine, is_uri};
 

@@ -1,7 +1,8 @@
 //! Tests of the negotiation.
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 fn offer() -> Offer {
     Offer {

@@ -1,19 +1,17 @@
 //! Two calls and a wire between them, driven as the callers of a handshaker service drive theirs.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
-use core::time::Duration;
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use alts_core::{
-    msg::{
-        HandshakeProtocol, HandshakerReq, HandshakerResp, Identity, IdentityKind, List,
-        NextHandshakeMessageReq, Request, RpcProtocolVersions, RpcVersion,
-        ServerHandshakeParameters, StartClientHandshakeReq, StartServerHandshakeReq,
-        TransportProtocolPreferences,
-    },
-    wire::{Message as _, SecretText},
+use alts_core::msg::{
+    HandshakeProtocol, HandshakerReq, HandshakerResp, Identity, IdentityKind, List,
+    NextHandshakeMessageReq, Request, RpcProtocolVersions, RpcVersion, ServerHandshakeParameters,
+    StartClientHandshakeReq, StartServerHandshakeReq, TransportProtocolPreferences,
 };
-use alts_handshaker::{Call, Reply, dev::Authority};
+use alts_core::wire::{Message as _, SecretText};
+use alts_handshaker::dev::Authority;
+use alts_handshaker::{Call, Reply};
 
 pub const REKEY: &str = "ALTSRP_GCM_AES128_REKEY";
 pub const NOW: Duration = Duration::from_secs(1000);

@@ -26,8 +26,9 @@ use axum::{Router, serve};
 use http::{HeaderMap, Version};
 use tokio::net::TcpListener;
 use tokio::sync::Barrier;
-use tokio_alts::AltsConnectInfo;
-use tokio_alts::{AltsAcceptor, AltsIncoming, GrpcHandshaker, IncomingFailure, ServerConfig};
+use tokio_alts::{
+    AltsAcceptor, AltsConnectInfo, AltsIncoming, GrpcHandshaker, IncomingFailure, ServerConfig,
+};
 use tokio_stream::StreamExt;
 
 const MIB: usize = 1 << 20;

@@ -5,19 +5,19 @@ mod report;
 mod service;
 mod target;
 
-use core::time::Duration;
-use std::{io, process::ExitCode, sync::Arc};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use alts_handshaker::locator::Locator;
 use tokio::time::Instant;
 use tokio_alts::platform;
 
 use self::report::{Facts, Report, Said, Step, Stop};
-use crate::{
-    diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN},
-    handshaker,
-    reach::{Deadline, Place, span},
-};
+use crate::diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN};
+use crate::handshaker;
+use crate::reach::{Deadline, Place, span};
 
 /// The command line.
 #[derive(Debug, clap::Args)]

@@ -1,7 +1,7 @@
 //! What is wrong when something does not work: what was tried, what came back, whose fault it is,
 //! and what to do.
 
-use core::fmt;
+use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;

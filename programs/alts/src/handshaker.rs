@@ -10,7 +10,6 @@ use crate::diagnosis::{Culprit, Problem};
 /// The one that was named or, on Google Cloud, Google's.
 ///
 /// # Errors
-///
 /// When it is to be Google's, and this is not Google Cloud.
 pub fn or_default(named: Option<Locator>) -> Result<Locator, Problem> {
     let tried = match named {
@@ -32,7 +31,6 @@ pub fn or_default(named: Option<Locator>) -> Result<Locator, Problem> {
 /// The service at `locator`. Nothing connects yet.
 ///
 /// # Errors
-///
 /// As [`Locator::service`].
 pub fn service(locator: &Locator) -> Result<Arc<dyn HandshakerService>, Problem> {
     locator.service(&Development::default()).map_err(|error| {

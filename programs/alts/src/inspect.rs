@@ -14,23 +14,20 @@ mod tcp;
 mod tests;
 mod window;
 
-use std::{
-    fs::{self, OpenOptions},
-    io::{self, Write},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use alts_core::{Side, key::RecordProtocol};
+use alts_core::Side;
+use alts_core::key::RecordProtocol;
 
-use self::{
-    input::{Source, Streams},
-    key::{Key, KeyArgument},
-    opening::Opening,
-    report::{Event, Report},
-    stop::Stop,
-    window::Window,
-};
+use self::input::{Source, Streams};
+use self::key::{Key, KeyArgument};
+use self::opening::Opening;
+use self::report::{Event, Report};
+use self::stop::Stop;
+use self::window::Window;
 use crate::diagnosis::{Culprit, Problem, UNWRITTEN};
 
 /// The command line.

@@ -6,28 +6,24 @@ mod progress;
 mod report;
 mod upload;
 
-use core::time::Duration;
-use std::{io, process::ExitCode, sync::Arc};
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use alts_handshaker::locator::Locator;
-use tokio::{signal::ctrl_c, time::Instant};
+use tokio::signal::ctrl_c;
+use tokio::time::Instant;
 use tokio_alts::{AltsStream, HandshakerService};
 
-use self::{
-    echo::Echo,
-    progress::Progress,
-    report::{Mode, Report},
-};
-use crate::{
-    diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN},
-    handshaker,
-    reach::{
-        Place, Resolved, Watched, expect,
-        http2::Http2,
-        refusal::{admitted, refusal},
-        span,
-    },
-};
+use self::echo::Echo;
+use self::progress::Progress;
+use self::report::{Mode, Report};
+use crate::diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN};
+use crate::handshaker;
+use crate::reach::http2::Http2;
+use crate::reach::refusal::{admitted, refusal};
+use crate::reach::{Place, Resolved, Watched, expect, span};
 
 /// The command line.
 #[derive(Debug, clap::Args)]

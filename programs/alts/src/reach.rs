@@ -8,29 +8,27 @@ pub mod refusal;
 mod resolved;
 mod watched;
 
-use core::{fmt, str::FromStr, time::Duration};
-use std::{io, net::SocketAddr, sync::Arc};
+use std::net::SocketAddr;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{fmt, io};
 
-use tokio::{
-    net::{TcpStream, UnixStream, lookup_host},
-    time::{Instant, timeout},
-};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
+use tokio::time::{Instant, timeout};
 use tokio_alts::{
     Address, AltsConnector, AltsContext, AltsStream, ClientConfig, Fault, HandshakerService,
 };
 
 use self::explain::Heard;
-pub use self::{
-    foreign::Foreign,
-    resolved::{End, Resolved},
-    watched::{Socket, Watched},
-};
+pub use self::foreign::Foreign;
+pub use self::resolved::{End, Resolved};
+pub use self::watched::{Socket, Watched};
 use crate::diagnosis::{Culprit, Problem};
 
 /// Reads a length of time, as in `500ms` or `10s`.
 ///
 /// # Errors
-///
 /// What would be right.
 pub fn span(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
@@ -109,7 +107,6 @@ impl Place {
     /// Looks the name up.
     ///
     /// # Errors
-    ///
     /// When there is no such name, or no name server answers in time.
     pub async fn resolve(&self, deadline: Duration) -> Result<Resolved, Problem> {
         let name = match &self.address {
@@ -156,7 +153,6 @@ impl Place {
     /// Connects. Says to which of the addresses.
     ///
     /// # Errors
-    ///
     /// Why the last of the addresses did not work.
     pub async fn connect(
         &self,
@@ -182,7 +178,6 @@ impl Place {
     /// Makes an ALTS handshake with any peer: the caller checks who it is.
     ///
     /// # Errors
-    ///
     /// Why it failed, as far as is known.
     pub async fn handshake(
         &self,
@@ -240,7 +235,6 @@ async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<(Watched, String)> 
 /// Checks that the peer is one of the accounts that were expected; an empty list expects anybody.
 ///
 /// # Errors
-///
 /// When it is none of them.
 pub fn expect(target: &Place, context: &AltsContext, accounts: &[String]) -> Result<(), Problem> {
     if accounts.is_empty() || context.authorize(accounts).is_ok() {

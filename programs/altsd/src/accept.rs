@@ -4,35 +4,27 @@
 //! has nothing learn why on their connection, and have a few slots of their own: they take none of
 //! those that others need.
 
-use core::{fmt, time::Duration};
-use std::{
-    io,
-    net::SocketAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-};
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{fmt, io};
 
-use alts_serving::{
-    caller::{Caller, identify, number, over_loopback},
-    life::Alive,
-    limits::{Key, Slot, Slots},
-    process::Process,
-    throttle::Throttles,
-};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch},
-};
+use alts_serving::caller::{Caller, identify, number, over_loopback};
+use alts_serving::life::Alive;
+use alts_serving::limits::{Key, Slot, Slots};
+use alts_serving::process::Process;
+use alts_serving::throttle::Throttles;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tonic::transport::server::Connected;
 
-use crate::{
-    config::LimitSettings,
-    listen::{Bound, Socket},
-    metrics::Metrics,
-    state::Snapshot,
-};
+use crate::config::LimitSettings;
+use crate::listen::{Bound, Socket};
+use crate::metrics::Metrics;
+use crate::state::Snapshot;
 
 /// How many callers over TCP may wait to be looked up. More wait to be accepted.
 const LOOKUPS: usize = 64;

@@ -1,21 +1,22 @@
 //! Who may begin a handshake, and a line about each one when it has ended.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alts_core::Side;
-use alts_handshaker::{Call, grpc::Admission};
-use alts_serving::{
-    limits::{Full, Key, Slot, Slots},
-    throttle::Throttles,
-};
+use alts_handshaker::Call;
+use alts_handshaker::grpc::Admission;
+use alts_serving::limits::{Full, Key, Slot, Slots};
+use alts_serving::throttle::Throttles;
 use http::Extensions;
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::{
-    accept::Connection, config::LimitSettings, log::AUDIT, metrics::Metrics, state::Snapshot,
-};
+use crate::accept::Connection;
+use crate::config::LimitSettings;
+use crate::log::AUDIT;
+use crate::metrics::Metrics;
+use crate::state::Snapshot;
 
 /// How many callers may be sent the policy's refusal at once.
 const REFUSALS: usize = 256;

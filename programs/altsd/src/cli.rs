@@ -1,29 +1,24 @@
 //! The command line, and the answers to it.
 
-use core::fmt::Write as _;
-use std::{
-    fs,
-    os::unix::fs::{DirBuilderExt, MetadataExt},
-    path::{Path, PathBuf},
-};
+use std::fmt::Write as _;
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::path::{Path, PathBuf};
 
-use alts_handshaker::identity::{Vouching, vouching::MachinePattern};
+use alts_handshaker::identity::Vouching;
+use alts_handshaker::identity::vouching::MachinePattern;
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::config_error::ConfigError;
+use alts_serving::log::{Format, Level};
+use alts_serving::socket_file::Mode;
 use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
 
-use crate::{
-    config::Config,
-    identities::{IdentityFiles, RootFile},
-    listen::Endpoint,
-    policy::AccountPattern,
-    quick, state,
-};
-use alts_serving::{
-    caller_pattern::CallerPattern,
-    config_error::ConfigError,
-    log::{Format, Level},
-    socket_file::Mode,
-};
+use crate::config::Config;
+use crate::identities::{IdentityFiles, RootFile};
+use crate::listen::Endpoint;
+use crate::policy::AccountPattern;
+use crate::{quick, state};
 
 /// Where the configuration is by default.
 pub const DEFAULT_CONFIG: &str = "/etc/altsd/altsd.toml";
@@ -137,7 +132,6 @@ impl Serve {
     /// The configuration, and its file if it has one.
     ///
     /// # Errors
-    ///
     /// What is wrong with it.
     pub fn configuration(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
         let (mut config, path) =
@@ -188,7 +182,6 @@ impl Dev {
     /// The configuration. `directory` is where the sockets go that were not asked for.
     ///
     /// # Errors
-    ///
     /// What is wrong with it.
     pub fn configuration(self, directory: &Path) -> Result<Config, ConfigError> {
         let mut listeners = self.listen;
@@ -235,7 +228,6 @@ fn private_directory(path: &Path) -> Result<(), String> {
 /// Checks a configuration with everything that it names.
 ///
 /// # Errors
-///
 /// The first thing that is wrong.
 pub fn check(path: &Path) -> Result<String, ConfigError> {
     let config = Config::read(path)?;

@@ -3,30 +3,24 @@
 //! `programs/altsd/altsd.example.toml` shows every key. Unknown keys are refused, so that a misspelt limit
 //! is not a missing one. Paths are relative to the file's directory.
 
-use core::time::Duration;
-use std::{
-    collections::HashSet,
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::collections::HashSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use alts_handshaker::Limits;
-use alts_serving::{
-    caller_pattern::CallerPattern,
-    config_error::ConfigError,
-    settings::{LogSettings, Places, Span},
-    socket_file::Mode,
-};
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::config_error::ConfigError;
+use alts_serving::settings::{LogSettings, Places, Span};
+use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::{
-    identities::{IdentityFiles, RootFile, Source},
-    listen::{Endpoint, Listen},
-    policy::{AccountPattern, Rule},
-    roots::RawRoot,
-};
+use crate::identities::{IdentityFiles, RootFile, Source};
+use crate::listen::{Endpoint, Listen};
+use crate::policy::{AccountPattern, Rule};
+use crate::roots::RawRoot;
 
 /// How much at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -156,7 +150,6 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    ///
     /// When it cannot be read, or something in it is wrong; files that it names are not opened.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
@@ -167,7 +160,6 @@ impl Config {
     /// Reads the text of a file; `path` is for errors and relative paths.
     ///
     /// # Errors
-    ///
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let raw: Raw = toml::from_str(text).map_err(|error| {
@@ -182,7 +174,6 @@ impl Config {
     /// What does not fit together.
     ///
     /// # Errors
-    ///
     /// Names the place and what to do; `place` is for what has no place of its own.
     pub fn check(&self, place: &str) -> Result<(), ConfigError> {
         if self.listeners.is_empty() {

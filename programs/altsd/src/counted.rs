@@ -1,17 +1,17 @@
 //! A gRPC service whose calls are counted: each holds a slot of its caller for as long as it lasts.
 
-use core::{
-    convert::Infallible,
-    fmt,
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::convert::Infallible;
+use std::fmt;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use alts_serving::limits::{Slot, Slots};
 use bytes::Bytes;
 use http_body::{Body as HttpBody, Frame, SizeHint};
-use tonic::{Status, body::Body, server::NamedService};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::server::NamedService;
 use tower_service::Service;
 
 use crate::accept::Connection;
@@ -63,7 +63,7 @@ where
         let slot = connection.and_then(|connection| self.slots.take(connection.key.clone()).ok());
         let Some(slot) = slot else {
             let refusal = Status::resource_exhausted("the caller has as many calls as it may");
-            return Box::pin(core::future::ready(Ok(refusal.into_http())));
+            return Box::pin(std::future::ready(Ok(refusal.into_http())));
         };
         let response = self.inner.call(request);
         Box::pin(async move {

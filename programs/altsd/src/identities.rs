@@ -1,19 +1,15 @@
 //! Certificates, keys and trust roots from files, and whether they have changed.
 
-use core::{fmt, time::Duration};
-use std::{
-    fs::{self, File},
-    io::{self, Read},
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-};
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use alts_handshaker::identity::{AccountFrom, Identity, IdentityError, TrustRoots, Vouching};
+use alts_handshaker::{Failure, Handshaker};
 use zeroize::Zeroizing;
-
-use alts_handshaker::{
-    Failure, Handshaker,
-    identity::{AccountFrom, Identity, IdentityError, TrustRoots, Vouching},
-};
 
 /// The largest file that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -172,7 +168,6 @@ impl IdentityFiles {
     /// Reads them.
     ///
     /// # Errors
-    ///
     /// Names the file and what to do.
     pub fn load(&self) -> Result<Handshaker, LoadError> {
         let content = |path: &Path| {

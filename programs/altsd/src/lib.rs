@@ -23,39 +23,37 @@ mod roots;
 mod shut_out;
 pub mod state;
 
-use core::time::Duration;
-use std::{net::SocketAddr, path::PathBuf, sync::Arc};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use alts_handshaker::grpc::HandshakerServer;
-use alts_serving::{
-    config_error::ConfigError,
-    descriptors,
-    life::{Alive, Life},
-    limits::Key,
-    metrics::Admin,
-    notify::Notifier,
-    signals::{Request, Signals},
-    throttle::Throttles,
-};
+use alts_serving::config_error::ConfigError;
+use alts_serving::descriptors;
+use alts_serving::life::{Alive, Life};
+use alts_serving::limits::Key;
+use alts_serving::metrics::Admin;
+use alts_serving::notify::Notifier;
+use alts_serving::signals::{Request, Signals};
+use alts_serving::throttle::Throttles;
 use prometheus::IntCounter;
-use tokio::{
-    sync::{mpsc, oneshot, watch},
-    task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
-};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{server::NamedService, transport::Server};
-use tonic_health::{ServingStatus, server::HealthReporter};
+use tonic::server::NamedService;
+use tonic::transport::Server;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 
-use self::{
-    accept::Acceptor,
-    admission::{Gate, say_rest},
-    config::Config,
-    counted::Counted,
-    listen::Bound,
-    metrics::Metrics,
-    state::{Keeper, Snapshot},
-};
+use self::accept::Acceptor;
+use self::admission::{Gate, say_rest};
+use self::config::Config;
+use self::counted::Counted;
+use self::listen::Bound;
+use self::metrics::Metrics;
+use self::state::{Keeper, Snapshot};
 
 /// How many accepted connections may wait for the server to take them.
 const BACKLOG: usize = 64;
@@ -81,7 +79,6 @@ impl Daemon {
     /// the configuration's file, for reloads.
     ///
     /// # Errors
-    ///
     /// What cannot be used, where it was written, and what to do.
     pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, ConfigError> {
         let internal = |why: prometheus::Error| ConfigError::new("metrics", why.to_string());
@@ -279,7 +276,6 @@ pub struct Supervision {
 /// Starts a daemon, passes it to `started`, and runs it until SIGTERM or SIGINT; SIGHUP reloads.
 ///
 /// # Errors
-///
 /// As [`Daemon::start`].
 pub async fn run(
     config: Config,

@@ -1,19 +1,15 @@
 //! Listeners: UNIX sockets with an owner and a mode, abstract ones, and TCP.
 
-use core::fmt;
-use std::{
-    io,
-    net::{SocketAddr, ToSocketAddrs as _},
-    os::{linux::net::SocketAddrExt, unix},
-    path::PathBuf,
-    sync::Arc,
-};
+use std::net::{SocketAddr, ToSocketAddrs as _};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::{fmt, io};
 
-use alts_serving::{
-    config_error::ConfigError,
-    directory::{Directory, System},
-    socket_file::{Mode, SocketFile},
-};
+use alts_serving::config_error::ConfigError;
+use alts_serving::directory::{Directory, System};
+use alts_serving::socket_file::{Mode, SocketFile};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_alts::Address;
 
@@ -63,7 +59,6 @@ impl Endpoint {
     /// as [`Address`] reads it for all programs.
     ///
     /// # Errors
-    ///
     /// What would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
         let address = match text.parse::<Address>().map_err(|why| format!("{text:?}: {why}"))? {
@@ -126,7 +121,6 @@ impl Bound {
     /// Opens a listener.
     ///
     /// # Errors
-    ///
     /// Names the listener and what to do.
     pub fn open(listen: &Listen) -> Result<Self, ConfigError> {
         let refuse =

@@ -1,22 +1,19 @@
 //! The daemon's program: reads arguments and environment, and runs what [`altsd`] is.
 #![forbid(unsafe_code)]
 
-use std::{
-    env,
-    error::Error,
-    io::{self, Write as _},
-    path::PathBuf,
-    process::ExitCode,
-    time::Duration,
-};
+use std::env;
+use std::error::Error;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
 
-use alts_serving::{lines::Lines, log::subscriber, notify::Notifier};
-use altsd::{
-    Supervision,
-    cli::{Cli, Command, check, greeting},
-    log::PROGRAM,
-    run,
-};
+use alts_serving::lines::Lines;
+use alts_serving::log::subscriber;
+use alts_serving::notify::Notifier;
+use altsd::cli::{Cli, Command, check, greeting};
+use altsd::log::PROGRAM;
+use altsd::{Supervision, run};
 use clap::Parser as _;
 use prometheus::IntCounter;
 

@@ -3,7 +3,7 @@
 //! Nothing here names a caller or a peer, so that the number of series stays bounded by the
 //! configuration.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -28,7 +28,6 @@ impl Metrics {
     /// All at zero.
     ///
     /// # Errors
-    ///
     /// None in practice: the names are right.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();

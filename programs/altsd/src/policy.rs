@@ -3,12 +3,14 @@
 //! Rules are tried in order, and the first one for a caller decides. A caller for whom there is none
 //! is refused: by default, callers get nothing.
 
-use core::{fmt, str::FromStr};
-
-use serde::Deserialize;
+use std::fmt;
+use std::str::FromStr;
 
 use alts_handshaker::identity::{Subject, check_account};
-use alts_serving::{caller::Caller, caller_pattern::CallerPattern, directory::Directory};
+use alts_serving::caller::Caller;
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::directory::Directory;
+use serde::Deserialize;
 
 /// What a rule gives.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]

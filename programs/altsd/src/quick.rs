@@ -1,18 +1,17 @@
 //! Configurations without a file: throw-away identities for a first try, and one identity by flags.
 
-use core::time::Duration;
+use std::time::Duration;
 
-use crate::{
-    config::Config,
-    identities::{IdentityFiles, Source},
-    listen::{Endpoint, Listen},
-    policy::{AccountPattern, Rule},
-};
-use alts_handshaker::{
-    dev::{Authority, DevError},
-    identity::Subject,
-};
-use alts_serving::{caller_pattern::CallerPattern, config_error::ConfigError, socket_file::Mode};
+use alts_handshaker::dev::{Authority, DevError};
+use alts_handshaker::identity::Subject;
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::config_error::ConfigError;
+use alts_serving::socket_file::Mode;
+
+use crate::config::Config;
+use crate::identities::{IdentityFiles, Source};
+use crate::listen::{Endpoint, Listen};
+use crate::policy::{AccountPattern, Rule};
 
 /// How long before the end of throw-away identities there are warnings.
 const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 60);
@@ -21,7 +20,6 @@ const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 60);
 /// An account may be `{user}@machine.test`: a machine that vouches for the callers' user names.
 ///
 /// # Errors
-///
 /// When an account is not in a domain that is reserved for tests.
 pub fn development(
     listeners: Vec<(Endpoint, AccountPattern)>,
@@ -70,7 +68,6 @@ pub fn development(
 /// for a machine's certificate, unless other accounts are named.
 ///
 /// # Errors
-///
 /// When the files cannot be used or the rest does not fit together.
 pub fn one_identity(
     listeners: Vec<Endpoint>,

@@ -1,16 +1,13 @@
 //! Trust roots as they are written in the configuration: a path, or a table with what it may vouch for.
 
-use core::fmt;
+use std::fmt;
 use std::path::PathBuf;
 
-use alts_handshaker::identity::{
-    AccountFrom, Vouching,
-    vouching::{AccountPattern, MachinePattern},
-};
-use serde::{
-    Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor, value::MapAccessDeserializer},
-};
+use alts_handshaker::identity::vouching::{AccountPattern, MachinePattern};
+use alts_handshaker::identity::{AccountFrom, Vouching};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 /// One entry of `trust_roots`.
 #[derive(Debug)]

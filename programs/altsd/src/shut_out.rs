@@ -1,11 +1,10 @@
 //! Users that the policy names but a socket's mode keeps out: they could never call.
 
-use alts_serving::{caller_pattern::CallerPattern, directory::Directory};
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::directory::Directory;
 
-use crate::{
-    config::Config,
-    listen::{Endpoint, Listen},
-};
+use crate::config::Config;
+use crate::listen::{Endpoint, Listen};
 
 /// A sentence for each listener and rule that do not fit together. Whether the directories above the
 /// socket can be entered is not looked at.

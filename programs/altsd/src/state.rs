@@ -1,26 +1,22 @@
 //! What handshakes are begun with: identities and policy, replaced as a whole when either changes.
 
-use core::time::Duration;
-use std::{
-    path::PathBuf,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
 
+use alts_handshaker::{Handshaker, Limits};
+use alts_serving::caller::Caller;
+use alts_serving::config_error::ConfigError;
+use alts_serving::directory::System;
+use alts_serving::subuids::SubUids;
 use nix::unistd::geteuid;
 use tokio::sync::watch;
 
-use crate::{
-    config::Config,
-    identities::{Fingerprint, LoadError, Source, Validity},
-    metrics::Metrics,
-    policy::{Decision, Policy},
-    shut_out::shut_out,
-};
-use alts_handshaker::{Handshaker, Limits};
-use alts_serving::{
-    caller::Caller, config_error::ConfigError, directory::System, subuids::SubUids,
-};
+use crate::config::Config;
+use crate::identities::{Fingerprint, LoadError, Source, Validity};
+use crate::metrics::Metrics;
+use crate::policy::{Decision, Policy};
+use crate::shut_out::shut_out;
 
 /// What handshakes are begun with at one time.
 #[derive(Debug)]
@@ -35,7 +31,6 @@ impl Snapshot {
     /// What a caller on a listener may use, each account with the certificate that vouches for it.
     ///
     /// # Errors
-    ///
     /// Why it may use none, in words for the caller.
     pub fn choices(
         &self,
@@ -120,7 +115,6 @@ pub fn since_epoch() -> Duration {
 /// Loads everything that a configuration names: the snapshot, and what should be known.
 ///
 /// # Errors
-///
 /// The first thing that cannot be used.
 pub fn load(config: &Config) -> Result<(Snapshot, Vec<String>), ConfigError> {
     let identities = config.identities.iter().map(load_one).collect::<Result<_, _>>()?;
@@ -203,7 +197,6 @@ impl Keeper {
     /// Loads a configuration; `path` is the file to read again on a reload.
     ///
     /// # Errors
-    ///
     /// As [`load`].
     pub fn new(
         config: Config,
@@ -357,7 +350,7 @@ impl Keeper {
             let validity = Validity::judge(own.expires(), now, self.config.expiry_warning);
             let before = self.said.get(index);
             let news = before.is_none_or(|(before, when)| {
-                core::mem::discriminant(before) != core::mem::discriminant(&validity)
+                std::mem::discriminant(before) != std::mem::discriminant(&validity)
                     || clock.duration_since(*when) >= REMIND
             });
             if !news {

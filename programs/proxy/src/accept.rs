@@ -1,25 +1,25 @@
 //! Open sockets: connections are accepted, each for a task of its own.
 
-use core::time::Duration;
-use std::{io, sync::Arc};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use alts_serving::{
-    config_error::ConfigError,
-    descriptors::is_exhausted,
-    life::Alive,
-    limits::{Key, Slots},
-    socket_file::SocketFile,
-    throttle::Throttle,
-};
-use tokio::{
-    net::{TcpListener, UnixListener},
-    sync::watch,
-    time::Instant,
-};
+use alts_serving::config_error::ConfigError;
+use alts_serving::descriptors::is_exhausted;
+use alts_serving::life::Alive;
+use alts_serving::limits::{Key, Slots};
+use alts_serving::socket_file::SocketFile;
+use alts_serving::throttle::Throttle;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::{
-    address::Address, config, listener::Listener, outcome::Outcome, serve::serve, socket::Socket,
-};
+use crate::address::Address;
+use crate::config;
+use crate::listener::Listener;
+use crate::outcome::Outcome;
+use crate::serve::serve;
+use crate::socket::Socket;
 
 /// How long to wait when the system has no resources for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(100);
@@ -44,7 +44,6 @@ impl Bound {
     /// Opens it.
     ///
     /// # Errors
-    ///
     /// Names the listener and what to do.
     pub async fn open(listen: &config::Listen) -> Result<Self, ConfigError> {
         let refuse =

@@ -1,16 +1,16 @@
 //! One request and its response, as the access log reports them.
 
-use core::{
-    fmt,
-    sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
+use std::time::Duration;
 
 use http::{Method, Request, StatusCode, Version};
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-use crate::{client::Client, log::ACCESS};
+use crate::client::Client;
+use crate::log::ACCESS;
 
 /// Whether something happens on a connection.
 #[derive(Debug)]

@@ -1,7 +1,9 @@
 //! Addresses to listen on and to connect to: TCP and UNIX sockets.
 
-use core::{fmt, str::FromStr};
-use std::{net::SocketAddr, path::PathBuf};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 
 use serde::Deserialize;
 

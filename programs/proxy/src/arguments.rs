@@ -1,23 +1,21 @@
 //! The command line.
 
-use std::{net::SocketAddr, num::NonZeroUsize, path::PathBuf};
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
 
 use alts_handshaker::locator::Locator;
-use alts_serving::{
-    caller_pattern::CallerPattern,
-    config_error::ConfigError,
-    log::{Format, Level as LogLevel},
-    settings::Span,
-    socket_file::Mode,
-};
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::config_error::ConfigError;
+use alts_serving::log::{Format, Level as LogLevel};
+use alts_serving::settings::Span;
+use alts_serving::socket_file::Mode;
 use clap::{ArgGroup, Args};
 use tokio_alts::FrameSize;
 
-use super::{
-    address::Address,
-    config::{Alts, Config, Level, Listen, Peers, Protocol, Security, Upstream, frame_size},
-    headers::Forwarding,
-};
+use super::address::Address;
+use super::config::{Alts, Config, Level, Listen, Peers, Protocol, Security, Upstream, frame_size};
+use super::headers::Forwarding;
 
 /// The command line: one listener and one upstream, or a file.
 #[derive(Debug, Args)]
@@ -111,7 +109,6 @@ impl Arguments {
     /// The configuration, and its file if it has one.
     ///
     /// # Errors
-    ///
     /// What is wrong with it.
     pub fn configuration(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
         let (log_format, log_level) = (self.log_format, self.log_level);

@@ -1,18 +1,16 @@
 //! Which user of this machine is at the other end of a plain connection, by the kernel's word, and
 //! whether that user may connect.
 
-use alts_serving::{
-    caller::{Caller, identify, number, over_loopback},
-    caller_pattern::CallerPattern,
-};
+use alts_serving::caller::{Caller, identify, number, over_loopback};
+use alts_serving::caller_pattern::CallerPattern;
 use tokio::sync::Semaphore;
 
-use crate::{client::Client, socket::Socket};
+use crate::client::Client;
+use crate::socket::Socket;
 
 /// Finds out who is connected, takes note of it, and lets in those who are allowed.
 ///
 /// # Errors
-///
 /// Why the client may not connect.
 pub async fn admit(
     client: &Client,

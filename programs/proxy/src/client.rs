@@ -1,18 +1,17 @@
 //! What is known about a client's connection, from its beginning to the audit line.
 
-use core::sync::atomic::Ordering;
-use std::{
-    net::SocketAddr,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-};
+use std::net::SocketAddr;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
-use alts_serving::{
-    limits::{Full, Key, Slot},
-    throttle::Throttles,
-};
+use alts_serving::limits::{Full, Key, Slot};
+use alts_serving::throttle::Throttles;
 use tokio::time::Instant;
 
-use crate::{log::AUDIT, metrics::ListenerMetrics, outcome::Outcome, relay::Traffic};
+use crate::log::AUDIT;
+use crate::metrics::ListenerMetrics;
+use crate::outcome::Outcome;
+use crate::relay::Traffic;
 
 /// What is known about a client's connection. Its requests share it.
 #[derive(Debug)]
@@ -84,7 +83,6 @@ impl Client {
     /// Counts the connection for its account or user from now on, not for its address.
     ///
     /// # Errors
-    ///
     /// When the account or user has its share already.
     pub fn count_for(&self, key: &Key) -> Result<(), Full> {
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);

@@ -5,18 +5,25 @@
 
 mod file;
 
-use core::{fmt, time::Duration};
-use std::{collections::HashSet, net::SocketAddr};
+use std::collections::HashSet;
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use alts_handshaker::locator::Locator;
-use alts_serving::{
-    caller_pattern::CallerPattern, config_error::ConfigError, descriptors, directory::System,
-    metrics::CONNECTIONS, settings::LogSettings, socket_file::Mode,
-};
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::config_error::ConfigError;
+use alts_serving::descriptors;
+use alts_serving::directory::System;
+use alts_serving::metrics::CONNECTIONS;
+use alts_serving::settings::LogSettings;
+use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use tokio_alts::FrameSize;
 
-use super::{address::Address, headers::Forwarding, path::Prefix};
+use super::address::Address;
+use super::headers::Forwarding;
+use super::path::Prefix;
 
 /// The whole configuration, checked.
 #[derive(Clone, Debug)]
@@ -293,7 +300,6 @@ impl Config {
     /// What does not fit together.
     ///
     /// # Errors
-    ///
     /// Names the place and what to do; `place` is for what has no place of its own.
     pub fn check(&self, place: &str) -> Result<(), ConfigError> {
         if self.listeners.is_empty() {
@@ -351,7 +357,6 @@ impl Config {
     /// limit if need be.
     ///
     /// # Errors
-    ///
     /// When the system does not allow as many.
     pub fn require_descriptors(&self) -> Result<(), ConfigError> {
         descriptors::require(self.descriptors()).map_err(|what| ConfigError::new("[limits]", what))

@@ -1,14 +1,10 @@
 //! A connection whose bytes are counted.
 
-use core::{
-    pin::Pin,
-    sync::atomic::Ordering,
-    task::{Context, Poll},
-};
-use std::{
-    io::{self, IoSlice},
-    sync::Arc,
-};
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

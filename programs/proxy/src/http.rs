@@ -13,31 +13,31 @@ pub mod forward;
 pub mod host;
 pub mod routes;
 
-use core::{convert::Infallible, pin::pin, time::Duration};
+use std::convert::Infallible;
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alts_serving::life::Alive;
 use http::{Method, Request, Response};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::conn::auto,
-};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
 use tokio::time::{Instant, interval, sleep_until};
 
-use self::{answer::Refusal, body::ResponseBody};
-use crate::{
-    access::{Access, Activity},
-    client::Client,
-    config::Limits,
-    counted::Counted,
-    headers,
-    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window},
-    listener::Listener,
-    outcome::Outcome,
-    reason::root,
-    socket::{FOREVER, Stream},
-};
+use self::answer::Refusal;
+use self::body::ResponseBody;
+use crate::access::{Access, Activity};
+use crate::client::Client;
+use crate::config::Limits;
+use crate::counted::Counted;
+use crate::headers;
+use crate::http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window};
+use crate::listener::Listener;
+use crate::outcome::Outcome;
+use crate::reason::root;
+use crate::socket::{FOREVER, Stream};
 
 /// How often responses that wait are looked at, at most and at least.
 const SHORTEST_WATCH: Duration = Duration::from_millis(50);

@@ -1,6 +1,6 @@
 //! What both sides of the proxy ask of HTTP/2 connections.
 
-use core::time::Duration;
+use std::time::Duration;
 
 /// The largest HTTP/2 frame that the other side may send, in bytes: fewer of them cost less.
 pub const FRAME: u32 = 128 * 1024;

@@ -33,38 +33,33 @@ pub mod socket;
 pub mod state;
 pub mod upstream;
 
-use core::fmt::Write as _;
-use std::{
-    error::Error,
-    io::{self, Write as _},
-    net::SocketAddr,
-    path::PathBuf,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::error::Error;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
 
 use alts_handshaker::locator::Development;
-use alts_serving::{
-    config_error::ConfigError,
-    life::Life,
-    lines::Lines,
-    log::subscriber,
-    metrics::Admin,
-    signals::{Request, Signals},
-};
+use alts_serving::config_error::ConfigError;
+use alts_serving::life::Life;
+use alts_serving::lines::Lines;
+use alts_serving::log::subscriber;
+use alts_serving::metrics::Admin;
+use alts_serving::signals::{Request, Signals};
 use prometheus::IntCounter;
-use tokio::{sync::Mutex, task::JoinSet};
+use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 pub use self::arguments::Arguments;
-use self::{
-    config::Config,
-    log::PROGRAM,
-    metrics::Metrics,
-    readiness::Handshakers,
-    state::{Prepared, State},
-    upstream::Upstream,
-};
+use self::config::Config;
+use self::log::PROGRAM;
+use self::metrics::Metrics;
+use self::readiness::Handshakers;
+use self::state::{Prepared, State};
+use self::upstream::Upstream;
 
 /// A proxy at work.
 pub struct Proxy {
@@ -82,7 +77,6 @@ impl Proxy {
     /// believe each other.
     ///
     /// # Errors
-    ///
     /// What cannot be used, where it was written, and what to do.
     pub async fn start(
         config: Config,
@@ -237,7 +231,6 @@ async fn run(
 /// proxy would do.
 ///
 /// # Errors
-///
 /// The first thing that is wrong, and where.
 pub fn check(config: &Config) -> Result<String, ConfigError> {
     Prepared::new(config, &Prepared::default(), &Development::default(), &new_metrics()?)?;

@@ -1,17 +1,17 @@
 //! What a listener's connections begin with, and keep when the configuration changes.
 
-use core::fmt;
+use std::fmt;
 use std::sync::Arc;
 
-use alts_serving::{config_error::ConfigError, limits::Key, throttle::Throttles};
+use alts_serving::config_error::ConfigError;
+use alts_serving::limits::Key;
+use alts_serving::throttle::Throttles;
 use tokio::sync::Semaphore;
 use tokio_alts::{AltsAcceptor, HandshakerService, ServerConfig};
 
-use crate::{
-    config::{self, Limits, Security},
-    metrics::{ListenerMetrics, Metrics},
-    upstream::Upstream,
-};
+use crate::config::{self, Limits, Security};
+use crate::metrics::{ListenerMetrics, Metrics};
+use crate::upstream::Upstream;
 
 /// What connections begin with, and keep.
 pub struct Listener {
@@ -45,7 +45,6 @@ impl Listener {
     /// are wanted.
     ///
     /// # Errors
-    ///
     /// When they can never lead to a handshake.
     pub fn new(
         settings: config::Listen,

@@ -1,6 +1,6 @@
 //! Paths of requests as they are judged: in one notation, so that no other one slips past a route.
 
-use core::fmt::{self, Write as _};
+use std::fmt::{self, Write as _};
 
 use serde::Deserialize;
 
@@ -19,7 +19,6 @@ impl fmt::Display for Ambiguous {
 /// and no `..`.
 ///
 /// # Errors
-///
 /// When servers do not agree what a path means: an encoded `/`, `\`, `%` or control character, a
 /// backslash, an escape that is none, or bytes that are not UTF-8 (an overlong `/` is none).
 pub fn normalise(path: &str) -> Result<String, Ambiguous> {
@@ -45,7 +44,7 @@ pub fn normalise(path: &str) -> Result<String, Ambiguous> {
             byte => byte,
         });
     }
-    if core::str::from_utf8(&decoded).is_err() {
+    if std::str::from_utf8(&decoded).is_err() {
         return Err(Ambiguous("bytes that are not UTF-8"));
     }
     let mut plain = String::with_capacity(path.len());

@@ -1,14 +1,15 @@
 //! Whether the handshaker services are there: without them, nobody gets through.
 
-use core::{fmt, future::Future, time::Duration};
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
 
 use alts_handshaker::locator::Locator;
-use tokio::{
-    sync::watch,
-    time::{interval, timeout},
-};
+use tokio::sync::watch;
+use tokio::time::{interval, timeout};
 
-use crate::{address::Address, socket::Socket};
+use crate::address::Address;
+use crate::socket::Socket;
 
 /// How often they are asked for.
 const INTERVAL: Duration = Duration::from_secs(2);
@@ -35,7 +36,6 @@ impl Handshakers {
     /// Whether all of them accept connections.
     ///
     /// # Errors
-    ///
     /// Which ones do not.
     pub fn are_there(&self) -> Result<(), String> {
         match &*self.away.borrow() {

@@ -5,19 +5,15 @@
 //! that a stream which somebody has cut does not look like one that has ended. ALTS has no closing
 //! message: a connection that was cut between two of its records looks like one that has ended.
 
-use core::{
-    future::poll_fn,
-    pin::Pin,
-    sync::atomic::{AtomicU64, Ordering},
-    task::{Context, Poll, ready},
-    time::Duration,
-};
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncBufRead, AsyncWrite},
-    time::{Instant, sleep_until},
-};
+use tokio::io::{AsyncBufRead, AsyncWrite};
+use tokio::time::{Instant, sleep_until};
 
 use super::socket::{FOREVER, Stream};
 

@@ -1,26 +1,22 @@
 //! Serves one connection of a client: the handshake, admission, and bytes or HTTP.
 
-use core::time::Duration;
-use std::{io, sync::Arc};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use alts_serving::{
-    life::Alive,
-    limits::{Key, Slot},
-};
-use tokio::{io::AsyncWriteExt as _, time::sleep};
+use alts_serving::life::Alive;
+use alts_serving::limits::{Key, Slot};
+use tokio::io::AsyncWriteExt as _;
+use tokio::time::sleep;
 use tokio_alts::{AltsAcceptor, AltsStream, HandshakeFailure};
 
-use crate::{
-    callers,
-    client::Client,
-    config::{Level, Security},
-    http,
-    listener::Listener,
-    outcome::Outcome,
-    proxy_protocol,
-    relay::{End, relay},
-    socket::{Socket, Stream},
-};
+use crate::client::Client;
+use crate::config::{Level, Security};
+use crate::listener::Listener;
+use crate::outcome::Outcome;
+use crate::relay::{End, relay};
+use crate::socket::{Socket, Stream};
+use crate::{callers, http, proxy_protocol};
 
 /// How long a handshake may take when the proxy is to end.
 const LEAVING: Duration = Duration::from_secs(1);

@@ -1,21 +1,15 @@
 //! The connections of the proxy, plain or ALTS, over TCP or a UNIX socket.
 
-use core::{
-    pin::{Pin, pin},
-    task::{Context, Poll, ready},
-};
-use std::{
-    io::{self, IoSlice},
-    net::SocketAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::io::{self, IoSlice};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::{
-    io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream},
-};
+use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_alts::{AltsContext, AltsStream, Transport, TransportInfo};
 
 use super::address::Address;
@@ -42,7 +36,6 @@ impl Socket {
     /// Connects.
     ///
     /// # Errors
-    ///
     /// Those of the system, and of the look-up of a name.
     pub async fn connect(address: &Address) -> io::Result<Self> {
         Ok(match address {

@@ -1,24 +1,22 @@
 //! What the proxy is at one time, and how it becomes what a new configuration says.
 
-use alts_handshaker::locator::{Development, Locator};
-use alts_serving::{config_error::ConfigError, life::Life, limits::Slots};
-use std::{
-    collections::HashMap,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use alts_handshaker::locator::{Development, Locator};
+use alts_serving::config_error::ConfigError;
+use alts_serving::life::Life;
+use alts_serving::limits::Slots;
 use tokio::sync::watch;
 use tokio_alts::HandshakerService;
 
-use super::{
-    accept::Bound,
-    address::Address,
-    config::{self, Config, Security},
-    listener::Listener,
-    metrics::Metrics,
-    upstream::Upstream,
-};
+use super::accept::Bound;
+use super::address::Address;
+use super::config::{self, Config, Security};
+use super::listener::Listener;
+use super::metrics::Metrics;
+use super::upstream::Upstream;
 
 /// What follows from a configuration before any socket is opened.
 #[derive(Default)]
@@ -33,7 +31,6 @@ impl Prepared {
     /// services, and what is known of upstreams.
     ///
     /// # Errors
-    ///
     /// What cannot be used, and where it was written.
     pub fn new(
         config: &Config,
@@ -118,7 +115,6 @@ impl State {
     /// Opens what a configuration names.
     ///
     /// # Errors
-    ///
     /// What cannot be used, where it was written, and what to do.
     pub async fn start(
         config: Config,

@@ -7,20 +7,21 @@ pub mod error;
 pub mod health;
 pub mod pool;
 
-use core::fmt;
+use std::fmt;
 use std::sync::{Arc, Weak};
 
-use alts_serving::{config_error::ConfigError, life::Alive};
+use alts_serving::config_error::ConfigError;
+use alts_serving::life::Alive;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_alts::HandshakerService;
 
-use self::{dial::Dial, error::ConnectError, pool::Pool};
-use crate::{
-    address::Address,
-    config::{self, Limits},
-    metrics::Metrics,
-    socket::{FOREVER, Stream},
-};
+use self::dial::Dial;
+use self::error::ConnectError;
+use self::pool::Pool;
+use crate::address::Address;
+use crate::config::{self, Limits};
+use crate::metrics::Metrics;
+use crate::socket::{FOREVER, Stream};
 
 /// One upstream at work.
 pub struct Upstream {
@@ -38,7 +39,6 @@ impl Upstream {
     /// One upstream, whose handshakes `service` makes if they are wanted. Nothing connects yet.
     ///
     /// # Errors
-    ///
     /// When its settings can never lead to a handshake.
     pub fn new(
         settings: config::Upstream,
@@ -84,7 +84,6 @@ impl Upstream {
     /// A connection of its own, as [`Dial::connect`] makes it.
     ///
     /// # Errors
-    ///
     /// What went wrong last.
     pub async fn connect(&self) -> Result<(Stream, &Address), ConnectError> {
         self.dial.connect().await

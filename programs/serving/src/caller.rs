@@ -4,15 +4,13 @@
 //! passed from one user to another brings nothing along. A caller who leaves a group keeps what it
 //! gave until the connection ends.
 
-use core::fmt;
+use std::fmt;
 use std::net::SocketAddr;
 
-use crate::{
-    directory::{Directory, System},
-    id_map::IdMap,
-    limits::Key,
-    owner::owner,
-};
+use crate::directory::{Directory, System};
+use crate::id_map::IdMap;
+use crate::limits::Key;
+use crate::owner::owner;
 
 /// The usual number of `nobody`, which has no account on a machine even where it is a real user.
 const NOBODY: u32 = 65534;

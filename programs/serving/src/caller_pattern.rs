@@ -1,10 +1,12 @@
 //! Which callers a rule is for: users and groups by name or number, as they are at connect.
 
-use core::{fmt, str::FromStr};
+use std::fmt;
+use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::{caller::Caller, directory::Directory};
+use crate::caller::Caller;
+use crate::directory::Directory;
 
 /// Which callers a rule is for.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -129,7 +131,8 @@ impl fmt::Display for CallerPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{caller::local, id_map::IdMap};
+    use crate::caller::local;
+    use crate::id_map::IdMap;
 
     /// Users and groups of two times: what has one name now had another before.
     struct Users {

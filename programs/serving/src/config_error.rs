@@ -1,6 +1,6 @@
 //! What is wrong with a configuration, and where.
 
-use core::fmt;
+use std::fmt;
 
 /// What is wrong with the configuration: where, and what to do about it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -21,7 +21,6 @@ pub fn is_exhausted(error: &io::Error) -> bool {
 /// be.
 ///
 /// # Errors
-///
 /// When the system does not allow as many; says what to do.
 pub fn require(connections: usize) -> Result<(), String> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)

@@ -1,8 +1,9 @@
 //! The phases of a program's life: its tasks keep an eye on them.
 
-use core::time::Duration;
+use std::time::Duration;
 
-use tokio::{sync::watch, time::timeout};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -5,12 +5,10 @@
 //! share left over for the next one. Nobody waits: a caller that is over its share is refused at
 //! once, because clients and servers that wait in one queue may wait for each other.
 
-use core::fmt;
-use std::{
-    collections::HashMap,
-    net::{IpAddr, Ipv6Addr},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::collections::HashMap;
+use std::fmt;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// What counts as one caller.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -133,7 +131,6 @@ impl Slots {
     /// Takes one for a caller.
     ///
     /// # Errors
-    ///
     /// When the caller has its share already.
     pub fn take(&self, key: Key) -> Result<Slot, Full> {
         self.take_some(key, 1)
@@ -142,7 +139,6 @@ impl Slots {
     /// Takes several at once, as bytes of a message.
     ///
     /// # Errors
-    ///
     /// When the caller would have more than its share.
     pub fn take_some(&self, key: Key, count: usize) -> Result<Slot, Full> {
         lock(&self.taken).take(&key, count)?;
@@ -168,7 +164,6 @@ impl Slot {
     /// Makes it the slot of another caller, once more is known of who that is.
     ///
     /// # Errors
-    ///
     /// When that caller has its share already. The slot stays as it was.
     pub fn pass_to(&mut self, key: Key) -> Result<(), Full> {
         let mut taken = lock(&self.taken);
@@ -200,7 +195,7 @@ mod tests {
     use super::*;
 
     fn take_all(slots: &Slots, key: &Key) -> Vec<Slot> {
-        core::iter::from_fn(|| slots.take(key.clone()).ok()).collect()
+        std::iter::from_fn(|| slots.take(key.clone()).ok()).collect()
     }
 
     #[test]

@@ -4,16 +4,12 @@
 //! counted, and the log says so once it moves again: a pipe that nobody reads, a terminal that was
 //! stopped or a disk that hangs costs lines and nothing else.
 
-use core::time::Duration;
-use std::{
-    io::{self, Write},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-        mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
-    },
-    thread,
-};
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread;
+use std::time::Duration;
 
 use prometheus::IntCounter;
 use tracing_subscriber::fmt::MakeWriter;
@@ -135,10 +131,8 @@ fn write_all(
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        sync::{Mutex, mpsc},
-        time::Instant,
-    };
+    use std::sync::{Mutex, mpsc};
+    use std::time::Instant;
 
     use super::*;
 

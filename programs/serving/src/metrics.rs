@@ -4,27 +4,24 @@
 //! few places: the oldest connection makes room for a new one. So nobody who can reach the address
 //! keeps a scraper out, or takes descriptors that other listeners need.
 
-use core::{future::ready, time::Duration};
-use std::{collections::VecDeque, io, net::SocketAddr};
+use std::collections::VecDeque;
+use std::future::ready;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
 
-use axum::{
-    Router,
-    http::{StatusCode, header},
-    routing,
-};
+use axum::http::{StatusCode, header};
+use axum::{Router, routing};
 use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
 use prometheus::{Encoder as _, Registry, TextEncoder};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::{AbortHandle, JoinSet},
-    time::{sleep, timeout},
-};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::{AbortHandle, JoinSet};
+use tokio::time::{sleep, timeout};
 
-use crate::{config_error::ConfigError, throttle::Throttle};
+use crate::config_error::ConfigError;
+use crate::throttle::Throttle;
 
 /// How many connections there are at most.
 pub const CONNECTIONS: usize = 32;
@@ -44,7 +41,6 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// All that a registry has, in Prometheus' text format.
 ///
 /// # Errors
-///
 /// When two metrics contradict each other.
 pub fn render(registry: &Registry) -> prometheus::Result<Vec<u8>> {
     let mut text = Vec::new();
@@ -63,7 +59,6 @@ impl Admin {
     /// Listens.
     ///
     /// # Errors
-    ///
     /// When the address cannot be listened on.
     pub async fn open(address: SocketAddr) -> Result<Self, ConfigError> {
         let failed = |why: io::Error| {

@@ -3,18 +3,12 @@
 //! The protocol of `sd_notify(3)`: datagrams of `NAME=value` lines to the socket that the variable
 //! `NOTIFY_SOCKET` names. The program reads the variables; this module does not.
 
-use core::time::Duration;
-use std::{
-    ffi::OsStr,
-    io,
-    os::{
-        linux::net::SocketAddrExt,
-        unix::{
-            ffi::OsStrExt,
-            net::{SocketAddr, UnixDatagram},
-        },
-    },
-};
+use std::ffi::OsStr;
+use std::io;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
@@ -34,7 +28,6 @@ impl Notifier {
     /// The socket that `NOTIFY_SOCKET` names: a path, or `@` and an abstract name.
     ///
     /// # Errors
-    ///
     /// When it cannot be connected to.
     pub fn at(address: &OsStr) -> io::Result<Self> {
         let address = match address.as_bytes().split_first() {

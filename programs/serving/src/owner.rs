@@ -8,18 +8,15 @@
 //! What this cannot see: a process that forwards connections for others (a proxy, a port forwarded
 //! by sshd or a container engine) is itself the owner of the socket that it made.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-};
+use std::io;
+use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
-use netlink_packet_sock_diag::{
-    SockDiagMessage,
-    constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_ESTABLISHED},
-    inet::{ExtensionFlags, InetRequest, SocketId, StateFlags},
-};
-use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, AF_INET6, IPPROTO_TCP, TCP_ESTABLISHED};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_sys::Socket;
+use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::owner_table;
 
@@ -31,7 +28,6 @@ const NO_SUCH_SOCKET: i32 = nix::errno::Errno::ENOENT as i32;
 /// It may block for as long as it takes to read the kernel's list.
 ///
 /// # Errors
-///
 /// When the kernel answers in neither way.
 pub fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
     // A socket for IPv6 can be connected to an IPv4 address; the kernel finds it by that one.

@@ -3,11 +3,9 @@
 //! It shows the user who made each socket in `/proc/net/tcp` and `/proc/net/tcp6`. Only an
 //! established socket that still belongs to a file counts: for others the kernel shows user 0.
 
-use std::{
-    fs::File,
-    io::{self, BufRead, BufReader},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-};
+use std::fs::File;
+use std::io::{self, BufRead, BufReader};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const TABLES: [&str; 2] = ["/proc/net/tcp", "/proc/net/tcp6"];
 
@@ -22,7 +20,6 @@ const ESTABLISHED: &str = "01";
 /// It may block for as long as it takes to read the tables.
 ///
 /// # Errors
-///
 /// When the tables cannot be read.
 pub(crate) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
     // A socket for IPv6 can be connected to an IPv4 address, so both tables are for both.
@@ -46,7 +43,6 @@ pub(crate) fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<
 /// Looks through one table.
 ///
 /// # Errors
-///
 /// When it cannot be read.
 pub(crate) fn find(
     table: impl BufRead,

@@ -8,12 +8,11 @@
 //! What this cannot see: a process that has ended, whose connection others may have inherited, and
 //! a process in a PID namespace that does not show here.
 
-use std::{
-    fs,
-    os::fd::{AsFd, AsRawFd},
-};
+use std::fs;
+use std::os::fd::{AsFd, AsRawFd};
 
-use nix::sys::socket::{getsockopt, sockopt::PeerPidfd};
+use nix::sys::socket::getsockopt;
+use nix::sys::socket::sockopt::PeerPidfd;
 
 /// A process, told apart from a later one of the same number by when it started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

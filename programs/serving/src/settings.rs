@@ -1,7 +1,7 @@
 //! What configuration files have in common: lengths of time, the log's settings, places for errors.
 
-use core::time::Duration;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use toml::Spanned;

@@ -25,7 +25,6 @@ impl Signals {
     /// Takes them over. Do this before the process says that it is there: a SIGHUP would end it.
     ///
     /// # Errors
-    ///
     /// When the system refuses.
     pub fn new() -> io::Result<Self> {
         Ok(Self {

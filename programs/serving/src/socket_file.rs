@@ -1,16 +1,13 @@
 //! Files of UNIX sockets: their modes, who owns them, and that two programs do not share one.
 
-use std::{
-    fs::{self, File, Permissions, TryLockError},
-    io,
-    os::unix::{
-        self,
-        fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt},
-    },
-    path::{Path, PathBuf},
-};
+use std::fs::{self, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::{self};
+use std::path::{Path, PathBuf};
 
-use nix::{fcntl::OFlag, unistd::geteuid};
+use nix::fcntl::OFlag;
+use nix::unistd::geteuid;
 use serde::Deserialize;
 
 /// The permissions of a socket file: who may connect has the right to write.
@@ -49,7 +46,6 @@ impl SocketFile {
     /// permissions, owner and group from the beginning.
     ///
     /// # Errors
-    ///
     /// What is in the way, and what to do.
     pub fn open(
         path: &Path,

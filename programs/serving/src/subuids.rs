@@ -4,7 +4,9 @@
 
 use std::fs;
 
-use crate::{caller::Caller, directory::Directory, limits::Key};
+use crate::caller::Caller;
+use crate::directory::Directory;
+use crate::limits::Key;
 
 const FILE: &str = "/etc/subuid";
 

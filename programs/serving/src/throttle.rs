@@ -1,14 +1,10 @@
 //! What keeps a flood of events from being a flood of lines.
 
-use core::{hash::Hash, time::Duration};
-use std::{
-    collections::HashMap,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Instant,
-};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How often the same is said, at most.
 const QUIET: Duration = Duration::from_secs(1);

@@ -4,12 +4,11 @@
 //! box; the I/O object may be of any type, borrowed, or not `Send`. They meet here.
 
 use std::future::poll_fn;
-use std::io;
-use std::mem;
 use std::ops::Range;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
+use std::{io, mem};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 

@@ -1,12 +1,11 @@
 //! The connector for HTTP clients: from a URI to a stream.
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, io};
 
 use alts_core::Side;
 use alts_core::aead::Aead;

@@ -3,10 +3,9 @@
 mod backoff;
 mod codec;
 
-use std::fmt;
-use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{fmt, io};
 
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;

@@ -14,10 +14,9 @@ use alts_handshaker::dev::Authority;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio::time::{Instant, sleep};
 use tokio_alts::{
-    AltsAcceptor, AltsConnector, ClientConfig, DefaultAead, ErrorKind, HandshakerCall,
-    HandshakerService, ServerConfig, ServiceError,
+    AltsAcceptor, AltsConnector, BoxFuture, ClientConfig, DefaultAead, ErrorKind, HandshakerCall,
+    HandshakerService, ServerConfig, ServiceError, ServiceMessage,
 };
-use tokio_alts::{BoxFuture, ServiceMessage};
 
 use crate::heap;
 use crate::schedules::established;

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use alts_core::msg::{HandshakeProtocol, HandshakerReq, HandshakerResp, Request};
 use alts_core::wire::Message as _;
 use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
+use leaks::Secrets;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_alts::{
-    AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, HandshakerCall, HandshakerService,
-    ServerConfig, ServiceError,
+    AltsAcceptor, AltsConnector, BoxFuture, ClientConfig, GrpcHandshaker, HandshakerCall,
+    HandshakerService, ServerConfig, ServiceError, ServiceMessage,
 };
-use tokio_alts::{BoxFuture, ServiceMessage};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tracing::field::{Field, Visit};
@@ -19,7 +19,6 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use crate::support::*;
-use leaks::Secrets;
 
 #[path = "../../../handshaker/tests/common/leaks.rs"]
 mod leaks;

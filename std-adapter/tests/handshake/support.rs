@@ -12,10 +12,9 @@ use alts_handshaker::Handshaker;
 use alts_handshaker::dev::Authority;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio_alts::{
-    AltsAcceptor, AltsConnector, AltsStream, ClientConfig, HandshakerCall, HandshakerService,
-    ServerConfig, ServiceError,
+    AltsAcceptor, AltsConnector, AltsStream, BoxFuture, ClientConfig, HandshakerCall,
+    HandshakerService, ServerConfig, ServiceError, ServiceMessage,
 };
-use tokio_alts::{BoxFuture, ServiceMessage};
 
 pub(crate) const CLIENT: &str = "client@dev.test";
 pub(crate) const SERVER: &str = "server@dev.test";

@@ -16,8 +16,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use alts_core::AltsContext;
 use alts_handshaker::Handshaker;
 use alts_handshaker::dev::Authority;
-use tokio_alts::{AltsAcceptor, AltsConnector, AltsIncoming, ClientConfig, ServerConfig};
-use tokio_alts::{AltsHttpConnector, AltsRequest, RequireServiceAccounts};
+use tokio_alts::{
+    AltsAcceptor, AltsConnector, AltsHttpConnector, AltsIncoming, AltsRequest, ClientConfig,
+    RequireServiceAccounts, ServerConfig,
+};
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};

@@ -1,19 +1,16 @@
 //! A handshake of the service with itself, in both roles, over a pipe in memory.
 
-use core::{error::Error as _, time::Duration};
+use std::error::Error as _;
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
-    time::timeout,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
+use tokio::time::timeout;
 use tokio_alts::{
     AltsAcceptor, AltsConnector, AltsStream, ClientConfig, Error, ErrorKind, Fault, ServerConfig,
 };
 
-use super::{
-    report::{Facts, Said},
-    service::Service,
-};
+use super::report::{Facts, Said};
+use super::service::Service;
 use crate::diagnosis::{Culprit, Problem};
 
 /// Room of the pipe in each direction: a whole flight of handshake messages.

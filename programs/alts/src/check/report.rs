@@ -1,6 +1,8 @@
 //! What `alts check` says: a line for each step, for people or as JSON.
 
-use std::{collections::BTreeMap, io, process::ExitCode};
+use std::collections::BTreeMap;
+use std::io;
+use std::process::ExitCode;
 
 use serde::Serialize;
 use serde_json::Value;

@@ -1,22 +1,19 @@
 //! The handshaker service by itself: where it is, and whether it answers a start message.
 
-use core::{error::Error as _, time::Duration};
+use std::error::Error as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use alts_core::{
-    ClientHandshake,
-    handshake::{ClientConfig, ExpectedPeer, HandshakeErrorKind, REQUEST_OVERHEAD},
-};
+use alts_core::ClientHandshake;
+use alts_core::handshake::{ClientConfig, ExpectedPeer, HandshakeErrorKind, REQUEST_OVERHEAD};
 use alts_handshaker::locator::Locator;
 use tokio::time::timeout;
 use tokio_alts::{HandshakerService, ServiceError};
 
 use super::report::{Facts, Said};
-use crate::{
-    diagnosis::{Culprit, Problem},
-    handshaker,
-    reach::{Foreign, Place},
-};
+use crate::diagnosis::{Culprit, Problem};
+use crate::handshaker;
+use crate::reach::{Foreign, Place};
 
 /// The gRPC status codes that say something about a service.
 const PERMISSION_DENIED: u32 = 7;

@@ -1,24 +1,18 @@
 //! The target: from its name to what it answers.
 
-use core::time::Duration;
 use std::io;
+use std::time::Duration;
 
 use alts_core::msg::RpcVersion;
 use tokio::time::Instant;
 use tokio_alts::AltsStream;
 
-use super::{
-    report::{Facts, Report, Said, Step, Stop},
-    service::Service,
-};
-use crate::{
-    diagnosis::Problem,
-    reach::{
-        Deadline, Place, Watched, expect,
-        http2::Http2,
-        refusal::{admitted, refusal, status},
-    },
-};
+use super::report::{Facts, Report, Said, Step, Stop};
+use super::service::Service;
+use crate::diagnosis::Problem;
+use crate::reach::http2::Http2;
+use crate::reach::refusal::{admitted, refusal, status};
+use crate::reach::{Deadline, Place, Watched, expect};
 
 /// Goes through the steps until one fails.
 pub(super) async fn check<W: io::Write>(

@@ -2,18 +2,14 @@
 
 use std::io::{self, Read, Write};
 
-use alts_core::{
-    Side,
-    frame::{Find, FrameError, FrameHeader, HEADER_SIZE},
-    key::RecordProtocol,
-};
+use alts_core::Side;
+use alts_core::frame::{Find, FrameError, FrameHeader, HEADER_SIZE};
+use alts_core::key::RecordProtocol;
 
-use super::{
-    handshake::{self, Found},
-    opening::{Fate, Opening},
-    report::{Event, Kind, Report, Summary, direction as name},
-    window::Window,
-};
+use super::handshake::{self, Found};
+use super::opening::{Fate, Opening};
+use super::report::{Event, Kind, Report, Summary, direction as name};
+use super::window::Window;
 
 /// Frames that one key seals.
 const EPOCH: u64 = 1 << 16;

@@ -3,15 +3,11 @@
 use std::io::{self, Read};
 
 use alts_core::frame::{FrameHeader, HEADER_SIZE, MESSAGE_TYPE};
-use alts_handshaker::{
-    Reason,
-    framing::{HEADER, MAX_MESSAGE, Message, MessageType},
-};
+use alts_handshaker::Reason;
+use alts_handshaker::framing::{HEADER, MAX_MESSAGE, Message, MessageType};
 
-use super::{
-    report::{Event, Kind},
-    window::Window,
-};
+use super::report::{Event, Kind};
+use super::window::Window;
 use crate::reach::Foreign;
 
 /// The largest type of a message that is taken for one of another handshaker service.

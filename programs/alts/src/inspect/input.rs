@@ -1,12 +1,11 @@
 //! The files: raw bytes of each direction, or a capture of packets.
 
-use std::{
-    fs::File,
-    io::{self, BufReader, Cursor, Read},
-    path::{Path, PathBuf},
-};
+use std::fs::File;
+use std::io::{self, BufReader, Cursor, Read};
+use std::path::{Path, PathBuf};
 
-use super::{packet, pcap, stop::Stop, tcp};
+use super::stop::Stop;
+use super::{packet, pcap, tcp};
 use crate::diagnosis::{Culprit, Problem};
 
 /// One direction, and the file that it comes from.

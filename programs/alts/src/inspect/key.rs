@@ -1,7 +1,10 @@
 //! The key of a captured connection: read, never shown.
 
-use core::{fmt, str::FromStr};
-use std::{convert::Infallible, fs::File, io::Read as _};
+use std::convert::Infallible;
+use std::fmt;
+use std::fs::File;
+use std::io::Read as _;
+use std::str::FromStr;
 
 use alts_core::key::{RecordKey, RecordProtocol};
 use zeroize::Zeroizing;

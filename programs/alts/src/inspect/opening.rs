@@ -1,13 +1,11 @@
 //! Opening the frames of a direction, and what became of one that does not open.
 
-use core::ops::Range;
+use std::ops::Range;
 
-use alts_core::{
-    Side,
-    frame::MAX_PAYLOAD,
-    key::{RecordKey, RecordProtocol},
-    record::Opener,
-};
+use alts_core::Side;
+use alts_core::frame::MAX_PAYLOAD;
+use alts_core::key::{RecordKey, RecordProtocol};
+use alts_core::record::Opener;
 use tokio_alts::DefaultAead;
 
 use super::key::Key;
@@ -173,21 +171,22 @@ fn fits(key: &RecordKey, writer: Side, frame: &[u8], place: u64) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests, *};
+    use super::super::tests;
+    use super::*;
 
     #[test]
     fn a_stream_in_which_nothing_opens_is_not_searched_for_ever() {
         let key = tests::key();
         let mut opening = Opening::new(&key, Side::Client).unwrap();
         // Frames that look right, and are tried at a thousand places and more each.
-        let mut wire = tests::sealed(core::iter::repeat_n(0, 40));
+        let mut wire = tests::sealed(std::iter::repeat_n(0, 40));
         for frame in wire.chunks_exact_mut(24) {
             frame[23] ^= 1;
             assert_eq!(opening.open(frame), Fate::Closed);
         }
         assert_eq!(opening.attempts, 0);
         // What is in its place opens all the same.
-        let wire = tests::sealed(core::iter::repeat_n(0, 41));
+        let wire = tests::sealed(std::iter::repeat_n(0, 41));
         let last = wire.chunks_exact(24).next_back().unwrap();
         assert_eq!(opening.open(last), Fate::Opened(0));
     }

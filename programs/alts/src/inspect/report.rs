@@ -175,8 +175,8 @@ fn text(out: &mut impl Write, event: &Event) -> io::Result<()> {
     }
 }
 
-impl core::fmt::Display for Summary {
-    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { direction, bytes, handshake_bytes, frames, empty, payload_bytes, .. } = self;
         let Self { payload_min, payload_max, rekeys, opened, faults, .. } = self;
         write!(

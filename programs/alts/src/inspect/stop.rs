@@ -1,6 +1,7 @@
 //! Why an inspection ends before its streams do.
 
-use std::{io, path::Path};
+use std::io;
+use std::path::Path;
 
 use crate::diagnosis::{Culprit, Problem};
 

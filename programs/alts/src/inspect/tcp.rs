@@ -1,6 +1,7 @@
 //! The streams of a TCP connection, put together from its segments.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use super::packet::Segment;
 
@@ -90,7 +91,6 @@ impl Connections {
     /// The one connection that there is.
     ///
     /// # Errors
-    ///
     /// When there is none, or more than one: what there is, and what to do.
     pub(super) fn only(self) -> Result<Connection, (String, String)> {
         let port = self.port;

@@ -1,14 +1,14 @@
 //! What the parts of `alts inspect` must survive.
 
-use alts_core::{
-    frame::FrameSize,
-    key::{RecordKey, RecordProtocol},
-    record::Sealer,
-};
+use alts_core::frame::FrameSize;
+use alts_core::key::{RecordKey, RecordProtocol};
+use alts_core::record::Sealer;
 use proptest::prelude::*;
 use tokio_alts::DefaultAead;
 
-use super::{packet::segment, pcap::Packets, *};
+use super::packet::segment;
+use super::pcap::Packets;
+use super::*;
 
 const KEY: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f\
                    202122232425262728292a2b";
@@ -72,7 +72,7 @@ proptest! {
             framed.extend_from_slice(&length.to_le_bytes());
             let number = if number == 7 { 0x0101 } else { number };
             framed.extend_from_slice(&number.to_le_bytes());
-            framed.extend(core::iter::repeat_n(0x16, body));
+            framed.extend(std::iter::repeat_n(0x16, body));
         }
         let stream = if hostile_first { [bytes, framed] } else { [framed, bytes] }.concat();
         for key in [None, Some(&key())] {

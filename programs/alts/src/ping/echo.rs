@@ -1,12 +1,11 @@
 //! A target that sends back what it receives.
 
-use core::time::Duration;
-use std::{io, sync::Arc};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::{Instant, timeout},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::{Instant, timeout};
 use tokio_alts::AltsStream;
 
 use super::report::Throughput;

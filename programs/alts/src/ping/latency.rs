@@ -1,6 +1,6 @@
 //! How long something took, many times: percentiles.
 
-use core::time::Duration;
+use std::time::Duration;
 
 use serde::Serialize;
 

@@ -1,10 +1,7 @@
 //! A bar on the terminal, and nothing anywhere else.
 
-use core::time::Duration;
-use std::{
-    io::{self, IsTerminal as _, Write as _},
-    time::Instant,
-};
+use std::io::{self, IsTerminal as _, Write as _};
+use std::time::{Duration, Instant};
 
 /// Characters of the bar.
 const WIDTH: u32 = 30;

@@ -1,7 +1,7 @@
 //! What `alts ping` has measured, for people or as JSON.
 
-use core::time::Duration;
 use std::io;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio_alts::AltsContext;

@@ -4,14 +4,10 @@
 //! arrived, throws it away and refuses the call; the next request follows. HTTP/2 is read in order,
 //! so the acknowledgement of a last PING says that all bytes before it were read.
 
-use core::time::Duration;
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::time::Instant;
 

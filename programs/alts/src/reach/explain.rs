@@ -1,19 +1,15 @@
 //! Why a connection or a handshake failed, whose fault it is and what to do about it.
 
-use core::error::Error as _;
+use std::error::Error as _;
 use std::io::{self, ErrorKind as Io};
 
 use alts_core::handshake::HandshakeErrorKind;
-use alts_handshaker::{
-    Reason,
-    framing::{MessageType, Reassembly},
-};
+use alts_handshaker::Reason;
+use alts_handshaker::framing::{MessageType, Reassembly};
 use tokio_alts::{Error, ErrorKind, Fault};
 
-use super::{
-    foreign::Foreign,
-    resolved::{End, Resolved},
-};
+use super::foreign::Foreign;
+use super::resolved::{End, Resolved};
 use crate::diagnosis::{Culprit, Problem};
 
 /// The gRPC status codes that handshaker services refuse with.

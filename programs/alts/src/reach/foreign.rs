@@ -1,6 +1,6 @@
 //! Other protocols than ALTS, as their first bytes give them away.
 
-use core::fmt;
+use std::fmt;
 
 /// Bytes of text that are shown of what cannot be recognised.
 const SHOWN: usize = 60;

@@ -1,19 +1,16 @@
 //! HTTP/2 over an established connection: pings, and one small call that any gRPC server answers.
 
-use core::{future::poll_fn, time::Duration};
+use std::future::poll_fn;
 use std::io;
+use std::time::Duration;
 
 use bytes::Bytes;
-use h2::{
-    Ping, PingPong,
-    client::{self, SendRequest},
-};
+use h2::client::{self, SendRequest};
+use h2::{Ping, PingPong};
 use http::{Method, Request, header};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    task::{JoinHandle, JoinSet},
-    time::{Instant, timeout},
-};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, timeout};
 
 /// The method that is called. A server without a health service answers that there is no such
 /// method, which is an answer all the same.
@@ -53,7 +50,6 @@ impl Http2 {
     /// nobody knows what the server speaks. Each later exchange may take `deadline`, too.
     ///
     /// # Errors
-    ///
     /// When the server does not answer in HTTP/2, or not in time.
     pub async fn start<IO>(io: IO, deadline: Duration) -> io::Result<Self>
     where
@@ -73,7 +69,6 @@ impl Http2 {
     /// Sends a PING frame and waits for its acknowledgement; says how long that took.
     ///
     /// # Errors
-    ///
     /// When the connection ends, or the deadline passes.
     pub async fn ping(&mut self) -> io::Result<Duration> {
         let began = Instant::now();
@@ -87,7 +82,6 @@ impl Http2 {
     /// Calls `grpc.health.v1.Health/Check`.
     ///
     /// # Errors
-    ///
     /// When the connection ends, or the deadline passes.
     pub async fn call(&mut self, authority: &str) -> io::Result<Answer> {
         let answer = within(self.deadline, self.exchange(authority)).await;
@@ -125,7 +119,6 @@ impl Http2 {
     /// server has refused it, and begins again until `end`.
     ///
     /// # Errors
-    ///
     /// When the connection ends, or the server takes nothing and answers nothing in time.
     pub async fn discard(
         &mut self,

@@ -1,11 +1,9 @@
 //! What listens somewhere, by what it says to the first words of other protocols.
 
-use core::time::Duration;
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    time::timeout,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
 
 use super::{EXPLAINING, Foreign, Place, Resolved};
 

@@ -1,14 +1,13 @@
 //! Peers that answer, and refuse: why may we not call?
 
-use core::time::Duration;
 use std::io::{self, Cursor};
+use std::time::Duration;
 
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join, split},
-    time::timeout,
-};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join, split};
+use tokio::time::timeout;
 
-use super::{Place, http2::Answer};
+use super::Place;
+use super::http2::Answer;
 use crate::diagnosis::{Culprit, Problem};
 
 /// How long a peer may take to close a connection that it does not want. A gRPC server says
@@ -53,7 +52,6 @@ pub fn status(code: u32) -> String {
 /// connection back if it does not.
 ///
 /// # Errors
-///
 /// When it has closed it.
 pub async fn admitted<IO>(
     target: &Place,

@@ -1,7 +1,8 @@
 //! Which end an address is of, and what its name was resolved to.
 
-use core::fmt;
-use std::{net::SocketAddr, path::PathBuf};
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 
 /// What is at an address: errors say different things about the two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

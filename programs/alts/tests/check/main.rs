@@ -9,9 +9,11 @@
 
 mod support;
 
-use core::time::Duration;
+use std::time::Duration;
 
-use alts_handshaker::{Call, Handshaker, dev::Authority, grpc::Admission};
+use alts_handshaker::dev::Authority;
+use alts_handshaker::grpc::Admission;
+use alts_handshaker::{Call, Handshaker};
 use support::*;
 use tokio::net::UnixListener;
 

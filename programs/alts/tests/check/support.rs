@@ -1,34 +1,28 @@
 //! Servers of all kinds for the program to talk to, and the program.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of this")]
 
-use std::{
-    convert::Infallible,
-    net::SocketAddr,
-    path::PathBuf,
-    process::{Command, Stdio},
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
-use alts_handshaker::{
-    Call, Handshaker, Limits,
-    dev::Authority,
-    grpc::{Admission, AnyCaller, HandshakerServer},
-};
+use alts_handshaker::dev::Authority;
+use alts_handshaker::grpc::{Admission, AnyCaller, HandshakerServer};
+use alts_handshaker::{Call, Handshaker, Limits};
 use http::Extensions;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpSocket, UnixListener},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio_alts::{AltsAcceptor, AltsIncoming, RequireServiceAccounts, ServerConfig};
-use tokio_stream::{
-    StreamExt,
-    wrappers::{TcpListenerStream, UnixListenerStream},
-};
-use tonic::{service::Routes, transport::Server};
+use tokio_stream::StreamExt;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::service::Routes;
+use tonic::transport::Server;
 
 pub const CLIENT: &str = "client@dev.test";
 pub const SERVER: &str = "server@dev.test";

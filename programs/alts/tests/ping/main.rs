@@ -10,15 +10,15 @@
 #[path = "../check/support.rs"]
 mod support;
 
-use core::{
-    convert::Infallible,
-    sync::atomic::{AtomicU32, Ordering},
-    time::Duration,
-};
-use std::{sync::Arc, time::Instant};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
-use alts_handshaker::{Handshaker, dev::Authority};
-use hyper::{body::Incoming, service::service_fn};
+use alts_handshaker::Handshaker;
+use alts_handshaker::dev::Authority;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use support::*;

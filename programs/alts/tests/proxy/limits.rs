@@ -1,13 +1,16 @@
 //! The program and what the machine allows it: file descriptors, callers, what nobody secures.
 
-use std::{collections::HashSet, fs, net::SocketAddr, process::Command, time::Duration};
+use std::collections::HashSet;
+use std::fs;
+use std::net::SocketAddr;
+use std::process::Command;
+use std::time::Duration;
 
-use tokio::{io::AsyncReadExt as _, time::sleep};
+use tokio::io::AsyncReadExt as _;
+use tokio::time::sleep;
 
-use crate::{
-    program::{Running, outcome},
-    support::{Directory, connect, echo, echo_server, soon},
-};
+use crate::program::{Running, outcome};
+use crate::support::{Directory, connect, echo, echo_server, soon};
 
 #[test]
 fn what_nobody_secures_is_said_at_the_start() {

@@ -1,9 +1,9 @@
 //! Who is calling: UNIX credentials, the owner of a TCP socket, and what each may then do.
 
-use crate::{
-    child::ask,
-    common::Start,
-    support::{Authority, Caller, Directory, Running, channel, handshake, own_uid, with_itself},
+use crate::child::ask;
+use crate::common::Start;
+use crate::support::{
+    Authority, Caller, Directory, Running, channel, handshake, own_uid, with_itself,
 };
 
 /// Users without an entry anywhere, who need none.

@@ -8,10 +8,8 @@ use rcgen::{
     KeyPair, NameConstraints, SanType,
 };
 
-use crate::{
-    common::Start,
-    support::{Authority, Caller, Directory, Running, Said, altsd, channel},
-};
+use crate::common::Start;
+use crate::support::{Authority, Caller, Directory, Running, Said, altsd, channel};
 
 /// What `altsd check-config` says, and whether it is content.
 fn check(path: &Path) -> (bool, String) {

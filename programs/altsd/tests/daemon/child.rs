@@ -2,25 +2,20 @@
 //!
 //! They are ignored unless asked for by name, and variables say what they should do.
 
-use std::{
-    env, fs,
-    io::{BufRead, BufReader, Read, Write},
-    net::SocketAddr,
-    os::unix::{fs::PermissionsExt, net::UnixStream},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+use std::{env, fs};
 
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, ServerConfig};
 
-use crate::{
-    common::Start,
-    support::{Caller, Directory, channel, endpoint},
-};
+use crate::common::Start;
+use crate::support::{Caller, Directory, channel, endpoint};
 
 /// This program, to run one of the functions below as a user.
 pub fn program(directory: &Directory, test: &str, user: Option<u32>) -> Command {

@@ -1,8 +1,11 @@
 //! Configurations: good ones are accepted, and bad ones refused with the place and what to do.
 
-use std::{fs, os::unix::fs::PermissionsExt, path::Path};
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
-use altsd::{cli::Cli, config::Config};
+use altsd::cli::Cli;
+use altsd::config::Config;
 use clap::Parser as _;
 
 use crate::support::{Authority, Directory, altsd};
@@ -178,7 +181,7 @@ fn what_is_deployed_can_be_read() {
     let commands: Vec<_> = commands.map(|(_, arguments)| arguments).collect();
     assert_eq!(commands.len(), 3);
     for arguments in commands {
-        let words = core::iter::once("altsd").chain(arguments.split(' '));
+        let words = std::iter::once("altsd").chain(arguments.split(' '));
         Cli::try_parse_from(words).unwrap();
     }
 }

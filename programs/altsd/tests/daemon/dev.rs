@@ -1,14 +1,10 @@
 //! The first minute: throw-away identities, and one identity by flags.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Child, Stdio},
-};
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Stdio};
 
-use crate::{
-    child::program,
-    support::{Authority, Directory, Running, altsd, own_uid, with_itself},
-};
+use crate::child::program;
+use crate::support::{Authority, Directory, Running, altsd, own_uid, with_itself};
 
 /// The rest of the line that begins so, from a process's output.
 fn line(child: &mut Child, start: &str) -> String {

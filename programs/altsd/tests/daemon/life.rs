@@ -1,22 +1,16 @@
 //! Sockets at the beginning, and the end.
 
-use std::{
-    fs,
-    os::unix::{
-        fs::{FileTypeExt, PermissionsExt},
-        net::UnixListener,
-    },
-    path::Path,
-    time::Duration,
-};
+use std::fs;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, GrpcHandshaker, ServerConfig};
 
-use crate::{
-    common::Start,
-    support::{Authority, Caller, Directory, Running, altsd, channel, finish, with_itself},
-};
+use crate::common::Start;
+use crate::support::{Authority, Caller, Directory, Running, altsd, channel, finish, with_itself};
 
 /// What the program says when it does not start.
 fn failure(config: &Path) -> String {

@@ -4,11 +4,9 @@ use std::time::{Duration, Instant};
 
 use tonic::Code;
 
-use crate::{
-    common::Start,
-    support::{
-        Authority, Caller, Directory, Running, channel, endpoint, finish, handshake, with_itself,
-    },
+use crate::common::Start;
+use crate::support::{
+    Authority, Caller, Directory, Running, channel, endpoint, finish, handshake, with_itself,
 };
 
 /// A service on TCP that knows callers by their address.

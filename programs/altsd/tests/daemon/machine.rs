@@ -1,12 +1,10 @@
 //! A machine of the test's own: the program sees users, groups and subordinate numbers that the test
 //! writes, in a mount namespace whose `/etc` is a directory of the test.
 
-use std::{
-    fs,
-    io::{Write, stderr},
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::fs;
+use std::io::{Write, stderr};
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::support::{Directory, Running, own_uid};
 

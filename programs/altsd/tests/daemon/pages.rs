@@ -1,25 +1,19 @@
 //! The configurations in the README and in the book are good ones, and do what they say for the users
 //! whom they name.
 
-use std::{
-    collections::HashMap,
-    fs,
-    path::{Path, PathBuf},
-};
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use alts_serving::caller_pattern::CallerPattern;
-use altsd::{
-    config::Config,
-    identities::{IdentityFiles, Source},
-    listen::Endpoint,
-    policy::{AccountPattern, Rule},
-};
+use altsd::config::Config;
+use altsd::identities::{IdentityFiles, Source};
+use altsd::listen::Endpoint;
+use altsd::policy::{AccountPattern, Rule};
 
-use crate::{
-    child::ask,
-    machine::{Machine, can_have_namespaces},
-    support::{Authority, Directory},
-};
+use crate::child::ask;
+use crate::machine::{Machine, can_have_namespaces};
+use crate::support::{Authority, Directory};
 
 /// The blocks of `toml,altsd` in a page, with the lines that they begin in.
 fn configurations(page: &str) -> Vec<(usize, String)> {

@@ -1,10 +1,8 @@
 //! The policy by itself, with users and groups that the test makes up.
 
-use alts_serving::{
-    caller::{Caller, local},
-    caller_pattern::CallerPattern,
-    directory::Directory,
-};
+use alts_serving::caller::{Caller, local};
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::directory::Directory;
 use altsd::policy::{AccountPattern, Decision, Policy, Rule};
 
 /// alice: 1000, with the groups 1000 and 27 (admins); nobody: 65534.

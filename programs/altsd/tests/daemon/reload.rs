@@ -1,13 +1,12 @@
 //! Certificates and configuration that change while the daemon is at work.
 
-use std::{fs, time::Duration};
+use std::fs;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::{
-    common::Start,
-    support::{Authority, Caller, Directory, Running, channel, finish, with_itself},
-};
+use crate::common::Start;
+use crate::support::{Authority, Caller, Directory, Running, channel, finish, with_itself};
 
 const METRICS: &str = "[metrics]\naddress = \"127.0.0.1:0\"\n";
 const STALE: &str = "altsd_certificate_reload_failed{identity=\"service account web@dev.test\"}";

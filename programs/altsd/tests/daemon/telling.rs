@@ -1,17 +1,17 @@
 //! What the daemon reports: audit lines, metrics, the service manager; and what it never reveals.
 
-use std::{collections::BTreeSet, os::unix::net::UnixDatagram, time::Duration};
+use std::collections::BTreeSet;
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
 
+use leaks::Secrets;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::{
-    common::Start,
-    support::{
-        Authority, Caller, Directory, PATIENCE, Running, altsd, channel, own_uid, with_itself,
-    },
+use crate::common::Start;
+use crate::support::{
+    Authority, Caller, Directory, PATIENCE, Running, altsd, channel, own_uid, with_itself,
 };
-use leaks::Secrets;
 
 #[path = "../../../../handshaker/tests/common/leaks.rs"]
 mod leaks;

@@ -1,11 +1,9 @@
 //! Users as a machine has them: names that outlive their users, users of other namespaces, people
 //! with many numbers, and processes that become somebody else.
 
-use crate::{
-    child::{ask, crowd, hold, hold_from, in_network_of, program},
-    machine::{Machine, can_have_namespaces},
-    support::{Authority, Directory, own_uid},
-};
+use crate::child::{ask, crowd, hold, hold_from, in_network_of, program};
+use crate::machine::{Machine, can_have_namespaces};
+use crate::support::{Authority, Directory, own_uid};
 
 /// A daemon's directory with `web@dev.test` for these callers.
 fn daemon(callers: &str, more: &str) -> (Directory, std::path::PathBuf) {

@@ -1,18 +1,14 @@
 //! The configuration as it is written in TOML, and what is meant by it.
 
-use std::{
-    fs,
-    net::SocketAddr,
-    path::{Path, PathBuf},
-};
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 
 use alts_handshaker::locator::Locator;
-use alts_serving::{
-    caller_pattern::CallerPattern,
-    config_error::ConfigError,
-    settings::{LogSettings, Places, Span},
-    socket_file::Mode,
-};
+use alts_serving::caller_pattern::CallerPattern;
+use alts_serving::config_error::ConfigError;
+use alts_serving::settings::{LogSettings, Places, Span};
+use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use tokio_alts::FrameSize;
 use toml::Spanned;
@@ -21,13 +17,13 @@ use super::{
     Address, Alts, Config, Level, Limits, Listen, Peers, Protocol, Route, Security, Upstream,
     frame_size,
 };
-use crate::{headers::Forwarding, path::Prefix};
+use crate::headers::Forwarding;
+use crate::path::Prefix;
 
 impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    ///
     /// When it cannot be read, or something in it is wrong.
     pub fn read(path: &Path) -> Result<Self, ConfigError> {
         let text = fs::read_to_string(path)
@@ -38,7 +34,6 @@ impl Config {
     /// Reads the text of a file; `path` is for errors and relative paths.
     ///
     /// # Errors
-    ///
     /// As [`read`](Self::read).
     pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
         let config = parse(text, path)?;

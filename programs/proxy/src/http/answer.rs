@@ -1,12 +1,15 @@
 //! Answers that the proxy gives itself.
 
-use std::{borrow::Cow, sync::Arc};
+use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Response, StatusCode, header::CONTENT_TYPE};
+use http::header::CONTENT_TYPE;
+use http::{HeaderName, HeaderValue, Response, StatusCode};
 
 use super::body::ResponseBody;
-use crate::{access::Access, upstream::error::ConnectError};
+use crate::access::Access;
+use crate::upstream::error::ConnectError;
 
 /// Why a request is not answered by the upstream. Its text is for the client: it names neither
 /// addresses nor accounts.

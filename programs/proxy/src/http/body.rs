@@ -1,22 +1,18 @@
 //! Bodies of responses on their way, counted, and given up when a side makes them wait too long.
 
-use core::{
-    fmt,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
-use crate::{
-    access::{Access, Watched},
-    reason::root,
-    upstream::pool::Lease,
-};
+use crate::access::{Access, Watched};
+use crate::reason::root;
+use crate::upstream::pool::Lease;
 
 /// The body of a response.
 #[derive(Debug)]
@@ -147,7 +143,7 @@ impl Body for ResponseBody {
             Inner::Own(bytes) if bytes.is_empty() => return Poll::Ready(None),
             Inner::Own(bytes) => {
                 this.access.sent(bytes.len());
-                return Poll::Ready(Some(Ok(Frame::data(core::mem::take(bytes)))));
+                return Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes)))));
             }
         };
         let mut guard = flow.lock();

@@ -1,37 +1,36 @@
 //! Requests on their way to an upstream, and responses on their way back.
 
-use core::{future::Future, pin::pin, sync::atomic::Ordering, time::Duration};
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use alts_serving::life::Alive;
 use bytes::Bytes;
-use http::{
-    HeaderValue, Request, Response, StatusCode, Uri, Version,
-    header::{HOST, TRANSFER_ENCODING},
-    request::Parts,
-    uri::{Authority, PathAndQuery, Scheme},
-};
-use hyper::{
-    body::{Body as _, Incoming},
-    upgrade::OnUpgrade,
-};
+use http::header::{HOST, TRANSFER_ENCODING};
+use http::request::Parts;
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
+use hyper::body::{Body as _, Incoming};
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::timeout;
 
-use alts_serving::life::Alive;
-
-use super::{answer::Refusal, body::ResponseBody};
-use crate::{
-    access::Access,
-    client::Client,
-    config::Protocol,
-    counted::Counted,
-    headers,
-    listener::Listener,
-    reason::root,
-    relay::Traffic,
-    socket::FOREVER,
-    upstream::{Upstream, again, body::Source, pool::Lease},
-};
+use super::answer::Refusal;
+use super::body::ResponseBody;
+use crate::access::Access;
+use crate::client::Client;
+use crate::config::Protocol;
+use crate::counted::Counted;
+use crate::headers;
+use crate::listener::Listener;
+use crate::reason::root;
+use crate::relay::Traffic;
+use crate::socket::FOREVER;
+use crate::upstream::body::Source;
+use crate::upstream::pool::Lease;
+use crate::upstream::{Upstream, again};
 
 /// How often a request is sent, when connections turn out to be closed or the upstream has not looked
 /// at it.
@@ -178,7 +177,7 @@ fn for_http1(head: &mut Parts, body: &Incoming) -> Result<(), Refusal> {
 /// Turns the head of a request into that of an HTTP/2 request.
 fn for_http2(head: &mut Parts) -> Result<(), Refusal> {
     let host = head.headers.remove(HOST);
-    let mut uri = core::mem::take(&mut head.uri).into_parts();
+    let mut uri = std::mem::take(&mut head.uri).into_parts();
     if uri.authority.is_none() {
         let host = host.filter(|host| !host.is_empty());
         let authority = host.map_or(Ok(Authority::from_static("localhost")), |host| {

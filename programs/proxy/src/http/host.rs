@@ -1,6 +1,8 @@
 //! The host that a request is for: given once, and in a form that everybody reads alike.
 
-use http::{Request, Version, header::HOST, uri::Authority};
+use http::header::HOST;
+use http::uri::Authority;
+use http::{Request, Version};
 
 use super::answer::Refusal;
 
@@ -28,7 +30,7 @@ pub(super) fn check<B>(request: &Request<B>) -> Result<(), Refusal> {
 }
 
 fn is_host_and_port_bytes(text: &[u8]) -> bool {
-    core::str::from_utf8(text).is_ok_and(is_host_and_port)
+    std::str::from_utf8(text).is_ok_and(is_host_and_port)
 }
 
 fn is_host_and_port(text: &str) -> bool {

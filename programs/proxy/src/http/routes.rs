@@ -1,9 +1,11 @@
 //! Who may call what: the longest prefix that a path has decides.
 
-use http::{Uri, uri::PathAndQuery};
+use http::Uri;
+use http::uri::PathAndQuery;
 
 use super::answer::Refusal;
-use crate::{config::Route, path};
+use crate::config::Route;
+use crate::path;
 
 /// Judges a request's path, and replaces it by the one that was judged: what the upstream sees is what
 /// was allowed. Without routes, everything may pass as it is.

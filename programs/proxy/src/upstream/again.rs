@@ -1,7 +1,7 @@
 //! What may be sent again: requests that were not looked at, and those for which twice is as good as
 //! once (RFC 9110, section 9.2.2; RFC 9113, sections 6.8 and 8.7).
 
-use core::error::Error;
+use std::error::Error;
 use std::io;
 
 use h2::Reason;
@@ -61,5 +61,5 @@ fn of_http2(error: &hyper::Error) -> Option<&h2::Error> {
 }
 
 fn chain(error: &hyper::Error) -> impl Iterator<Item = &(dyn Error + 'static)> {
-    core::iter::successors(error.source(), |&one| one.source())
+    std::iter::successors(error.source(), |&one| one.source())
 }

@@ -2,21 +2,17 @@
 //! beginning is kept until there is a response: requests that an upstream has not looked at are sent
 //! again.
 
-use core::{
-    pin::Pin,
-    task::{Context, Poll},
-};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http::HeaderMap;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 
-use crate::{
-    access::Access,
-    headers::{self, Forwarding},
-    reason::root,
-};
+use crate::access::Access;
+use crate::headers::{self, Forwarding};
+use crate::reason::root;
 
 /// Bytes of a body that are kept to be sent again.
 const KEPT: usize = 64 * 1024;

@@ -1,19 +1,19 @@
 //! Connects to the first of an upstream's addresses that gives a connection.
 
-use core::fmt;
-use std::{io, sync::Arc};
+use std::sync::Arc;
+use std::{fmt, io};
 
-use alts_serving::{config_error::ConfigError, throttle::Throttle};
+use alts_serving::config_error::ConfigError;
+use alts_serving::throttle::Throttle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_alts::{AltsConnector, ClientConfig, HandshakerService};
 
-use super::{error::ConnectError, health::AddressHealth};
-use crate::{
-    address::Address,
-    config::{self, Alts, Limits, Peers, Security},
-    metrics::{Attempt, Metrics, UpstreamMetrics},
-    socket::{FOREVER, Socket, Stream},
-};
+use super::error::ConnectError;
+use super::health::AddressHealth;
+use crate::address::Address;
+use crate::config::{self, Alts, Limits, Peers, Security};
+use crate::metrics::{Attempt, Metrics, UpstreamMetrics};
+use crate::socket::{FOREVER, Socket, Stream};
 
 /// Connects to one upstream.
 pub struct Dial {
@@ -35,7 +35,6 @@ impl Dial {
     /// Connects to one upstream, whose handshakes `service` makes if they are wanted. Nothing connects yet.
     ///
     /// # Errors
-    ///
     /// When its settings can never lead to a handshake.
     pub fn new(
         settings: config::Upstream,
@@ -87,7 +86,6 @@ impl Dial {
     /// order first, as they were written; then those that are not.
     ///
     /// # Errors
-    ///
     /// What went wrong last.
     pub async fn connect(&self) -> Result<(Stream, &Address), ConnectError> {
         let deadline = Instant::now() + self.settings.connect_deadline.min(FOREVER);

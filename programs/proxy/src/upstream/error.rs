@@ -1,7 +1,6 @@
 //! Why there is no connection to an upstream.
 
-use core::fmt;
-use std::io;
+use std::{fmt, io};
 
 use alts_serving::descriptors::is_exhausted;
 use tokio_alts::Fault;

@@ -1,7 +1,7 @@
 //! Whether an address is in order, as far as the last connections show.
 
-use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::time::Instant;
 

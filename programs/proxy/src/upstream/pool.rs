@@ -1,35 +1,30 @@
 //! HTTP connections to an upstream, which requests share: one after the other (HTTP/1.1) or at
 //! the same time (HTTP/2).
 
-use core::{
-    fmt,
-    future::{Future, poll_fn},
-    pin::{Pin, pin},
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    task::{Context, Poll, Waker},
-    time::Duration,
-};
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
-use hyper::{
-    body::{Body as _, Incoming},
-    client::conn::{TrySendError, http1, http2},
-};
+use hyper::body::{Body as _, Incoming};
+use hyper::client::conn::{TrySendError, http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
-    time::{Instant, sleep, timeout},
-};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_alts::BoxFuture;
 
-use super::{again, body::RequestBody, dial::Dial, error::ConnectError};
-use crate::{
-    headers,
-    http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window},
-    reason::root,
-    socket::FOREVER,
-};
+use super::again;
+use super::body::RequestBody;
+use super::dial::Dial;
+use super::error::ConnectError;
+use crate::headers;
+use crate::http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window};
+use crate::reason::root;
+use crate::socket::FOREVER;
 
 /// HTTP/1.1 connections that wait for a request, at most.
 const IDLE: usize = 256;
@@ -188,7 +183,6 @@ impl Lease {
     /// Sends a request.
     ///
     /// # Errors
-    ///
     /// What went wrong, and the request if it was not sent.
     pub async fn send(
         &mut self,
@@ -250,7 +244,6 @@ impl Pool {
     /// An HTTP/1.1 connection: one that waits, or a new one.
     ///
     /// # Errors
-    ///
     /// When there is none.
     pub async fn http1(self: &Arc<Self>) -> Result<Lease, ConnectError> {
         if let Some(connection) = self.take_http1(self.dial.settings().idle) {
@@ -276,7 +269,6 @@ impl Pool {
     /// An HTTP/2 connection: one that has room for a request, or a new one.
     ///
     /// # Errors
-    ///
     /// When there is none before the deadline.
     pub async fn http2(self: &Arc<Self>) -> Result<Lease, ConnectError> {
         let lease = |(sender, request), is_used| Lease {
@@ -432,7 +424,7 @@ async fn connect_http2(
     };
     // Requests beyond what the server takes at once would wait here for ever.
     tokio::select! {
-        () = &mut driver => driver = Box::pin(core::future::ready(())),
+        () = &mut driver => driver = Box::pin(std::future::ready(())),
         () = said => {}
     }
     Ok((sender, load, driver))

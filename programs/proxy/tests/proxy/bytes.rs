@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, UnixStream},
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixStream};
 
 use crate::support::{
     World, address, chain, closed_port, connect, echo, echo_server, metric, read_all, soon, until,

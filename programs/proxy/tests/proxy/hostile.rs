@@ -1,30 +1,22 @@
 //! Clients that take more than their part, servers that leave, and who is blamed for what.
 
-use std::{
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    sync::{mpsc, watch},
-    time::{Instant, sleep, timeout},
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::{
-    origin::{Origin, body, get, get2, http1, http2, text},
-    support::{World, address, chain, closed_port, connect, metric, read_all, soon, until},
-};
+use crate::origin::{Origin, body, get, get2, http1, http2, text};
+use crate::support::{World, address, chain, closed_port, connect, metric, read_all, soon, until};
 
 /// A plain proxy in front of an HTTP server; `listen` and `upstream` are more settings.
 fn plain(server: SocketAddr, listen: &str, upstream: &str) -> String {

@@ -7,19 +7,14 @@ use http::{Request, StatusCode, Version, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use hyper_util::rt::TokioIo;
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-    sync::mpsc,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::{
-    origin::{Origin, call, empty, get, get2, http1, http2, text},
-    support::{
-        World, address, chain, closed_port, connect, echo, metric, read_all, silent_server, soon,
-        until,
-    },
+use crate::origin::{Origin, call, empty, get, get2, http1, http2, text};
+use crate::support::{
+    World, address, chain, closed_port, connect, echo, metric, read_all, silent_server, soon, until,
 };
 
 const HTTP: &str = "level = \"http\"";

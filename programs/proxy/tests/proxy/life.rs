@@ -1,20 +1,17 @@
 //! Upstreams that fail, configurations that change, limits, and the end.
 
-use std::{fs, time::Duration};
+use std::fs;
+use std::time::Duration;
 
 use alts_proxy::Proxy;
 use http::{StatusCode, header};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
-use crate::{
-    origin::{Origin, get, get2, http1, http2, text},
-    support::{
-        World, address, closed_port, connect, echo, echo_server, metric, name_of, read_all,
-        silent_server, soon, until,
-    },
+use crate::origin::{Origin, get, get2, http1, http2, text};
+use crate::support::{
+    World, address, closed_port, connect, echo, echo_server, metric, name_of, read_all,
+    silent_server, soon, until,
 };
 
 fn plain(addresses: &[std::net::SocketAddr], of_listener: &str, of_upstream: &str) -> String {

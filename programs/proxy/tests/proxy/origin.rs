@@ -1,32 +1,23 @@
 //! An HTTP server that reports what it has received, and clients of both versions.
 #![allow(dead_code, reason = "the tests of the command use a part of this")]
 
-use std::{
-    convert::Infallible,
-    fmt::Write as _,
-    net::SocketAddr,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt as _, Empty, Full, StreamBody, combinators::UnsyncBoxBody};
-use hyper::{
-    body::{Frame, Incoming},
-    client::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::{
-    rt::{TokioExecutor, TokioIo},
-    server::conn::auto,
-};
-use tokio::{
-    io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _},
-    net::TcpListener,
-};
+use http_body_util::combinators::UnsyncBoxBody;
+use http_body_util::{BodyExt as _, Empty, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::client::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
 use tokio_stream::iter;
 
 use crate::support::soon;
@@ -66,7 +57,7 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
     Ok(match request.uri().path() {
         // What comes goes back, piece by piece.
         "/echo" => Response::new(request.into_body().boxed_unsync()),
-        "/silent" => core::future::pending().await,
+        "/silent" => std::future::pending().await,
         // More than fits into any buffer on the way.
         "/big" => Response::new(body(vec![b'x'; 32 * 1024 * 1024])),
         // Says how much has come when all of it has.

@@ -119,7 +119,8 @@ async fn who_says_nothing_is_closed_at_the_deadline() {
 
 #[tokio::test]
 async fn a_plain_listener_lets_in_the_callers_that_it_names_and_no_others() {
-    use std::{fmt::Write as _, os::unix::fs::MetadataExt as _};
+    use std::fmt::Write as _;
+    use std::os::unix::fs::MetadataExt as _;
 
     let world = World::new();
     let (server, _echo) = echo_server("echo").await;

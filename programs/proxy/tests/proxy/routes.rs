@@ -2,10 +2,8 @@
 
 use http::StatusCode;
 
-use crate::{
-    origin::{Origin, call, get, http1, http2, text},
-    support::{World, address, soon},
-};
+use crate::origin::{Origin, call, get, http1, http2, text};
+use crate::support::{World, address, soon};
 
 /// A listener with routes: `/` for all, `/admin` for `root@dev.test`, `/secret` for nobody.
 fn config(origin: &Origin) -> String {

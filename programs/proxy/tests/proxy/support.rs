@@ -1,26 +1,21 @@
 //! Proxies in this process, whose identities believe each other, and what is at their two ends.
 #![allow(dead_code, reason = "the tests of the command use a part of this")]
 
-use std::{
-    fs,
-    future::Future,
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
-};
+use std::fs;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use alts_handshaker::locator::{Development, Locator};
-use alts_proxy::{Proxy, config::Config};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
-    task::JoinHandle,
-    time::timeout,
-};
+use alts_proxy::Proxy;
+use alts_proxy::config::Config;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
 use tokio_alts::{AltsAcceptor, AltsConnector, AltsStream, ClientConfig, ServerConfig};
 
 pub const PATIENCE: Duration = Duration::from_secs(60);
