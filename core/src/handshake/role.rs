@@ -143,10 +143,8 @@ fn transport_protocols<'c>(offer: &Offer<'c>) -> Option<TransportProtocolPrefere
 fn list<T, const N: usize>(items: impl Iterator<Item = T>) -> List<T, N> {
     // In place: a `Result` of a list is a second list on the stack.
     let mut list = List::new();
-    for item in items {
-        if list.push(item).is_err() {
-            break;
-        }
+    for item in items.take(N) {
+        let _ = list.push(item);
     }
     list
 }

@@ -3,8 +3,8 @@
 //! Labels are names from the configuration and fixed words, never a peer or a path, so that the
 //! number of series stays bounded.
 
-use core::time::Duration;
 use std::sync::Arc;
+use std::time::Duration;
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
@@ -69,7 +69,6 @@ impl Metrics {
     /// All at zero.
     ///
     /// # Errors
-    ///
     /// None in practice: the names are right.
     pub fn new() -> prometheus::Result<Self> {
         let registry = Registry::new();
@@ -228,7 +227,7 @@ pub struct ListenerMetrics {
 impl ListenerMetrics {
     /// Counts a connection that has ended.
     pub fn ended(&self, outcome: &str) {
-        self.ended.with_label_values(&[&self.name, outcome]).inc();
+        self.ended.with_label_values(&[&*self.name, outcome]).inc();
     }
 
     /// Counts a request that has ended.
