@@ -7,6 +7,7 @@
     reason = "a test that meets one of these fails, as it should"
 )]
 
+#[path = "common/parties.rs"]
 mod common;
 
 use common::{End, NOW, RECORDS, Start, calls, drive, drive_with, next};

@@ -7,6 +7,7 @@
     reason = "a test that meets one of these fails, as it should"
 )]
 
+#[path = "common/parties.rs"]
 mod common;
 
 use std::collections::HashSet;

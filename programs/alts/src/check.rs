@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use tokio_alts::platform;
 
 use self::report::{Facts, Report, Said, Step, Stop};
-use crate::diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN};
+use crate::diagnosis::{EXIT_STATUSES, Fault, Problem, UNWRITTEN};
 use crate::handshaker;
 use crate::reach::{Deadline, Place, span};
 
@@ -67,7 +67,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("alts check: cannot start: {error}");
-            return Culprit::Local.exit_status().into();
+            return Fault::Local.exit_status().into();
         }
     };
     let mut report = Report::new(io::stdout(), arguments.json);
@@ -76,7 +76,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
     runtime.shutdown_background();
     let ended = match outcome {
         Ok(()) => report.end(None),
-        Err(Stop::Failed(culprit)) => report.end(Some(culprit)),
+        Err(Stop::Failed(fault)) => report.end(Some(fault)),
         Err(Stop::Unwritten(error)) => Err(error),
     };
     ended.unwrap_or_else(|error| {

@@ -23,7 +23,7 @@ pub const UNWRITTEN: u8 = 1;
 /// Whose fault it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Culprit {
+pub enum Fault {
     /// This machine, its configuration, or a file.
     Local,
     /// The handshaker service.
@@ -36,7 +36,7 @@ pub enum Culprit {
     Refusal,
 }
 
-impl Culprit {
+impl Fault {
     /// The exit status of a command that it makes fail.
     #[must_use]
     pub const fn exit_status(self) -> u8 {
@@ -50,7 +50,7 @@ impl Culprit {
     }
 }
 
-impl fmt::Display for Culprit {
+impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Local => "this machine or its configuration",
@@ -67,7 +67,7 @@ impl fmt::Display for Culprit {
 pub struct Problem {
     /// Whose fault it is.
     #[serde(rename = "fault")]
-    pub culprit: Culprit,
+    pub fault: Fault,
     /// What was tried.
     pub tried: String,
     /// What came back.
@@ -77,20 +77,20 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem that is `culprit`'s fault.
+    /// A problem that is `fault`'s fault.
     pub fn new(
-        culprit: Culprit,
+        fault: Fault,
         tried: impl Into<String>,
         got: impl Into<String>,
         remedy: impl Into<String>,
     ) -> Self {
-        Self { culprit, tried: tried.into(), got: got.into(), remedy: remedy.into() }
+        Self { fault, tried: tried.into(), got: got.into(), remedy: remedy.into() }
     }
 
     /// The exit status of a command that it makes fail.
     #[must_use]
     pub fn exit_code(&self) -> ExitCode {
-        self.culprit.exit_status().into()
+        self.fault.exit_status().into()
     }
 }
 
@@ -99,7 +99,7 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "      tried     {}", self.tried)?;
         writeln!(f, "      got       {}", self.got)?;
-        writeln!(f, "      at fault  {}", self.culprit)?;
+        writeln!(f, "      at fault  {}", self.fault)?;
         write!(f, "      to do     {}", self.remedy)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use alts_handshaker::locator::{Development, Locator};
 use tokio_alts::{HandshakerService, platform};
 
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// The one that was named or, on Google Cloud, Google's.
 ///
@@ -19,7 +19,7 @@ pub fn or_default(named: Option<Locator>) -> Result<Locator, Problem> {
     };
     platform::check().map(|()| Locator::Google).map_err(|error| {
         Problem::new(
-            Culprit::Local,
+            Fault::Local,
             tried,
             error.to_string(),
             "name a handshaker service with --handshaker: the address that altsd listens on, or \
@@ -35,7 +35,7 @@ pub fn or_default(named: Option<Locator>) -> Result<Locator, Problem> {
 pub fn service(locator: &Locator) -> Result<Arc<dyn HandshakerService>, Problem> {
     locator.service(&Development::default()).map_err(|error| {
         Problem::new(
-            Culprit::Local,
+            Fault::Local,
             format!("to use the handshaker service {locator}"),
             error.to_string(),
             "name another one with --handshaker",

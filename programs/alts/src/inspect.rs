@@ -28,7 +28,7 @@ use self::opening::Opening;
 use self::report::{Event, Report};
 use self::stop::Stop;
 use self::window::Window;
-use crate::diagnosis::{Culprit, Problem, UNWRITTEN};
+use crate::diagnosis::{Fault, Problem, UNWRITTEN};
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -113,14 +113,14 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Ok(()) => report.status(),
         Err(Stop::Unusable(problem)) => {
             eprintln!("alts inspect: cannot go on\n{problem}");
-            Some(problem.culprit)
+            Some(problem.fault)
         }
         Err(Stop::Unwritten(error)) => {
             eprintln!("alts inspect: cannot write the report: {error}");
             return UNWRITTEN.into();
         }
     };
-    let number = status.map_or(0, Culprit::exit_status);
+    let number = status.map_or(0, Fault::exit_status);
     match report.end(number) {
         Ok(()) => number.into(),
         Err(_) => UNWRITTEN.into(),
@@ -171,7 +171,7 @@ impl Dumps {
                     return Ok(Self::Output);
                 }
                 Err(Problem::new(
-                    Culprit::Local,
+                    Fault::Local,
                     "to write what was opened to the standard output",
                     "two directions, which would be mixed there",
                     "name a directory (--dump DIRECTORY), or only one raw file",
@@ -205,7 +205,7 @@ impl Dumps {
 
 fn unwritable(path: &Path, error: &io::Error) -> Problem {
     Problem::new(
-        Culprit::Local,
+        Fault::Local,
         format!("to make {}", path.display()),
         error.to_string(),
         "name a directory (--dump) that can be written to and has no such file yet",

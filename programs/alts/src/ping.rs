@@ -19,7 +19,7 @@ use tokio_alts::{AltsStream, HandshakerService};
 use self::echo::Echo;
 use self::progress::Progress;
 use self::report::{Mode, Report};
-use crate::diagnosis::{Culprit, EXIT_STATUSES, Problem, UNWRITTEN};
+use crate::diagnosis::{EXIT_STATUSES, Fault, Problem, UNWRITTEN};
 use crate::handshaker;
 use crate::reach::http2::Http2;
 use crate::reach::refusal::{admitted, refusal};
@@ -105,7 +105,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("alts ping: cannot start: {error}");
-            return Culprit::Local.exit_status().into();
+            return Fault::Local.exit_status().into();
         }
     };
     let json = arguments.json;
@@ -170,7 +170,7 @@ impl Course {
     /// The connection has failed in the middle of a measurement.
     fn broken(&self, what: &str, error: &io::Error) -> Problem {
         Problem::new(
-            Culprit::Peer,
+            Fault::Peer,
             format!("{what} over the connection to {}", self.target),
             error.to_string(),
             "the peer's log says why it has ended or does not answer: it may limit how often it is \

@@ -17,14 +17,14 @@ use std::{fmt, io};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout};
 use tokio_alts::{
-    Address, AltsConnector, AltsContext, AltsStream, ClientConfig, Fault, HandshakerService,
+    Address, AltsConnector, AltsContext, AltsStream, ClientConfig, HandshakerService,
 };
 
 use self::explain::Heard;
 pub use self::foreign::Foreign;
 pub use self::resolved::{End, Resolved};
 pub use self::watched::{Socket, Watched};
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// Reads a length of time, as in `500ms` or `10s`.
 ///
@@ -116,12 +116,12 @@ impl Place {
             _ => return Err(self.unsupported()),
         };
         let failed = |got: String| {
-            let culprit = match self.end {
-                End::Handshaker => Culprit::Local,
-                End::Target => Culprit::Network,
+            let fault = match self.end {
+                End::Handshaker => Fault::Local,
+                End::Target => Fault::Network,
             };
             Problem::new(
-                culprit,
+                fault,
                 format!("to look up {name}, the address of {}", self.end),
                 got,
                 "check the spelling, and that this machine's name service knows the name (getent \
@@ -143,7 +143,7 @@ impl Place {
 
     fn unsupported(&self) -> Problem {
         Problem::new(
-            Culprit::Local,
+            Fault::Local,
             format!("to connect to {}", self.text),
             "an address of a kind that this program does not know",
             "write host:port, unix:/path or unix-abstract:name",
@@ -189,7 +189,7 @@ impl Place {
         let config =
             ClientConfig::builder().any_peer().deadline(deadline).build().map_err(|error| {
                 Problem::new(
-                    Culprit::Local,
+                    Fault::Local,
                     "to configure a handshake",
                     error.to_string(),
                     "report this as a defect of this program",
@@ -205,7 +205,7 @@ impl Place {
         // Some servers serve one connection at a time.
         drop(io);
         let foreign = match foreign {
-            None if heard.bytes == 0 && error.fault() == Fault::Peer => {
+            None if heard.bytes == 0 && error.fault() == tokio_alts::Fault::Peer => {
                 self.probe(resolved, deadline).await
             }
             foreign => foreign,
@@ -242,7 +242,7 @@ pub fn expect(target: &Place, context: &AltsContext, accounts: &[String]) -> Res
     }
     let peer = context.peer_service_account();
     Err(Problem::new(
-        Culprit::Peer,
+        Fault::Peer,
         format!("to find {} at {target}", accounts.join(" or ")),
         format!("another peer, which has proved to be {peer}"),
         format!(

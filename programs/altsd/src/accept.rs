@@ -40,7 +40,7 @@ const REFUSED_PER_CALLER: usize = 16;
 
 /// The caller at the other end of a connection, and the listener that it came in by.
 #[derive(Debug)]
-pub struct Connection {
+pub struct CallerConnection {
     /// The caller.
     pub caller: Caller,
     /// What this caller counts as for the limits.
@@ -51,7 +51,7 @@ pub struct Connection {
     process: Option<Process>,
 }
 
-impl Connection {
+impl CallerConnection {
     /// The user that the process behind the connection has become since it connected, if the kernel
     /// knows.
     #[must_use]
@@ -67,7 +67,7 @@ impl<T: AsyncRead + AsyncWrite + Send> Io for T {}
 /// An accepted connection.
 pub struct Accepted {
     io: Pin<Box<dyn Io>>,
-    connection: Arc<Connection>,
+    connection: Arc<CallerConnection>,
     _slot: Slot,
     open: prometheus::IntGauge,
 }
@@ -85,9 +85,9 @@ impl Drop for Accepted {
 }
 
 impl Connected for Accepted {
-    type ConnectInfo = Arc<Connection>;
+    type ConnectInfo = Arc<CallerConnection>;
 
-    fn connect_info(&self) -> Arc<Connection> {
+    fn connect_info(&self) -> Arc<CallerConnection> {
         Arc::clone(&self.connection)
     }
 }
@@ -233,7 +233,7 @@ impl Acceptor {
         }
         let open = self.metrics.connection(&name);
         open.inc();
-        let connection = Arc::new(Connection { caller, key, listener: name, process });
+        let connection = Arc::new(CallerConnection { caller, key, listener: name, process });
         let accepted = Accepted { io, connection, _slot: slot, open };
         // When nobody takes it, the daemon is about to end, and the connection with it.
         let _ = self.accepted.send(Ok(accepted)).await;

@@ -12,7 +12,7 @@ use http::Extensions;
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::accept::Connection;
+use crate::accept::CallerConnection;
 use crate::config::LimitSettings;
 use crate::log::AUDIT;
 use crate::metrics::Metrics;
@@ -67,7 +67,7 @@ impl Gate {
         self.throttles.clone()
     }
 
-    fn slot(&self, slots: &Slots, connection: &Connection) -> Result<Slot, Status> {
+    fn slot(&self, slots: &Slots, connection: &CallerConnection) -> Result<Slot, Status> {
         slots.take(connection.key.clone()).map_err(|full| {
             self.too_many(full, connection);
             Status::resource_exhausted(
@@ -76,7 +76,7 @@ impl Gate {
         })
     }
 
-    fn too_many(&self, full: Full, connection: &Connection) {
+    fn too_many(&self, full: Full, connection: &CallerConnection) {
         self.metrics.refused(full.name());
         if let Some(more) = self.throttles.may_speak(&connection.key) {
             tracing::warn!(
@@ -103,7 +103,7 @@ pub fn say_rest(throttles: &Throttles<Key>) {
 /// Kept while a handshake lasts.
 #[derive(Debug)]
 pub struct Entry {
-    connection: Arc<Connection>,
+    connection: Arc<CallerConnection>,
     /// Whether the policy had nothing for this caller.
     refused: bool,
     /// Whether its call was ended because of the size of a request.
@@ -117,7 +117,7 @@ impl Admission for Gate {
     type Caller = Entry;
 
     fn admit(&self, extensions: &Extensions, now: Duration) -> Result<(Call, Entry), Status> {
-        let Some(connection) = extensions.get::<Arc<Connection>>().cloned() else {
+        let Some(connection) = extensions.get::<Arc<CallerConnection>>().cloned() else {
             return Err(Status::internal("the connection does not say who is calling"));
         };
         let snapshot = self.snapshot.borrow().clone();

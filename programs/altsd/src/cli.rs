@@ -16,7 +16,7 @@ use nix::unistd::geteuid;
 
 use crate::config::Config;
 use crate::identities::{IdentityFiles, RootFile};
-use crate::listen::Endpoint;
+use crate::listen::ListenAddress;
 use crate::policy::AccountPattern;
 use crate::{quick, state};
 
@@ -68,8 +68,8 @@ pub struct Serve {
     pub config: Option<PathBuf>,
     /// Without a file: where to listen, as in `unix:/path`, `unix-abstract:name` or
     /// `127.0.0.1:8080`. Can be given more than once.
-    #[arg(long, value_name = "ADDRESS", value_parser = Endpoint::parse, requires = "certificate")]
-    pub listen: Vec<Endpoint>,
+    #[arg(long, value_name = "ADDRESS", value_parser = ListenAddress::parse, requires = "certificate")]
+    pub listen: Vec<ListenAddress>,
     /// The permissions of the socket files. Default: 0660.
     #[arg(long, value_name = "OCTAL", value_parser = mode, requires = "certificate")]
     pub mode: Option<Mode>,
@@ -112,7 +112,7 @@ pub struct Dev {
     /// `unix:/tmp/a.sock={user}@host.test`. Can be given more than once. Default:
     /// `client@dev.test` and `server@dev.test` on two UNIX sockets.
     #[arg(long, value_name = "ADDRESS=ACCOUNT", value_parser = listener)]
-    pub listen: Vec<(Endpoint, AccountPattern)>,
+    pub listen: Vec<(ListenAddress, AccountPattern)>,
     /// Who may call besides the user who starts this.
     #[arg(long, value_name = "CALLER")]
     pub allow: Vec<CallerPattern>,
@@ -122,10 +122,10 @@ fn mode(text: &str) -> Result<Mode, String> {
     Mode::try_from(text.to_owned())
 }
 
-fn listener(text: &str) -> Result<(Endpoint, AccountPattern), String> {
+fn listener(text: &str) -> Result<(ListenAddress, AccountPattern), String> {
     let (address, account) =
         text.rsplit_once('=').ok_or_else(|| format!("{text:?} has no '=' and account"))?;
-    Ok((Endpoint::parse(address)?, account.parse()?))
+    Ok((ListenAddress::parse(address)?, account.parse()?))
 }
 
 impl Serve {
@@ -134,44 +134,45 @@ impl Serve {
     /// # Errors
     /// What is wrong with it.
     pub fn configuration(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
-        let (mut config, path) =
-            if let (Some(certificate), Some(key)) = (self.certificate, self.key) {
-                let vouching = Vouching::new().machines(self.machines);
-                let root = |path| RootFile {
-                    path,
-                    vouching: vouching.clone(),
-                    place: "--trust-roots".to_owned(),
-                };
-                let files = IdentityFiles {
-                    certificate,
-                    key,
-                    trust_roots: self.trust_roots.into_iter().map(root).collect(),
-                    verified_by: Vec::new(),
-                    allow_readable_key: false,
-                    place: "--certificate".to_owned(),
-                };
-                let mut listeners = self.listen;
-                for endpoint in &mut listeners {
-                    if let (Endpoint::Unix { mode, .. }, Some(wanted)) = (endpoint, self.mode) {
-                        *mode = wanted;
-                    }
-                }
-                let allow = if self.allow.is_empty() { vec![own_user()] } else { self.allow };
-                let mut config = quick::one_identity(listeners, files, allow, self.account)?;
-                if let Some(address) = self.metrics
-                    && !address.ip().to_canonical().is_loopback()
-                {
-                    return Err(ConfigError::new(
-                        "--metrics",
-                        format!("{address} is not a loopback address: that takes a file"),
-                    ));
-                }
-                config.metrics = self.metrics;
-                (config, None)
-            } else {
-                let path = self.config.unwrap_or_else(|| DEFAULT_CONFIG.into());
-                (Config::read(&path)?, Some(path))
+        let (mut config, path) = if let (Some(certificate), Some(key)) =
+            (self.certificate, self.key)
+        {
+            let vouching = Vouching::new().machines(self.machines);
+            let root = |path| RootFile {
+                path,
+                vouching: vouching.clone(),
+                place: "--trust-roots".to_owned(),
             };
+            let files = IdentityFiles {
+                certificate,
+                key,
+                trust_roots: self.trust_roots.into_iter().map(root).collect(),
+                verified_by: Vec::new(),
+                allow_readable_key: false,
+                place: "--certificate".to_owned(),
+            };
+            let mut listeners = self.listen;
+            for endpoint in &mut listeners {
+                if let (ListenAddress::Unix { mode, .. }, Some(wanted)) = (endpoint, self.mode) {
+                    *mode = wanted;
+                }
+            }
+            let allow = if self.allow.is_empty() { vec![own_user()] } else { self.allow };
+            let mut config = quick::one_identity(listeners, files, allow, self.account)?;
+            if let Some(address) = self.metrics
+                && !address.ip().to_canonical().is_loopback()
+            {
+                return Err(ConfigError::new(
+                    "--metrics",
+                    format!("{address} is not a loopback address: that takes a file"),
+                ));
+            }
+            config.metrics = self.metrics;
+            (config, None)
+        } else {
+            let path = self.config.unwrap_or_else(|| DEFAULT_CONFIG.into());
+            (Config::read(&path)?, Some(path))
+        };
         config.log.format = self.log_format.unwrap_or(config.log.format);
         config.log.level = self.log_level.unwrap_or(config.log.level);
         Ok((config, path))
@@ -192,7 +193,7 @@ impl Dev {
             for user in ["client", "server"] {
                 let path = directory.join(user).with_extension("sock");
                 listeners.push((
-                    Endpoint::Unix { path, mode: Mode(0o600), owner: None, group: None },
+                    ListenAddress::Unix { path, mode: Mode(0o600), owner: None, group: None },
                     AccountPattern::Exact(format!("{user}@dev.test")),
                 ));
             }

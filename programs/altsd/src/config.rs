@@ -18,7 +18,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::identities::{IdentityFiles, RootFile, Source};
-use crate::listen::{Endpoint, Listen};
+use crate::listen::{Listen, ListenAddress};
 use crate::policy::{AccountPattern, Rule};
 use crate::roots::RawRoot;
 
@@ -190,7 +190,7 @@ impl Config {
                     format!("there are two listeners called {:?}: set `name`", listen.name),
                 ));
             }
-            if let Endpoint::Tcp { address, remote: false, .. } = &listen.endpoint
+            if let ListenAddress::Tcp { address, remote: false, .. } = &listen.endpoint
                 && !address.ip().to_canonical().is_loopback()
             {
                 return Err(ConfigError::new(
@@ -220,7 +220,9 @@ impl Config {
         let mut warnings = Vec::new();
         for Listen { name, endpoint, .. } in &self.listeners {
             match endpoint {
-                Endpoint::Tcp { address, .. } if !address.ip().to_canonical().is_loopback() => {
+                ListenAddress::Tcp { address, .. }
+                    if !address.ip().to_canonical().is_loopback() =>
+                {
                     warnings.push(format!(
                         "listener {name} ({address}) can be reached from other machines: anyone who \
                          reaches it can act as any identity that the policy gives to \
@@ -228,7 +230,7 @@ impl Config {
                          the clear. Use a UNIX socket or a loopback address instead"
                     ));
                 }
-                Endpoint::Tcp { address, identify: false, .. } => warnings.push(format!(
+                ListenAddress::Tcp { address, identify: false, .. } => warnings.push(format!(
                     "listener {name} ({address}) does not look up who is calling: every process \
                      on this machine can act as any identity that the policy gives to \
                      \"unidentified\""
@@ -433,14 +435,14 @@ impl Reader<'_> {
             (None, Some(_), None) | (None, None, Some(_)) if of_file => {
                 return refuse("mode, owner and group are only for socket files: remove them");
             }
-            (Some(path), None, None) => Endpoint::Unix {
+            (Some(path), None, None) => ListenAddress::Unix {
                 path: self.places.path(path),
                 mode: raw.mode.unwrap_or_default(),
                 owner: raw.owner,
                 group: raw.group,
             },
-            (None, Some(name), None) => Endpoint::Abstract { name },
-            (None, None, Some(address)) => Endpoint::Tcp {
+            (None, Some(name), None) => ListenAddress::Abstract { name },
+            (None, None, Some(address)) => ListenAddress::Tcp {
                 address,
                 identify: raw.identify.unwrap_or(true),
                 remote: raw.remote.unwrap_or(false),

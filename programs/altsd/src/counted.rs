@@ -14,7 +14,7 @@ use tonic::body::Body;
 use tonic::server::NamedService;
 use tower_service::Service;
 
-use crate::accept::Connection;
+use crate::accept::CallerConnection;
 
 /// How many calls there may be in all.
 const CALLS: usize = 1024;
@@ -59,7 +59,7 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        let connection = request.extensions().get::<Arc<Connection>>();
+        let connection = request.extensions().get::<Arc<CallerConnection>>();
         let slot = connection.and_then(|connection| self.slots.take(connection.key.clone()).ok());
         let Some(slot) = slot else {
             let refusal = Status::resource_exhausted("the caller has as many calls as it may");

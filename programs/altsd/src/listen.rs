@@ -15,7 +15,7 @@ use tokio_alts::Address;
 
 /// Where to listen.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum ListenAddress {
     /// A UNIX socket with a file.
     Unix {
         /// The file.
@@ -44,7 +44,7 @@ pub enum Endpoint {
 }
 
 /// In gRPC's notation.
-impl fmt::Display for Endpoint {
+impl fmt::Display for ListenAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Unix { path, .. } => write!(f, "unix:{}", path.display()),
@@ -54,7 +54,7 @@ impl fmt::Display for Endpoint {
     }
 }
 
-impl Endpoint {
+impl ListenAddress {
     /// Reads gRPC's notation: `unix:/path`, `unix-abstract:name`, `127.0.0.1:8080`,
     /// as [`Address`] reads it for all programs.
     ///
@@ -90,7 +90,7 @@ pub struct Listen {
     /// What rules and logs call it; its address unless it was given a name.
     pub name: String,
     /// Where.
-    pub endpoint: Endpoint,
+    pub endpoint: ListenAddress,
     /// Where it was written.
     pub place: String,
 }
@@ -98,7 +98,7 @@ pub struct Listen {
 impl Listen {
     /// A listener called by its address.
     #[must_use]
-    pub fn at(endpoint: Endpoint, place: impl Into<String>) -> Self {
+    pub fn at(endpoint: ListenAddress, place: impl Into<String>) -> Self {
         Self { name: endpoint.to_string(), endpoint, place: place.into() }
     }
 }
@@ -127,7 +127,7 @@ impl Bound {
             |what: String| ConfigError::new(format!("{}, {}", listen.place, listen.endpoint), what);
         let failed = |what: &str, why: io::Error| refuse(format!("{what}: {why}"));
         let (socket, address) = match &listen.endpoint {
-            Endpoint::Unix { path, mode, owner, group } => {
+            ListenAddress::Unix { path, mode, owner, group } => {
                 let owner = number(owner.as_deref(), |name| System.uid(name), "user");
                 let group = number(group.as_deref(), |name| System.gid(name), "group");
                 let (listener, file) =
@@ -137,14 +137,14 @@ impl Bound {
                     unix_listener(listener).map_err(|why| failed("cannot listen", why))?;
                 (Socket::Unix { listener, _file: Some(file) }, listen.endpoint.to_string())
             }
-            Endpoint::Abstract { name } => {
+            ListenAddress::Abstract { name } => {
                 let listener = unix::net::SocketAddr::from_abstract_name(name)
                     .and_then(|address| unix::net::UnixListener::bind_addr(&address))
                     .and_then(unix_listener)
                     .map_err(|why| failed("cannot listen", why))?;
                 (Socket::Unix { listener, _file: None }, listen.endpoint.to_string())
             }
-            Endpoint::Tcp { address, identify, .. } => {
+            ListenAddress::Tcp { address, identify, .. } => {
                 let listener = std::net::TcpListener::bind(address)
                     .and_then(|listener| {
                         listener.set_nonblocking(true)?;

@@ -10,7 +10,7 @@ use alts_serving::socket_file::Mode;
 
 use crate::config::Config;
 use crate::identities::{IdentityFiles, Source};
-use crate::listen::{Endpoint, Listen};
+use crate::listen::{Listen, ListenAddress};
 use crate::policy::{AccountPattern, Rule};
 
 /// How long before the end of throw-away identities there are warnings.
@@ -22,7 +22,7 @@ const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 60);
 /// # Errors
 /// When an account is not in a domain that is reserved for tests.
 pub fn development(
-    listeners: Vec<(Endpoint, AccountPattern)>,
+    listeners: Vec<(ListenAddress, AccountPattern)>,
     callers: &[CallerPattern],
 ) -> Result<Config, ConfigError> {
     let place = "altsd dev";
@@ -31,7 +31,7 @@ pub fn development(
     let (mut listens, mut sources, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     let mut known = Vec::new();
     for (mut endpoint, account) in listeners {
-        if let Endpoint::Unix { mode, .. } = &mut endpoint {
+        if let ListenAddress::Unix { mode, .. } = &mut endpoint {
             *mode = Mode(0o600);
         }
         let certificate = match &account {
@@ -70,7 +70,7 @@ pub fn development(
 /// # Errors
 /// When the files cannot be used or the rest does not fit together.
 pub fn one_identity(
-    listeners: Vec<Endpoint>,
+    listeners: Vec<ListenAddress>,
     files: IdentityFiles,
     callers: Vec<CallerPattern>,
     mut accounts: Vec<AccountPattern>,

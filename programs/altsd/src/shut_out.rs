@@ -4,14 +4,14 @@ use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::directory::Directory;
 
 use crate::config::Config;
-use crate::listen::{Endpoint, Listen};
+use crate::listen::{Listen, ListenAddress};
 
 /// A sentence for each listener and rule that do not fit together. Whether the directories above the
 /// socket can be entered is not looked at.
 pub(crate) fn shut_out(config: &Config, own_uid: u32, directory: &impl Directory) -> Vec<String> {
     let mut warnings = Vec::new();
     for Listen { name, endpoint, .. } in &config.listeners {
-        let Endpoint::Unix { mode, owner, group, .. } = endpoint else { continue };
+        let ListenAddress::Unix { mode, owner, group, .. } = endpoint else { continue };
         // To connect is to write.
         let (by_owner, by_group, by_others) =
             (mode.0 & 0o200 != 0, mode.0 & 0o020 != 0, mode.0 & 0o002 != 0);

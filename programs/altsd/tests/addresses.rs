@@ -1,6 +1,6 @@
 //! The grammar of addresses, by the table that all packages share.
 
-use altsd::listen::Endpoint;
+use altsd::listen::ListenAddress;
 
 /// The same table is read by every package that takes addresses.
 #[test]
@@ -9,7 +9,7 @@ fn the_table_of_addresses_has_the_same_verdict_here_as_everywhere() {
     let mut count = 0;
     for line in table.lines().filter(|line| !line.starts_with('#')) {
         let (verdict, address) = line.split_once(' ').unwrap_or((line, ""));
-        assert_eq!(Endpoint::parse(address).is_ok(), verdict == "yes", "{address:?}");
+        assert_eq!(ListenAddress::parse(address).is_ok(), verdict == "yes", "{address:?}");
         count += 1;
     }
     assert!(count >= 20);

@@ -6,12 +6,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::time::timeout;
 use tokio_alts::{
-    AltsAcceptor, AltsConnector, AltsStream, ClientConfig, Error, ErrorKind, Fault, ServerConfig,
+    AltsAcceptor, AltsConnector, AltsStream, ClientConfig, Error, ErrorKind, ServerConfig,
 };
 
 use super::report::{Facts, Said};
 use super::service::Service;
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// Room of the pipe in each direction: a whole flight of handshake messages.
 const PIPE: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub(super) async fn handshake(service: Service, deadline: Duration) -> Result<Sa
     let tried = format!("a handshake of the handshaker service ({address}) with itself");
     let defect = |error: tokio_alts::ConfigError| {
         let remedy = "report this as a defect of this program";
-        Problem::new(Culprit::Local, tried.as_str(), error.to_string(), remedy)
+        Problem::new(Fault::Local, tried.as_str(), error.to_string(), remedy)
     };
     let client = ClientConfig::builder().any_peer().deadline(deadline).build().map_err(defect)?;
     let server = ServerConfig::builder().deadline(deadline).build().map_err(defect)?;
@@ -46,7 +46,7 @@ pub(super) async fn handshake(service: Service, deadline: Duration) -> Result<Sa
         (Ok(client), Ok(server)) => (client, server),
         (Err(client), Err(server)) => {
             // The other one only reports that its peer is gone.
-            let telling = if client.fault() == Fault::Peer { &server } else { &client };
+            let telling = if client.fault() == tokio_alts::Fault::Peer { &server } else { &client };
             return Err(explain(tried, telling));
         }
         (Err(error), Ok(_)) | (Ok(_), Err(error)) => return Err(explain(tried, &error)),
@@ -60,7 +60,7 @@ pub(super) async fn handshake(service: Service, deadline: Duration) -> Result<Sa
     let [own_client, seen_client, own_server, seen_server] = seen;
     if own_client != seen_client || own_server != seen_server {
         return Err(Problem::new(
-            Culprit::Handshaker,
+            Fault::Handshaker,
             tried,
             format!(
                 "accounts that do not fit: the client is {own_client} and was seen as \
@@ -95,7 +95,7 @@ pub(super) async fn records(pair: Pair, deadline: Duration) -> Result<Said<()>, 
     };
     outcome.map_err(|got| {
         Problem::new(
-            Culprit::Handshaker,
+            Fault::Handshaker,
             "to send one record each way over the connection with itself",
             got,
             "the two ends were not given the same key: report it to those who make this \
@@ -135,5 +135,5 @@ fn explain(tried: String, error: &Error) -> Problem {
              believe itself (altsd check-config, and its log)"
         }
     };
-    Problem::new(Culprit::Handshaker, tried, got, remedy)
+    Problem::new(Fault::Handshaker, tried, got, remedy)
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// What a step has found out, by name.
 pub(super) type Facts = BTreeMap<&'static str, Value>;
@@ -55,7 +55,7 @@ impl Step {
 #[derive(Debug)]
 pub(super) enum Stop {
     /// A step has failed, and was reported.
-    Failed(Culprit),
+    Failed(Fault),
     /// The report cannot be written.
     Unwritten(io::Error),
 }
@@ -113,14 +113,14 @@ impl<W: io::Write> Report<W> {
                     writeln!(self.out, "FAIL  {:22} {milliseconds:8.1} ms", step.title())?;
                     writeln!(self.out, "{problem}")?;
                 }
-                Err(Stop::Failed(problem.culprit))
+                Err(Stop::Failed(problem.fault))
             }
         }
     }
 
     /// Tells how it all has ended; returns the program's status.
-    pub(super) fn end(mut self, failed: Option<Culprit>) -> io::Result<ExitCode> {
-        let exit_status = failed.map_or(0, Culprit::exit_status);
+    pub(super) fn end(mut self, failed: Option<Fault>) -> io::Result<ExitCode> {
+        let exit_status = failed.map_or(0, Fault::exit_status);
         if self.json {
             self.line(&Line::End { step: "end", ok: failed.is_none(), exit_status })?;
         }

@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tokio_alts::{HandshakerService, ServiceError};
 
 use super::report::{Facts, Said};
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 use crate::handshaker;
 use crate::reach::{Foreign, Place};
 
@@ -37,7 +37,7 @@ pub(super) async fn ask(
     let service = handshaker::service(handshaker)?;
     let tried = format!("to begin a handshake with the handshaker service {handshaker}");
     let defect = |got: String| {
-        Problem::new(Culprit::Local, tried.as_str(), got, "report this as a defect of this program")
+        Problem::new(Fault::Local, tried.as_str(), got, "report this as a defect of this program")
     };
     let config = ClientConfig::new(ExpectedPeer::Any);
     let mut machine = ClientHandshake::client(&config, Duration::ZERO)
@@ -52,7 +52,7 @@ pub(super) async fn ask(
     let answer = match timeout(deadline, call.exchange(request.into())).await {
         Err(_) => {
             return Err(Problem::new(
-                Culprit::Handshaker,
+                Fault::Handshaker,
                 tried,
                 "it accepts connections, and did not answer before the deadline",
                 "it hangs, or is not a handshaker service: look at its log; --deadline waits longer",
@@ -61,7 +61,7 @@ pub(super) async fn ask(
         Ok(Err(error)) => return Err(not_answered(handshaker, tried, &error, deadline).await),
         Ok(Ok(None)) => {
             return Err(Problem::new(
-                Culprit::Handshaker,
+                Fault::Handshaker,
                 tried,
                 "it ended the call with OK, and without an answer",
                 "this is not a handshaker service, or is a broken one: name the address of another",
@@ -77,7 +77,7 @@ pub(super) async fn ask(
         }
         Err(HandshakeErrorKind::Refused { code }) => Err(refused(tried, code, machine.details())),
         Err(kind) => Err(Problem::new(
-            Culprit::Handshaker,
+            Fault::Handshaker,
             tried,
             kind.to_string(),
             "its answer breaks the protocol: name the address of another handshaker service, or \
@@ -100,7 +100,7 @@ fn refused(tried: String, code: u32, details: &str) -> Problem {
         }
         _ => "the log of the handshaker service says more",
     };
-    Problem::new(Culprit::Handshaker, tried, got, remedy)
+    Problem::new(Fault::Handshaker, tried, got, remedy)
 }
 
 /// The call has failed.
@@ -116,7 +116,7 @@ async fn not_answered(
     };
     match error.code() {
         Some(UNIMPLEMENTED) => Problem::new(
-            Culprit::Handshaker,
+            Fault::Handshaker,
             tried,
             format!("a gRPC or HTTP/2 server that is not a handshaker service ({got})"),
             "name the address of a handshaker service: this one belongs to something else",
@@ -126,14 +126,14 @@ async fn not_answered(
         }
         _ => match foreign(handshaker, deadline).await {
             Some(Foreign::Http2) => Problem::new(
-                Culprit::Handshaker,
+                Fault::Handshaker,
                 tried,
                 got,
                 "it speaks HTTP/2, and the call fails: its log says why, if it is a handshaker \
                  service at all",
             ),
             Some(foreign) => Problem::new(
-                Culprit::Handshaker,
+                Fault::Handshaker,
                 tried,
                 format!("{foreign} ({got})"),
                 format!(
@@ -142,7 +142,7 @@ async fn not_answered(
                 ),
             ),
             None => Problem::new(
-                Culprit::Handshaker,
+                Fault::Handshaker,
                 tried,
                 format!("no gRPC ({got})"),
                 "what listens there is not a handshaker service, or has just gone: name another \

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::stop::Stop;
 use super::{packet, pcap, tcp};
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// One direction, and the file that it comes from.
 pub(super) struct Source {
@@ -37,7 +37,7 @@ pub(super) fn open(
     if capture {
         if let Some(other) = to_client {
             return Err(Problem::new(
-                Culprit::Local,
+                Fault::Local,
                 format!("to read {} as what the server sent", other.display()),
                 format!("{} is a capture, which has both directions", file.display()),
                 "leave --to-client away",
@@ -70,7 +70,7 @@ fn captured(path: &Path, file: impl Read, port: Option<u16>) -> Result<Streams, 
     let cut = packets.cut();
     let mut connection = connections.only().map_err(|(got, remedy)| {
         let tried = format!("to find one TCP connection in {}", path.display());
-        Stop::Unusable(Problem::new(Culprit::Local, tried, got, remedy))
+        Stop::Unusable(Problem::new(Fault::Local, tried, got, remedy))
     })?;
     if cut {
         connection.notes.push(

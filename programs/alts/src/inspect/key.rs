@@ -9,7 +9,7 @@ use std::str::FromStr;
 use alts_core::key::{RecordKey, RecordProtocol};
 use zeroize::Zeroizing;
 
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// More than any service returns, in bytes, as hexadecimal digits.
 const MAX_FILE: u64 = 4096;
@@ -43,7 +43,7 @@ impl Key {
     pub(super) fn read(argument: &KeyArgument, protocol: RecordProtocol) -> Result<Self, Problem> {
         let unusable = |got: String| {
             Problem::new(
-                Culprit::Local,
+                Fault::Local,
                 "to read the key data",
                 got,
                 format!(

@@ -9,7 +9,7 @@ use alts_core::record::Opener;
 use tokio_alts::DefaultAead;
 
 use super::key::Key;
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// At how many places before and after its own a frame is tried.
 const NEAR: u64 = 1024;
@@ -56,7 +56,7 @@ impl<'k> Opening<'k> {
     pub(super) fn new(key: &'k Key, writer: Side) -> Result<Self, Problem> {
         let opener = Opener::new(writer.peer(), key.record()).map_err(|error| {
             Problem::new(
-                Culprit::Local,
+                Fault::Local,
                 "to set up the key",
                 error.to_string(),
                 "report this as a defect of this program",

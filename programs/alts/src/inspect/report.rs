@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use alts_core::Side;
 use serde::Serialize;
 
-use crate::diagnosis::Culprit;
+use crate::diagnosis::Fault;
 
 /// How many faults of one direction are shown.
 const FAULTS: u64 = 20;
@@ -135,8 +135,8 @@ impl<W: Write> Report<W> {
     }
 
     /// Who is at fault for what was reported.
-    pub(super) fn status(&self) -> Option<Culprit> {
-        self.failed.then_some(Culprit::Peer)
+    pub(super) fn status(&self) -> Option<Fault> {
+        self.failed.then_some(Fault::Peer)
     }
 
     /// Tells how it has ended.

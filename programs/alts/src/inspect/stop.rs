@@ -3,7 +3,7 @@
 use std::io;
 use std::path::Path;
 
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// What ends an inspection before the end of the streams.
 #[derive(Debug)]
@@ -30,6 +30,6 @@ impl Stop {
             _ => "check the name, and that this user may read it",
         };
         let tried = format!("to read {}", path.display());
-        Self::Unusable(Problem::new(Culprit::Local, tried, error.to_string(), remedy))
+        Self::Unusable(Problem::new(Fault::Local, tried, error.to_string(), remedy))
     }
 }

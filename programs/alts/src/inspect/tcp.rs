@@ -14,7 +14,7 @@ const MAX_OTHERS: usize = 16;
 
 /// The two directions of a connection.
 #[derive(Debug, Default)]
-pub(super) struct Connection {
+pub(super) struct CapturedConnection {
     pub(super) to_server: Vec<u8>,
     pub(super) to_client: Vec<u8>,
     /// What has to be known about how they came about.
@@ -92,7 +92,7 @@ impl Connections {
     ///
     /// # Errors
     /// When there is none, or more than one: what there is, and what to do.
-    pub(super) fn only(self) -> Result<Connection, (String, String)> {
+    pub(super) fn only(self) -> Result<CapturedConnection, (String, String)> {
         let port = self.port;
         let Some(ends) = self.first.filter(|ends| !ends.is_silent()) else {
             let (got, remedy) = match port {
@@ -135,7 +135,7 @@ impl Connections {
         }
         let to_server = to_server.end("to_server", &mut notes);
         let to_client = to_client.end("to_client", &mut notes);
-        Ok(Connection { to_server, to_client, notes })
+        Ok(CapturedConnection { to_server, to_client, notes })
     }
 }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_alts::AltsContext;
 
 use super::latency::{Latencies, Summary, milliseconds};
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// What a round is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -97,7 +97,7 @@ impl Report {
         if self.measured.is_empty() {
             let tried = format!("to measure the connection to {}", self.target);
             let got = "it was interrupted before there was anything to report";
-            return Err(Problem::new(Culprit::Local, tried, got, "wait longer"));
+            return Err(Problem::new(Fault::Local, tried, got, "wait longer"));
         }
         self.not_measured.push("the rest: it was interrupted".to_owned());
         Ok(())
@@ -108,7 +108,7 @@ impl Report {
         self.latencies = self.measured.iter().filter_map(Latencies::summary).collect();
         self.problem = outcome.err();
         self.ok = self.problem.is_none();
-        self.exit_status = self.problem.as_ref().map_or(0, |problem| problem.culprit.exit_status());
+        self.exit_status = self.problem.as_ref().map_or(0, |problem| problem.fault.exit_status());
         self.exit_status
     }
 

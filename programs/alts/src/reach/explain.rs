@@ -6,11 +6,11 @@ use std::io::{self, ErrorKind as Io};
 use alts_core::handshake::HandshakeErrorKind;
 use alts_handshaker::Reason;
 use alts_handshaker::framing::{MessageType, Reassembly};
-use tokio_alts::{Error, ErrorKind, Fault};
+use tokio_alts::{Error, ErrorKind};
 
 use super::foreign::Foreign;
 use super::resolved::{End, Resolved};
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// The gRPC status codes that handshaker services refuse with.
 mod code {
@@ -42,10 +42,10 @@ pub(super) fn connecting(end: End, text: &str, resolved: &Resolved, error: &io::
         _ => format!("to connect to {end} at {text}"),
     };
     let absent = match end {
-        End::Handshaker => Culprit::Handshaker,
-        End::Target => Culprit::Network,
+        End::Handshaker => Fault::Handshaker,
+        End::Target => Fault::Network,
     };
-    let (culprit, got, remedy) = match (error.kind(), resolved) {
+    let (fault, got, remedy) = match (error.kind(), resolved) {
         (Io::NotFound, Resolved::Unix(_)) => (
             absent,
             "there is no such file".to_owned(),
@@ -58,7 +58,7 @@ pub(super) fn connecting(end: End, text: &str, resolved: &Resolved, error: &io::
             },
         ),
         (Io::PermissionDenied, Resolved::Unix(_)) => (
-            Culprit::Local,
+            Fault::Local,
             "permission denied: this user may not write to the socket or enter its directory"
                 .to_owned(),
             "run as a user who may, or change the owner, group or mode of the socket (altsd: owner, \
@@ -90,7 +90,7 @@ pub(super) fn connecting(end: End, text: &str, resolved: &Resolved, error: &io::
              longer",
         ),
         (Io::HostUnreachable | Io::NetworkUnreachable | Io::NetworkDown, _) => (
-            Culprit::Network,
+            Fault::Network,
             format!("there is no way to that address: {error}"),
             "check the address, and the routes of this machine (ip route get ADDRESS)",
         ),
@@ -100,13 +100,13 @@ pub(super) fn connecting(end: End, text: &str, resolved: &Resolved, error: &io::
             "check the address, and that this machine may connect to it",
         ),
     };
-    Problem::new(culprit, tried, got, remedy)
+    Problem::new(fault, tried, got, remedy)
 }
 
 /// The target speaks something else.
 pub(super) fn foreign(target: &str, foreign: &Foreign) -> Problem {
     Problem::new(
-        Culprit::Peer,
+        Fault::Peer,
         format!("an ALTS handshake with {target}"),
         foreign.to_string(),
         format!("{}: name the port on which the peer speaks ALTS", foreign.port()),
@@ -122,27 +122,27 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
             "" => format!("the peer's handshaker service sent alert {}", reason.number()),
             details => details.to_owned(),
         };
-        return Problem::new(Culprit::Peer, tried, got, after_alert(reason));
+        return Problem::new(Fault::Peer, tried, got, after_alert(reason));
     }
-    let (culprit, got, remedy) = match error.kind() {
+    let (fault, got, remedy) = match error.kind() {
         ErrorKind::Handshake(HandshakeErrorKind::Refused { code }) => {
             return refusal(tried, *code, error);
         }
         ErrorKind::Handshake(HandshakeErrorKind::PeerClosed) => closed(heard),
         ErrorKind::Io(error) => {
-            let (culprit, got, remedy) = closed(heard);
-            (culprit, format!("{got} ({error})"), remedy)
+            let (fault, got, remedy) = closed(heard);
+            (fault, format!("{got} ({error})"), remedy)
         }
-        ErrorKind::TimedOut { waiting_for: Fault::Peer } if heard.bytes == 0 => (
-            Culprit::Peer,
+        ErrorKind::TimedOut { waiting_for: tokio_alts::Fault::Peer } if heard.bytes == 0 => (
+            Fault::Peer,
             "the peer accepted the connection, and said nothing before the deadline".to_owned(),
             "check that this port speaks ALTS (a server of another protocol may be waiting for the \
              rest of a message that it cannot read), and that the peer's handshaker service \
              answers: run alts check there"
                 .to_owned(),
         ),
-        ErrorKind::TimedOut { waiting_for: Fault::Peer } => (
-            Culprit::Peer,
+        ErrorKind::TimedOut { waiting_for: tokio_alts::Fault::Peer } => (
+            Fault::Peer,
             format!(
                 "the peer stopped answering in the middle of the handshake, after {} bytes",
                 heard.bytes
@@ -152,7 +152,7 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
                 .to_owned(),
         ),
         ErrorKind::TimedOut { .. } => (
-            Culprit::Handshaker,
+            Fault::Handshaker,
             format!("no answer from the handshaker service ({service}) before the deadline"),
             format!(
                 "look at its load and its log: alts check --handshaker {service} checks only the service; \
@@ -160,7 +160,7 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
             ),
         ),
         ErrorKind::Service(failed) => (
-            Culprit::Handshaker,
+            Fault::Handshaker,
             match failed.source() {
                 Some(source) => format!("{failed}: {source}"),
                 None => failed.to_string(),
@@ -170,29 +170,29 @@ pub(super) fn handshake(target: &str, error: &Error, heard: &Heard) -> Problem {
             ),
         ),
         ErrorKind::Handshake(HandshakeErrorKind::RpcVersions) => (
-            Culprit::Peer,
+            Fault::Peer,
             error.to_string(),
             "update the older of the two: they speak different versions of the RPC protocol"
                 .to_owned(),
         ),
         _ => (
             match error.fault() {
-                Fault::Peer => Culprit::Peer,
-                Fault::HandshakerService => Culprit::Handshaker,
-                _ => Culprit::Local,
+                tokio_alts::Fault::Peer => Fault::Peer,
+                tokio_alts::Fault::HandshakerService => Fault::Handshaker,
+                _ => Fault::Local,
             },
             error.to_string(),
             "the two handshaker services do not work together: look at the logs of both".to_owned(),
         ),
     };
-    Problem::new(culprit, tried, got, remedy)
+    Problem::new(fault, tried, got, remedy)
 }
 
 /// The peer closed the connection in the middle of a handshake.
-fn closed(heard: &Heard) -> (Culprit, String, String) {
+fn closed(heard: &Heard) -> (Fault, String, String) {
     if heard.bytes == 0 {
         return (
-            Culprit::Peer,
+            Fault::Peer,
             "the peer closed the connection right after the first handshake message, without a word"
                 .to_owned(),
             "check that this port speaks ALTS: servers of TLS and of other protocols close like this. \
@@ -202,7 +202,7 @@ fn closed(heard: &Heard) -> (Culprit, String, String) {
         );
     }
     (
-        Culprit::Peer,
+        Fault::Peer,
         format!(
             "the peer closed the connection in the middle of the handshake, after {} bytes",
             heard.bytes
@@ -217,42 +217,42 @@ fn refusal(tried: String, number: u32, error: &Error) -> Problem {
     let service = error.service_address();
     let said = if details.is_empty() { "and gave no reason" } else { details };
     let got = format!("the handshaker service ({service}) refused with status {number}: {said}");
-    let (culprit, remedy) = match number {
+    let (fault, remedy) = match number {
         code::PERMISSION_DENIED => (
-            Culprit::Handshaker,
+            Fault::Handshaker,
             "let the policy of the handshaker service give this user an account for this \
              (altsd: a [[policy]] rule), or run as a user who has one",
         ),
         code::UNAUTHENTICATED => (
-            Culprit::Peer,
+            Fault::Peer,
             "the peer did not prove who it is. The two handshaker services must believe each \
              other's certificates: compare the trust roots of this side with the authority that \
              issued the peer's certificate, and the dates of both",
         ),
         code::INVALID_ARGUMENT => (
-            Culprit::Peer,
+            Fault::Peer,
             "check that this port speaks ALTS, and that both sides use the same kind of handshaker \
              service: altsd and Google's do not understand each other",
         ),
         code::FAILED_PRECONDITION => (
-            Culprit::Peer,
+            Fault::Peer,
             "the two sides have no protocol in common: compare what each is configured to offer",
         ),
         code::UNAVAILABLE => {
-            (Culprit::Peer, "the peer's handshaker service has given up: its log says why")
+            (Fault::Peer, "the peer's handshaker service has given up: its log says why")
         }
         code::DEADLINE_EXCEEDED => (
-            Culprit::Peer,
+            Fault::Peer,
             "the peer did not answer in the time that the handshaker service allows: run alts check \
              there",
         ),
         code::RESOURCE_EXHAUSTED => (
-            Culprit::Handshaker,
+            Fault::Handshaker,
             "a limit of the handshaker service was reached: try again, or raise it (altsd: [limits])",
         ),
-        _ => (Culprit::Handshaker, "the log of the handshaker service says more"),
+        _ => (Fault::Handshaker, "the log of the handshaker service says more"),
     };
-    Problem::new(culprit, tried, got, remedy)
+    Problem::new(fault, tried, got, remedy)
 }
 
 /// The reason of altsd's alert, if the peer's last message is one.
@@ -303,7 +303,7 @@ mod tests {
         let resolved = Resolved::Unix("/run/altsd.sock".into());
         let error = io::Error::from(Io::PermissionDenied);
         let problem = connecting(End::Handshaker, "unix:/run/altsd.sock", &resolved, &error);
-        assert_eq!(problem.culprit, Culprit::Local);
+        assert_eq!(problem.fault, Fault::Local);
         assert!(problem.got.contains("this user may not write to the socket"), "{problem}");
         assert!(problem.remedy.contains("owner, group and mode"), "{problem}");
     }

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::Place;
 use super::http2::Answer;
-use crate::diagnosis::{Culprit, Problem};
+use crate::diagnosis::{Fault, Problem};
 
 /// How long a peer may take to close a connection that it does not want. A gRPC server says
 /// something before that.
@@ -79,7 +79,7 @@ fn broken(error: &io::Error) -> String {
 
 fn closed(target: &Place, own: &str, got: &str) -> Problem {
     Problem::new(
-        Culprit::Refusal,
+        Fault::Refusal,
         format!("to use the connection to {target} as {own}"),
         format!("{got} right after the handshake, without a word"),
         format!(
@@ -113,5 +113,5 @@ pub fn refusal(target: &Place, own: &str, answer: &Answer) -> Option<Problem> {
         }
         _ => return None,
     };
-    Some(Problem::new(Culprit::Refusal, format!("a call to {target} as {own}"), got, remedy))
+    Some(Problem::new(Fault::Refusal, format!("a call to {target} as {own}"), got, remedy))
 }

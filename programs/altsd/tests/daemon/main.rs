@@ -12,7 +12,7 @@
 mod callers;
 mod certificates;
 mod child;
-#[path = "../../../../handshaker/tests/common/mod.rs"]
+#[path = "../../../../handshaker/tests/common/parties.rs"]
 mod common;
 mod configuration;
 mod dev;

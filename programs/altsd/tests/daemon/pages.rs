@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use alts_serving::caller_pattern::CallerPattern;
 use altsd::config::Config;
 use altsd::identities::{IdentityFiles, Source};
-use altsd::listen::Endpoint;
+use altsd::listen::ListenAddress;
 use altsd::policy::{AccountPattern, Rule};
 
 use crate::child::ask;
@@ -175,10 +175,10 @@ fn try_with_its_users(place: &str, text: &str) {
     let mut running = machine.start(&path);
     for listen in &config.listeners {
         let address = match &listen.endpoint {
-            Endpoint::Tcp { .. } => running.tcp_of(&listen.name).to_string(),
+            ListenAddress::Tcp { .. } => running.tcp_of(&listen.name).to_string(),
             // The client here has no such addresses; callers are distinguished as on any UNIX socket.
-            Endpoint::Abstract { .. } => continue,
-            Endpoint::Unix { .. } => listen.endpoint.to_string(),
+            ListenAddress::Abstract { .. } => continue,
+            ListenAddress::Unix { .. } => listen.endpoint.to_string(),
         };
         let applies =
             |rule: &&Rule| rule.listeners.is_empty() || rule.listeners.contains(&listen.name);
