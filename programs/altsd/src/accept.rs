@@ -8,10 +8,10 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use std::{fmt, io};
 
-use alts_serving::caller::{Caller, identify, number, over_loopback};
+use alts_serving::accepting::AcceptErrors;
+use alts_serving::caller::{Caller, identify, over_tcp, over_unix};
 use alts_serving::life::Alive;
 use alts_serving::limits::{Key, Slot, Slots};
 use alts_serving::process::Process;
@@ -28,9 +28,6 @@ use crate::state::Snapshot;
 
 /// How many callers over TCP may wait to be looked up. More wait to be accepted.
 const LOOKUPS: usize = 64;
-
-/// How long to wait when the system has no resources for another connection.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// How many connections callers whom the policy refuses have in all.
 pub const REFUSED: usize = 256;
@@ -162,30 +159,15 @@ impl Acceptor {
     /// Serves one listener.
     pub async fn run(self, bound: Bound, mut alive: Alive) {
         let this = Arc::new(self);
-        let mut exhausted = false;
+        let mut errors = AcceptErrors::default();
         loop {
             let accepted = tokio::select! {
                 accepted = this.accept(&bound) => accepted,
                 () = alive.draining() => return,
             };
-            let listener = &*bound.name;
             match accepted {
-                Ok(()) if exhausted => {
-                    tracing::warn!(listener, "connections are accepted again");
-                    exhausted = false;
-                }
-                Ok(()) => {}
-                Err(error) => {
-                    if !exhausted {
-                        tracing::error!(
-                            listener,
-                            %error,
-                            "this machine or process has nothing left for another connection"
-                        );
-                    }
-                    exhausted = true;
-                    tokio::time::sleep(EXHAUSTED).await;
-                }
+                Ok(()) => errors.accepted(&bound.name),
+                Err(error) => errors.failed(&bound.name, &error).await,
             }
         }
     }
@@ -205,7 +187,7 @@ impl Acceptor {
                 let Ok(permit) = Arc::clone(&self.lookups).acquire_owned().await else {
                     return Ok(());
                 };
-                let identify = *identify && remote.ip().to_canonical().is_loopback();
+                let identify = *identify;
                 tokio::spawn(async move {
                     if let Some(from) = from_tcp(&stream, remote, identify, permit).await {
                         this.admit(Box::pin(stream), from, name).await;
@@ -259,21 +241,11 @@ impl Acceptor {
 }
 
 fn from_unix(stream: &UnixStream) -> From {
-    match stream.peer_cred() {
-        Ok(peer) => From {
-            caller: number(peer.uid(), peer.pid()),
-            gid: Some(peer.gid()),
-            process: Process::behind(stream),
-        },
-        Err(error) => {
-            let why = format!("the kernel does not say who it is: {error}");
-            let caller = Caller::Unknown { address: None, why };
-            From { caller, gid: None, process: None }
-        }
-    }
+    let (caller, gid) = over_unix(stream);
+    From { caller, gid, process: Process::behind(stream) }
 }
 
-/// Nothing when the connection is over already: somebody else may have its addresses by now.
+/// Nothing when the connection is over already.
 async fn from_tcp(
     stream: &TcpStream,
     remote: SocketAddr,
@@ -282,13 +254,8 @@ async fn from_tcp(
 ) -> Option<From> {
     // An answer is small, and waits for nothing.
     let _ = stream.set_nodelay(true);
-    let local = stream.local_addr().ok()?;
-    let caller = if identify {
-        over_loopback(local, remote).await
-    } else {
-        Caller::Unidentified { address: remote }
-    };
+    let caller =
+        if identify { over_tcp(stream).await? } else { Caller::Unidentified { address: remote } };
     drop(permit);
-    let over = stream.take_error().map_or(true, |error| error.is_some());
-    (!over).then_some(From { caller, gid: None, process: None })
+    Some(From { caller, gid: None, process: None })
 }

@@ -2,17 +2,15 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Duration;
 
+use alts_serving::accepting::AcceptErrors;
 use alts_serving::config_error::ConfigError;
-use alts_serving::descriptors::is_exhausted;
 use alts_serving::life::Alive;
 use alts_serving::limits::{Key, Slots};
 use alts_serving::socket_file::SocketFile;
 use alts_serving::throttle::Throttle;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
-use tokio::time::Instant;
 
 use crate::address::Address;
 use crate::config;
@@ -20,12 +18,6 @@ use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::serve::serve;
 use crate::socket::Socket;
-
-/// How long to wait when the system has no resources for another connection.
-const EXHAUSTED: Duration = Duration::from_millis(100);
-
-/// How long accepting must have worked before the log says that it does again.
-const RECOVERED: Duration = Duration::from_secs(1);
 
 /// An open socket.
 #[derive(Debug)]
@@ -94,7 +86,7 @@ impl Bound {
     ) {
         let own = Slots::new(0, 0);
         let throttle = Throttle::default();
-        let mut exhausted: Option<Instant> = None;
+        let mut errors = AcceptErrors::default();
         loop {
             let accepted = tokio::select! {
                 accepted = self.accept() => accepted,
@@ -108,29 +100,11 @@ impl Bound {
             let name = &listener.settings.name;
             let socket = match accepted {
                 Ok(socket) => {
-                    // One that gets in between two failures is not the end of them.
-                    if exhausted.is_some_and(|since| since.elapsed() >= RECOVERED) {
-                        tracing::warn!(listener = %name, "connections are accepted again");
-                        exhausted = None;
-                    }
+                    errors.accepted(name);
                     socket
                 }
-                Err(error) if is_exhausted(&error) => {
-                    if exhausted.is_none() {
-                        tracing::error!(
-                            listener = %name,
-                            %error,
-                            "this proxy or its machine has nothing left for another connection"
-                        );
-                    }
-                    exhausted = Some(Instant::now());
-                    tokio::time::sleep(EXHAUSTED).await;
-                    continue;
-                }
                 Err(error) => {
-                    if throttle.may_speak() {
-                        tracing::warn!(listener = %name, %error, "cannot accept a connection");
-                    }
+                    errors.failed(name, &error).await;
                     continue;
                 }
             };

@@ -1,7 +1,7 @@
 //! Which user of this machine is at the other end of a plain connection, by the kernel's word, and
 //! whether that user may connect.
 
-use alts_serving::caller::{Caller, identify, number, over_loopback};
+use alts_serving::caller::{Caller, identify, over_tcp, over_unix};
 use alts_serving::caller_pattern::CallerPattern;
 use tokio::sync::Semaphore;
 
@@ -40,28 +40,12 @@ pub async fn admit(
 /// The caller at the other end.
 async fn behind(socket: &Socket) -> Caller {
     let (caller, gid) = match socket {
-        Socket::Unix(stream) => match stream.peer_cred() {
-            Ok(peer) => (number(peer.uid(), peer.pid()), Some(peer.gid())),
-            Err(error) => {
-                let why = format!("the kernel does not say who it is: {error}");
-                (Caller::Unknown { address: None, why }, None)
-            }
-        },
-        Socket::Tcp(stream) => match (stream.local_addr(), stream.peer_addr()) {
-            (Ok(local), Ok(remote)) if remote.ip().to_canonical().is_loopback() => {
-                let caller = over_loopback(local, remote).await;
-                let is_over = stream.take_error().map_or(true, |error| error.is_some());
-                // Somebody else may have its addresses by now.
-                let why = || "the connection was over before that was known".to_owned();
-                if is_over {
-                    (Caller::Unknown { address: Some(remote), why: why() }, None)
-                } else {
-                    (caller, None)
-                }
-            }
-            (_, Ok(remote)) => (Caller::Unidentified { address: remote }, None),
-            (_, Err(error)) => (Caller::Unknown { address: None, why: error.to_string() }, None),
-        },
+        Socket::Unix(stream) => over_unix(stream),
+        Socket::Tcp(stream) => {
+            let why = || "the connection was over before that was known".to_owned();
+            let over = || Caller::Unknown { address: socket.remote_addr(), why: why() };
+            (over_tcp(stream).await.unwrap_or_else(over), None)
+        }
     };
     match caller {
         Caller::Local { uid, pid, .. } => identify(uid, gid, pid).await,

@@ -7,6 +7,8 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use tokio::net::{TcpStream, UnixStream};
+
 use crate::directory::{Directory, System};
 use crate::id_map::IdMap;
 use crate::limits::Key;
@@ -94,13 +96,36 @@ impl fmt::Display for Caller {
 }
 
 /// A caller of whom nothing is known but the number; [`identify`] looks up the rest.
-#[must_use]
-pub const fn number(uid: u32, pid: Option<i32>) -> Caller {
+const fn number(uid: u32, pid: Option<i32>) -> Caller {
     Caller::Local { uid, user: None, groups: Vec::new(), pid }
 }
 
-/// The user whose socket is connected from `remote` to `local`, over loopback TCP; only the number.
-pub async fn over_loopback(local: SocketAddr, remote: SocketAddr) -> Caller {
+/// The user at the other end of a UNIX socket, and the group of its process; only the numbers.
+#[must_use]
+pub fn over_unix(stream: &UnixStream) -> (Caller, Option<u32>) {
+    match stream.peer_cred() {
+        Ok(peer) => (number(peer.uid(), peer.pid()), Some(peer.gid())),
+        Err(error) => {
+            let why = format!("the kernel does not say who it is: {error}");
+            (Caller::Unknown { address: None, why }, None)
+        }
+    }
+}
+
+/// The user at the other end of a TCP connection, only the number: on this machine, the owner of
+/// that socket. `None` when the connection is over, because another socket may have its addresses by
+/// now.
+pub async fn over_tcp(stream: &TcpStream) -> Option<Caller> {
+    let (local, remote) = (stream.local_addr().ok()?, stream.peer_addr().ok()?);
+    if !remote.ip().to_canonical().is_loopback() {
+        return Some(Caller::Unidentified { address: remote });
+    }
+    let caller = over_loopback(local, remote).await;
+    let is_over = stream.take_error().map_or(true, |error| error.is_some());
+    (!is_over).then_some(caller)
+}
+
+async fn over_loopback(local: SocketAddr, remote: SocketAddr) -> Caller {
     let unknown = |why: String| Caller::Unknown { address: Some(remote), why };
     match tokio::task::spawn_blocking(move || owner(remote, local)).await {
         Ok(Ok(Some(uid))) => number(uid, None),

@@ -3,13 +3,14 @@
 //! - their configuration: [`settings`], [`config_error`];
 //! - who calls, and how much: [`caller`], [`caller_pattern`], [`directory`], [`id_map`], [`owner`],
 //!   [`process`], [`subuids`], [`limits`], [`descriptors`], [`socket_file`];
-//! - their life: [`life`], [`signals`], [`notify`];
+//! - their life: [`life`], [`signals`], [`notify`], [`accepting`];
 //! - what they say: [`log`], [`lines`], [`throttle`], [`metrics`].
 #![forbid(unsafe_code)]
 
 #[cfg(not(target_os = "linux"))]
 compile_error!("these programs ask the Linux kernel who is calling");
 
+pub mod accepting;
 pub mod caller;
 pub mod caller_pattern;
 pub mod config_error;

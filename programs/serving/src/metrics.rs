@@ -18,10 +18,10 @@ use hyper_util::service::TowerToHyperService;
 use prometheus::{Encoder as _, Registry, TextEncoder};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
+use crate::accepting::AcceptErrors;
 use crate::config_error::ConfigError;
-use crate::throttle::Throttle;
 
 /// How many connections there are at most.
 pub const CONNECTIONS: usize = 32;
@@ -31,9 +31,6 @@ const HEAD: Duration = Duration::from_secs(5);
 
 /// How long a connection may take, from its beginning to its end.
 const CONNECTION: Duration = Duration::from_secs(15);
-
-/// How long to wait when the system has nothing left for another connection.
-const EXHAUSTED: Duration = Duration::from_millis(100);
 
 /// The content type of [`render`]'s text.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -98,19 +95,19 @@ impl Admin {
             .route("/readyz", routing::get(readiness));
         let mut connections = JoinSet::new();
         let mut oldest: VecDeque<AbortHandle> = VecDeque::new();
-        let throttle = Throttle::default();
+        let mut errors = AcceptErrors::default();
         loop {
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 Some(_) = connections.join_next() => continue,
             };
             let stream = match accepted {
-                Ok((stream, _)) => stream,
+                Ok((stream, _)) => {
+                    errors.accepted("metrics");
+                    stream
+                }
                 Err(error) => {
-                    if throttle.may_speak() {
-                        tracing::warn!(%error, "cannot accept a connection for metrics");
-                    }
-                    sleep(EXHAUSTED).await;
+                    errors.failed("metrics", &error).await;
                     continue;
                 }
             };

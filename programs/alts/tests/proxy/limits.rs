@@ -148,10 +148,10 @@ async fn what_the_machine_lacks_is_said_once_and_not_blamed_on_the_upstream() {
     // Not enough for the client.
     limit(&free.to_string());
     let mut waiting = connect(at).await;
-    running.line("this proxy or its machine has nothing left for another connection", &[]).await;
+    running.line("this process or its machine has nothing left for another connection", &[]).await;
     sleep(Duration::from_millis(500)).await;
     assert_eq!(
-        running.said("\"this proxy or its machine has nothing left for another connection\""),
+        running.said("\"this process or its machine has nothing left for another connection\""),
         1
     );
     limit(&hard);
