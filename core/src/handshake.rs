@@ -12,8 +12,8 @@ use core::fmt;
 use core::ops::Range;
 use core::time::Duration;
 
-pub use config::{ClientConfig, ConfigError, ExpectedPeer, Offer, ServerConfig};
-pub use error::{HandshakeError, HandshakeErrorKind, Phase};
+pub use config::{ClientConfig, ExpectedPeer, HandshakeConfigError, Offer, ServerConfig};
+pub use error::{HandshakeError, HandshakeErrorKind, HandshakePhase};
 use heapless::String;
 pub use limits::{MAX_HANDSHAKE_BYTES, MAX_ROUNDS};
 pub use result::Established;
@@ -148,7 +148,8 @@ impl<'c> ServerHandshake<'c> {
 
 impl<R: Role> Handshake<R> {
     fn new(role: R, first: Want, now: Duration) -> Result<Self, HandshakeError> {
-        role.check().map_err(|error| HandshakeErrorKind::Config(error).at(Phase::Start))?;
+        role.check()
+            .map_err(|error| HandshakeErrorKind::Config(error).at(HandshakePhase::Start))?;
         let deadline = now.saturating_add(role.timeout());
         Ok(Self {
             role,
@@ -330,12 +331,12 @@ impl<R: Role> Handshake<R> {
 
     /// How far the handshake has come.
     #[must_use]
-    pub fn phase(&self) -> Phase {
+    pub fn phase(&self) -> HandshakePhase {
         match (self.state, self.rounds) {
             (State::Failed(error), _) => error.phase(),
-            _ if self.established.is_some() => Phase::Result,
-            (_, 0) | (State::Waiting(Want::Response), 1) => Phase::Start,
-            _ => Phase::Exchange,
+            _ if self.established.is_some() => HandshakePhase::Result,
+            (_, 0) | (State::Waiting(Want::Response), 1) => HandshakePhase::Start,
+            _ => HandshakePhase::Exchange,
         }
     }
 

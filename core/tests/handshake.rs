@@ -10,8 +10,8 @@ use std::time::Duration;
 use alts_core::aead::RustCrypto;
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
-    ClientConfig, ConfigError, ExpectedPeer, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES,
-    MAX_ROUNDS, Offer, Phase, ServerConfig, Want,
+    ClientConfig, ExpectedPeer, HandshakeConfigError, HandshakeErrorKind as Kind, HandshakePhase,
+    MAX_HANDSHAKE_BYTES, MAX_ROUNDS, Offer, ServerConfig, Want,
 };
 use alts_core::key::{RecordProtocol, SecurityLevel};
 use alts_core::msg::{
@@ -276,7 +276,7 @@ fn the_client_compares_accounts_itself_byte_by_byte() {
             ..HandshakerResp::default()
         };
         let error = client.response(&mut bytes(&response), T0).unwrap_err();
-        assert_eq!((error.fault(), error.phase()), (Fault::Peer, Phase::Exchange));
+        assert_eq!((error.fault(), error.phase()), (Fault::Peer, HandshakePhase::Exchange));
         assert_eq!(client.peer_account(), "peer@example.com");
     }
 }
@@ -466,7 +466,7 @@ fn the_deadline_names_who_was_waited_for() {
     assert!(!response.to_peer.is_empty());
     client.sent(T0);
     let error = client.request(b"late", &mut [0; 4096], late).unwrap_err();
-    assert_eq!((error.fault(), error.phase()), (Fault::Peer, Phase::Exchange));
+    assert_eq!((error.fault(), error.phase()), (Fault::Peer, HandshakePhase::Exchange));
 
     let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, T0).unwrap();
@@ -486,14 +486,14 @@ fn a_counterpart_that_goes_away_is_named() {
     // A client that goes away before it has said anything, and one that has seen our answer.
     let config = ServerConfig::new();
     let mut server = ServerHandshake::server(&config, T0).unwrap();
-    assert_eq!(server.peer_closed().phase(), Phase::Start);
+    assert_eq!(server.peer_closed().phase(), HandshakePhase::Start);
     let mut server = ServerHandshake::server(&config, T0).unwrap();
     server.request(b"ClientInit", &mut [0; 4096], T0).unwrap();
-    assert_eq!(server.phase(), Phase::Start);
+    assert_eq!(server.phase(), HandshakePhase::Start);
     server.response(&mut out_frames(b"ServerInit"), T0).unwrap();
     server.sent(T0);
-    assert_eq!(server.peer_closed().phase(), Phase::Exchange);
-    assert_eq!(server.phase(), Phase::Exchange);
+    assert_eq!(server.peer_closed().phase(), HandshakePhase::Exchange);
+    assert_eq!(server.phase(), HandshakePhase::Exchange);
 
     let config = ClientConfig::new(ExpectedPeer::Any);
     let mut client = client_in_exchange(&config, b"x");
@@ -514,7 +514,7 @@ fn configurations_that_cannot_be_sent_are_refused_at_once() {
     let offer = Offer::new();
     let any = || ClientConfig::new(ExpectedPeer::Any);
     let accounts = |accounts| ClientConfig::new(ExpectedPeer::Accounts(accounts));
-    let empty = |field| ConfigError::Empty { field };
+    let empty = |field| HandshakeConfigError::Empty { field };
     assert_eq!(
         refused(any().with_offer(offer.clone().with_application_protocols(&[]))),
         empty("application_protocols")
@@ -527,7 +527,10 @@ fn configurations_that_cannot_be_sent_are_refused_at_once() {
     assert_eq!(refused(accounts(&["a@x", ""])), empty(field));
     // A list that was left empty by mistake does not admit everybody.
     assert_eq!(refused(accounts(&[])), empty(field));
-    assert_eq!(refused(accounts(&["a@x"; 33])), ConfigError::TooMany { field, capacity: 32 });
+    assert_eq!(
+        refused(accounts(&["a@x"; 33])),
+        HandshakeConfigError::TooMany { field, capacity: 32 }
+    );
 }
 
 proptest! {

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
-    ClientConfig, ConfigError, ExpectedPeer, HandshakeErrorKind as Kind, MAX_HANDSHAKE_BYTES,
-    Offer, Phase, REQUEST_OVERHEAD, ServerConfig, Want,
+    ClientConfig, ExpectedPeer, HandshakeConfigError, HandshakeErrorKind as Kind, HandshakePhase,
+    MAX_HANDSHAKE_BYTES, Offer, REQUEST_OVERHEAD, ServerConfig, Want,
 };
 use alts_core::key::RecordProtocol;
 use alts_core::msg::{
@@ -69,8 +69,8 @@ fn calls_out_of_turn_end_the_handshake_and_are_this_sides_fault() {
     assert_eq!(error.kind(), Kind::OutOfTurn, "the peer has said nothing");
 
     let error = waiting(&config).established().unwrap_err();
-    assert_eq!((error.kind(), error.phase()), (Kind::OutOfTurn, Phase::Exchange));
-    assert_eq!(client(&config).established().unwrap_err().phase(), Phase::Start);
+    assert_eq!((error.kind(), error.phase()), (Kind::OutOfTurn, HandshakePhase::Exchange));
+    assert_eq!(client(&config).established().unwrap_err().phase(), HandshakePhase::Start);
 }
 
 #[test]
@@ -175,7 +175,7 @@ fn a_result_may_use_up_bytes_that_came_earlier() {
     let mut message = bytes(HandshakerResp { result: Some(result()), ..Default::default() });
     let response = client.response(&mut message, T0).unwrap();
     assert_eq!((response.to_peer, response.consumed), (0..0, 0));
-    assert_eq!((client.want(T0), client.phase()), (Ok(Want::Established), Phase::Result));
+    assert_eq!((client.want(T0), client.phase()), (Ok(Want::Established), HandshakePhase::Result));
     assert_eq!(client.peer_account(), "peer@example.com");
     let established = client.established().unwrap();
     assert_eq!(established.side(), Side::Client);
@@ -212,9 +212,9 @@ fn an_error_after_the_result_takes_it_back() {
         ..Default::default()
     });
     let _ = client.response(&mut message, T0).unwrap();
-    assert_eq!((client.want(T0), client.phase()), (Ok(Want::Send), Phase::Result));
+    assert_eq!((client.want(T0), client.phase()), (Ok(Want::Send), HandshakePhase::Result));
     let error = client.peer_closed();
-    assert_eq!((error.phase(), client.phase()), (Phase::Result, Phase::Result));
+    assert_eq!((error.phase(), client.phase()), (HandshakePhase::Result, HandshakePhase::Result));
     assert_eq!(client.established().unwrap_err(), error);
 }
 
@@ -246,7 +246,7 @@ fn lists_may_be_as_long_as_their_places() {
         let fits = of(capacity);
         assert!(ClientHandshake::client(&fits, T0).is_ok(), "{capacity} {field}");
         let refused = ClientHandshake::client(&of(capacity + 1), T0).err().map(config_error);
-        assert_eq!(refused, Some(ConfigError::TooMany { field, capacity }));
+        assert_eq!(refused, Some(HandshakeConfigError::TooMany { field, capacity }));
     };
     let (protocols, records): (&'static [&str], &'static [RecordProtocol]) =
         (Box::leak(Box::new(protocols)), Box::leak(Box::new(records)));
@@ -275,5 +275,5 @@ fn lists_may_be_as_long_as_their_places() {
     let capacity = alts_core::msg::capacity::LOCAL_IDENTITIES;
     assert_eq!(server(capacity), None);
     let field = "local_identities";
-    assert_eq!(server(capacity + 1), Some(ConfigError::TooMany { field, capacity }));
+    assert_eq!(server(capacity + 1), Some(HandshakeConfigError::TooMany { field, capacity }));
 }

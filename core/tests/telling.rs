@@ -9,7 +9,8 @@ use alts_core::context::Unauthorized;
 use alts_core::embedded::{self, HandshakeFailure, StreamError, blocking};
 use alts_core::frame::{FrameError, FrameSize};
 use alts_core::handshake::{
-    ClientConfig, ConfigError, ExpectedPeer, HandshakeErrorKind as Kind, Phase, ServerConfig,
+    ClientConfig, ExpectedPeer, HandshakeConfigError, HandshakeErrorKind as Kind, HandshakePhase,
+    ServerConfig,
 };
 use alts_core::key::{KeyTooShort, RecordKey, RecordProtocol, SecurityLevel};
 use alts_core::msg::{HandshakerResp, HandshakerStatus, RpcVersion};
@@ -104,12 +105,12 @@ fn errors_of_a_handshake_say_whose_fault_where_and_what() {
     let service = Fault::HandshakerService;
     for (kind, fault, says) in [
         (
-            Kind::Config(ConfigError::Empty { field: "record_protocols" }),
+            Kind::Config(HandshakeConfigError::Empty { field: "record_protocols" }),
             Fault::Local,
             "record_protocols is empty, or holds an empty name",
         ),
         (
-            Kind::Config(ConfigError::TooMany { field: "local_identities", capacity: 8 }),
+            Kind::Config(HandshakeConfigError::TooMany { field: "local_identities", capacity: 8 }),
             Fault::Local,
             "local_identities has more than 8",
         ),
@@ -154,14 +155,14 @@ fn errors_of_a_handshake_say_whose_fault_where_and_what() {
         assert_eq!(kind.to_string(), says);
     }
     assert_eq!(
-        text(ConfigError::Empty { field: "x" }),
+        text(HandshakeConfigError::Empty { field: "x" }),
         "x is empty, or holds an empty name",
         "it is an error of its own"
     );
     for (phase, says) in [
-        (Phase::Start, "start of the handshake"),
-        (Phase::Exchange, "exchange of handshake messages"),
-        (Phase::Result, "end of the handshake"),
+        (HandshakePhase::Start, "start of the handshake"),
+        (HandshakePhase::Exchange, "exchange of handshake messages"),
+        (HandshakePhase::Result, "end of the handshake"),
     ] {
         assert_eq!(phase.to_string(), says);
     }

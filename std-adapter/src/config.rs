@@ -421,7 +421,7 @@ pub enum ConfigError {
     /// The limit on concurrent handshakes is 0.
     NoHandshakes,
     /// What cannot be sent to a handshaker service.
-    Unsendable(handshake::ConfigError),
+    Unsendable(handshake::HandshakeConfigError),
 }
 
 impl fmt::Display for ConfigError {
@@ -466,7 +466,7 @@ mod tests {
         assert_eq!(two.expected_service_accounts(), ["a@b", "c@d"]);
         let nameless = builder().expect_peer("").build();
         let field = "expected_service_accounts";
-        let error = ConfigError::Unsendable(handshake::ConfigError::Empty { field });
+        let error = ConfigError::Unsendable(handshake::HandshakeConfigError::Empty { field });
         assert_eq!(nameless.err(), Some(error));
     }
 

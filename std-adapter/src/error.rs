@@ -51,7 +51,7 @@ pub enum Phase {
     /// As many handshakes as are allowed at once were under way, and this one waited.
     Slot,
     /// In the handshake, as the core counts.
-    Handshake(alts_core::handshake::Phase),
+    Handshake(alts_core::handshake::HandshakePhase),
 }
 
 /// What was wrong in a handshake.
@@ -142,7 +142,7 @@ impl Error {
     pub(crate) fn is_probe(&self) -> bool {
         let Inner { side, phase, kind, .. } = &*self.0;
         *side == Side::Server
-            && *phase == Phase::Handshake(alts_core::handshake::Phase::Start)
+            && *phase == Phase::Handshake(alts_core::handshake::HandshakePhase::Start)
             && matches!(kind, ErrorKind::Handshake(HandshakeErrorKind::PeerClosed))
     }
 }

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use alts_core::aead::Aead;
 use alts_core::handshake::{
-    Established, Handshake, HandshakeError, HandshakeErrorKind, Phase as CorePhase,
-    REQUEST_OVERHEAD, Role, Want,
+    Established, Handshake, HandshakeError, HandshakeErrorKind, HandshakePhase, REQUEST_OVERHEAD,
+    Role, Want,
 };
 use alts_core::msg::capacity;
 use alts_core::record::RecordError;
@@ -121,8 +121,9 @@ async fn session<R: Role, A: Aead>(
         Err(error) => Err(around.error(error.phase(), error.into(), Step::Peer)),
     };
     let outcome = outcome.and_then(|(established, leftover)| {
-        let session = Session::new(established)
-            .map_err(|error| around.error(CorePhase::Result, Failure::Record(error), Step::Peer))?;
+        let session = Session::new(established).map_err(|error| {
+            around.error(HandshakePhase::Result, Failure::Record(error), Step::Peer)
+        })?;
         Ok((session, leftover))
     });
     match &outcome {
@@ -292,7 +293,7 @@ impl Around<'_> {
     }
 
     /// An error about which no more is known.
-    fn error(&self, phase: CorePhase, failure: Failure, step: Step) -> Error {
+    fn error(&self, phase: HandshakePhase, failure: Failure, step: Step) -> Error {
         Error::new(self.side, step.at(phase), failure.into_kind(step), self.report())
     }
 }
@@ -306,7 +307,7 @@ enum Step {
 }
 
 impl Step {
-    const fn at(self, phase: CorePhase) -> Phase {
+    const fn at(self, phase: HandshakePhase) -> Phase {
         match self {
             Self::Slot => Phase::Slot,
             Self::Service | Self::Peer => Phase::Handshake(phase),

@@ -16,7 +16,7 @@ use alts_core::frame::OVERHEAD;
 use alts_core::record::{Opener, Sealer};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
-use self::failure::{Direction, Failure, Health};
+use self::failure::{Direction, Directions, Failure};
 use self::reader::Reader;
 use self::writer::Writer;
 use crate::aead::DefaultAead;
@@ -81,7 +81,7 @@ pub struct AltsStream<IO, A = DefaultAead> {
     io: IO,
     reader: Reader<A>,
     writer: Writer<A>,
-    health: Health,
+    directions: Directions,
     context: Arc<AltsContext>,
 }
 
@@ -104,7 +104,7 @@ impl<IO, A: Aead> AltsStream<IO, A> {
             io,
             reader: Reader::new(opener, leftover),
             writer: Writer::new(sealer, options.hold_until_flush),
-            health: Health::default(),
+            directions: Directions::default(),
             context,
         }
     }
@@ -158,8 +158,8 @@ impl<IO, A: Aead> AltsStream<IO, A> {
         result: Result<T, Failure>,
     ) -> Poll<io::Result<T>> {
         Poll::Ready(result.map_err(|failure| {
-            let error = self.health.end(direction, failure);
-            if self.health.is_broken() {
+            let error = self.directions.end(direction, failure);
+            if self.directions.is_broken() {
                 self.reader.clear();
                 self.writer.clear();
             }
@@ -175,7 +175,7 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.health.check(Direction::Read)?;
+        this.directions.check(Direction::Read)?;
         let result = ready!(this.reader.poll_read(Pin::new(&mut this.io), cx, buf));
         this.conclude(Direction::Read, result)
     }
@@ -184,7 +184,7 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
 impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncBufRead for AltsStream<IO, A> {
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
-        this.health.check(Direction::Read)?;
+        this.directions.check(Direction::Read)?;
         let result = ready!(this.reader.poll_payload(Pin::new(&mut this.io), cx));
         ready!(this.conclude(Direction::Read, result))?;
         Poll::Ready(Ok(this.reader.payload()))
@@ -210,7 +210,7 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
-        this.health.check(Direction::Write)?;
+        this.directions.check(Direction::Write)?;
         let result = ready!(this.writer.poll_write(Pin::new(&mut this.io), cx, bufs));
         this.conclude(Direction::Write, result)
     }
@@ -221,7 +221,7 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        this.health.check(Direction::Write)?;
+        this.directions.check(Direction::Write)?;
         let result = ready!(this.writer.poll_flush(Pin::new(&mut this.io), cx));
         this.conclude(Direction::Write, result)
     }
@@ -229,7 +229,7 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
     /// Sends what waits, then shuts the I/O object down; a stream that has failed shuts the I/O
     /// object down at once. Reading goes on.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.health.check(Direction::Write).is_ok() {
+        if self.directions.check(Direction::Write).is_ok() {
             ready!(self.as_mut().poll_flush(cx))?;
         }
         let ended = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
@@ -242,7 +242,7 @@ impl<IO: fmt::Debug, A> fmt::Debug for AltsStream<IO, A> {
         f.debug_struct("AltsStream")
             .field("io", &self.io)
             .field("context", &self.context)
-            .field("health", &self.health)
+            .field("directions", &self.directions)
             .finish_non_exhaustive()
     }
 }

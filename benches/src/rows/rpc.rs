@@ -121,8 +121,8 @@ pub(super) async fn channel(security: Security) -> Outcome<Grpc<Channel>> {
     Ok(Grpc::new(channel).max_decoding_message_size(usize::MAX))
 }
 
-async fn accept(security: &Security, socket: TcpStream) -> Outcome<Connection> {
-    security.accept(prepared(socket)?).await.map(Connection)
+async fn accept(security: &Security, socket: TcpStream) -> Outcome<AcceptedStream> {
+    security.accept(prepared(socket)?).await.map(AcceptedStream)
 }
 
 async fn connect(security: Security, address: SocketAddr) -> Outcome<TokioIo<Stream>> {
@@ -137,15 +137,15 @@ fn prepared(socket: TcpStream) -> Outcome<TcpStream> {
 }
 
 /// A stream as tonic's server accepts it.
-struct Connection(Stream);
+struct AcceptedStream(Stream);
 
-impl Connected for Connection {
+impl Connected for AcceptedStream {
     type ConnectInfo = ();
 
     fn connect_info(&self) {}
 }
 
-impl AsyncRead for Connection {
+impl AsyncRead for AcceptedStream {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -155,7 +155,7 @@ impl AsyncRead for Connection {
     }
 }
 
-impl AsyncWrite for Connection {
+impl AsyncWrite for AcceptedStream {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

@@ -74,14 +74,14 @@ impl<'c> Offer<'c> {
         with_remote_endpoint: remote_endpoint, Option<Endpoint<'c>>;
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), HandshakeConfigError> {
         let protocols = [
             ("application_protocols", self.application_protocols.len()),
             ("record_protocols", self.record_protocols.len()),
         ];
         for (field, count) in protocols {
             if count == 0 {
-                return Err(ConfigError::Empty { field });
+                return Err(HandshakeConfigError::Empty { field });
             }
             at_most(field, count, capacity::PROTOCOLS)?;
         }
@@ -122,12 +122,12 @@ impl<'c> ExpectedPeer<'c> {
         }
     }
 
-    fn check(self) -> Result<(), ConfigError> {
+    fn check(self) -> Result<(), HandshakeConfigError> {
         let field = "expected_service_accounts";
         match self {
             Self::Any => Ok(()),
             Self::Accounts(accounts) if accounts.is_empty() || accounts.contains(&"") => {
-                Err(ConfigError::Empty { field })
+                Err(HandshakeConfigError::Empty { field })
             }
             Self::Accounts(accounts) => at_most(field, accounts.len(), capacity::TARGET_IDENTITIES),
         }
@@ -187,7 +187,7 @@ impl<'c> ClientConfig<'c> {
         with_timeout: timeout, Duration;
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), HandshakeConfigError> {
         self.expected_peer.check()?;
         self.offer.check()
     }
@@ -233,7 +233,7 @@ impl<'c> ServerConfig<'c> {
         with_timeout: timeout, Duration;
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn check(&self) -> Result<(), HandshakeConfigError> {
         at_most("local_identities", self.local_identities.len(), capacity::LOCAL_IDENTITIES)?;
         self.offer.check()
     }
@@ -245,14 +245,14 @@ impl Default for ServerConfig<'_> {
     }
 }
 
-fn at_most(field: &'static str, count: usize, capacity: usize) -> Result<(), ConfigError> {
-    if count > capacity { Err(ConfigError::TooMany { field, capacity }) } else { Ok(()) }
+fn at_most(field: &'static str, count: usize, capacity: usize) -> Result<(), HandshakeConfigError> {
+    if count > capacity { Err(HandshakeConfigError::TooMany { field, capacity }) } else { Ok(()) }
 }
 
 /// A configuration that cannot be sent to a handshaker service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum ConfigError {
+pub enum HandshakeConfigError {
     /// The list is empty, or holds an empty name.
     Empty {
         /// Which list.
@@ -267,7 +267,7 @@ pub enum ConfigError {
     },
 }
 
-impl fmt::Display for ConfigError {
+impl fmt::Display for HandshakeConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Empty { field } => write!(f, "{field} is empty, or holds an empty name"),
@@ -276,7 +276,7 @@ impl fmt::Display for ConfigError {
     }
 }
 
-impl core::error::Error for ConfigError {}
+impl core::error::Error for HandshakeConfigError {}
 
 #[cfg(test)]
 mod tests {

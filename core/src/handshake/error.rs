@@ -3,7 +3,7 @@
 use core::fmt;
 
 use crate::error::Fault;
-use crate::handshake::config::ConfigError;
+use crate::handshake::config::HandshakeConfigError;
 use crate::handshake::limits::{MAX_HANDSHAKE_BYTES, MAX_ROUNDS};
 use crate::key::KeyTooShort;
 use crate::wire::DecodeError;
@@ -11,7 +11,7 @@ use crate::wire::DecodeError;
 /// How far a handshake had come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
-pub enum Phase {
+pub enum HandshakePhase {
     /// Up to the service's answer to the start message.
     Start,
     /// Messages of the two sides go back and forth.
@@ -20,7 +20,7 @@ pub enum Phase {
     Result,
 }
 
-impl fmt::Display for Phase {
+impl fmt::Display for HandshakePhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Start => "start of the handshake",
@@ -34,7 +34,7 @@ impl fmt::Display for Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HandshakeError {
     kind: HandshakeErrorKind,
-    phase: Phase,
+    phase: HandshakePhase,
 }
 
 impl HandshakeError {
@@ -46,7 +46,7 @@ impl HandshakeError {
 
     /// How far the handshake had come.
     #[must_use]
-    pub const fn phase(&self) -> Phase {
+    pub const fn phase(&self) -> HandshakePhase {
         self.phase
     }
 
@@ -70,7 +70,7 @@ impl core::error::Error for HandshakeError {}
 #[non_exhaustive]
 pub enum HandshakeErrorKind {
     /// The configuration cannot be sent to a handshaker service.
-    Config(ConfigError),
+    Config(HandshakeConfigError),
     /// A method was called that [`Want`](super::Want) had not asked for, or bytes of the peer
     /// that were not consumed got lost.
     OutOfTurn,
@@ -153,7 +153,7 @@ impl HandshakeErrorKind {
         }
     }
 
-    pub(super) const fn at(self, phase: Phase) -> HandshakeError {
+    pub(super) const fn at(self, phase: HandshakePhase) -> HandshakeError {
         HandshakeError { kind: self, phase }
     }
 }

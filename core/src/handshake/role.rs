@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::handshake::config::{ClientConfig, ConfigError, Offer, ServerConfig};
+use crate::handshake::config::{ClientConfig, HandshakeConfigError, Offer, ServerConfig};
 use crate::key::RecordProtocol;
 use crate::msg::{
     HandshakeProtocol, Identity, List, Map, Request, ServerHandshakeParameters,
@@ -25,7 +25,7 @@ impl Role for Client<'_> {}
 impl Role for Server<'_> {}
 
 mod sealed {
-    use super::{ConfigError, Duration, Offer, Request, Side};
+    use super::{Duration, HandshakeConfigError, Offer, Request, Side};
 
     pub trait Role {
         const SIDE: Side;
@@ -37,7 +37,7 @@ mod sealed {
         fn timeout(&self) -> Duration;
 
         /// Whether the configuration can be sent.
-        fn check(&self) -> Result<(), ConfigError>;
+        fn check(&self) -> Result<(), HandshakeConfigError>;
 
         /// The first request, without bytes of the peer.
         fn start(&self) -> Request<'_>;
@@ -58,7 +58,7 @@ impl sealed::Role for Client<'_> {
         self.0.timeout
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), HandshakeConfigError> {
         self.0.check()
     }
 
@@ -96,7 +96,7 @@ impl sealed::Role for Server<'_> {
         self.0.timeout
     }
 
-    fn check(&self) -> Result<(), ConfigError> {
+    fn check(&self) -> Result<(), HandshakeConfigError> {
         self.0.check()
     }
 

@@ -91,13 +91,13 @@ fn wait(client: &Connection<impl Role>, server: &Connection<impl Role>) -> Outco
 /// A socket that never waits, what was read from it, and what is to be written to it.
 struct Connection<R> {
     socket: TcpStream,
-    phase: Phase<R>,
+    state: State<R>,
     inbox: Vec<u8>,
     filled: usize,
     outbox: Vec<u8>,
 }
 
-enum Phase<R> {
+enum State<R> {
     /// The machine, its dialogue with the service, and how many bytes of the peer it has not seen.
     Handshake {
         machine: Option<Box<Handshake<R>>>,
@@ -111,14 +111,14 @@ impl<R: Role> Connection<R> {
     fn new(socket: TcpStream, machine: Handshake<R>, handshaker: &Handshaker) -> Outcome<Self> {
         socket.set_nonblocking(true)?;
         let call = Box::new(handshaker.begin(Duration::ZERO));
-        let phase = Phase::Handshake { machine: Some(Box::new(machine)), call, fresh: 0 };
-        Ok(Self { socket, phase, inbox: vec![0; FRAME], filled: 0, outbox: Vec::new() })
+        let state = State::Handshake { machine: Some(Box::new(machine)), call, fresh: 0 };
+        Ok(Self { socket, state, inbox: vec![0; FRAME], filled: 0, outbox: Vec::new() })
     }
 
     fn session(&self) -> Option<&Session<RustCrypto>> {
-        match &self.phase {
-            Phase::Open(session) => Some(session),
-            Phase::Handshake { .. } => None,
+        match &self.state {
+            State::Open(session) => Some(session),
+            State::Handshake { .. } => None,
         }
     }
 
@@ -130,7 +130,7 @@ impl<R: Role> Connection<R> {
     /// Reads what is there, and does what the handshake wants, as far as that goes.
     fn advance(&mut self, now: Duration) -> Outcome<()> {
         self.fill()?;
-        let Phase::Handshake { machine: slot, call, fresh } = &mut self.phase else {
+        let State::Handshake { machine: slot, call, fresh } = &mut self.state else {
             return Ok(());
         };
         let mut request = vec![0; FRAME + REQUEST_OVERHEAD];
@@ -159,7 +159,7 @@ impl<R: Role> Connection<R> {
                 Want::Response => return Ok(()),
                 Want::Established => {
                     let established = slot.take().ok_or("no machine")?.established()?;
-                    self.phase = Phase::Open(Box::new(Session::new(established)?));
+                    self.state = State::Open(Box::new(Session::new(established)?));
                     return Ok(());
                 }
             }
@@ -169,7 +169,7 @@ impl<R: Role> Connection<R> {
 
     /// Seals `bytes` after those that wait to be written.
     fn send(&mut self, bytes: &[u8]) -> Outcome<()> {
-        let Phase::Open(session) = &mut self.phase else { return Err("not open yet".into()) };
+        let State::Open(session) = &mut self.state else { return Err("not open yet".into()) };
         let before = self.outbox.len();
         self.outbox.resize(before + session.sealer.sealed_len(bytes.len()), 0);
         let room = self.outbox.get_mut(before..).unwrap_or_default();
@@ -179,7 +179,7 @@ impl<R: Role> Connection<R> {
 
     /// Opens a frame that fills `message`; `false` when there is none yet.
     fn receive(&mut self, message: &mut [u8]) -> Outcome<bool> {
-        let Phase::Open(session) = &mut self.phase else { return Ok(false) };
+        let State::Open(session) = &mut self.state else { return Ok(false) };
         let received = self.inbox.get(..self.filled).unwrap_or_default();
         let opened = session.opener.open(received, message)?;
         self.inbox.copy_within(opened.consumed..self.filled, 0);
@@ -201,7 +201,7 @@ impl<R: Role> Connection<R> {
             Ok(0) => Err("the peer is gone".into()),
             Ok(read) => {
                 self.filled += read;
-                if let Phase::Handshake { fresh, .. } = &mut self.phase {
+                if let State::Handshake { fresh, .. } = &mut self.state {
                     *fresh += read;
                 }
                 Ok(())

@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 use alts_handshaker::identity::Vouching;
 use alts_handshaker::identity::vouching::MachinePattern;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::config_error::ConfigError;
 use alts_serving::log::{Format, Level};
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
@@ -133,7 +133,7 @@ impl Serve {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn configuration(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
+    pub fn configuration(self) -> Result<(Config, Option<PathBuf>), SettingsError> {
         let (mut config, path) = if let (Some(certificate), Some(key)) =
             (self.certificate, self.key)
         {
@@ -162,7 +162,7 @@ impl Serve {
             if let Some(address) = self.metrics
                 && !address.ip().to_canonical().is_loopback()
             {
-                return Err(ConfigError::new(
+                return Err(SettingsError::new(
                     "--metrics",
                     format!("{address} is not a loopback address: that takes a file"),
                 ));
@@ -184,12 +184,12 @@ impl Dev {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn configuration(self, directory: &Path) -> Result<Config, ConfigError> {
+    pub fn configuration(self, directory: &Path) -> Result<Config, SettingsError> {
         let mut listeners = self.listen;
         if listeners.is_empty() {
             let directory = directory.join(format!("altsd-dev-{}", geteuid()));
             private_directory(&directory)
-                .map_err(|why| ConfigError::new(directory.display().to_string(), why))?;
+                .map_err(|why| SettingsError::new(directory.display().to_string(), why))?;
             for user in ["client", "server"] {
                 let path = directory.join(user).with_extension("sock");
                 listeners.push((
@@ -230,7 +230,7 @@ fn private_directory(path: &Path) -> Result<(), String> {
 ///
 /// # Errors
 /// The first thing that is wrong.
-pub fn check(path: &Path) -> Result<String, ConfigError> {
+pub fn check(path: &Path) -> Result<String, SettingsError> {
     let config = Config::read(path)?;
     let (snapshot, warnings) = state::load(&config)?;
     let mut report = String::new();

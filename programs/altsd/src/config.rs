@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use alts_handshaker::Limits;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::config_error::ConfigError;
 use alts_serving::settings::{LogSettings, Places, Span};
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use toml::Spanned;
@@ -151,9 +151,9 @@ impl Config {
     ///
     /// # Errors
     /// When it cannot be read, or something in it is wrong; files that it names are not opened.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = fs::read_to_string(path)
-            .map_err(|why| ConfigError::new(path.display().to_string(), why.to_string()))?;
+            .map_err(|why| SettingsError::new(path.display().to_string(), why.to_string()))?;
         Self::parse(&text, path)
     }
 
@@ -161,9 +161,9 @@ impl Config {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
         let raw: Raw = toml::from_str(text).map_err(|error| {
-            ConfigError::new(path.display().to_string(), error.to_string().trim_end())
+            SettingsError::new(path.display().to_string(), error.to_string().trim_end())
         })?;
         let reader = Reader { places: Places::new(text, path) };
         let config = reader.config(raw)?;
@@ -175,17 +175,17 @@ impl Config {
     ///
     /// # Errors
     /// Names the place and what to do; `place` is for what has no place of its own.
-    pub fn check(&self, place: &str) -> Result<(), ConfigError> {
+    pub fn check(&self, place: &str) -> Result<(), SettingsError> {
         if self.listeners.is_empty() {
-            return Err(ConfigError::new(place, "there is no [[listen]]: nobody could call"));
+            return Err(SettingsError::new(place, "there is no [[listen]]: nobody could call"));
         }
         if self.identities.is_empty() {
-            return Err(ConfigError::new(place, "there is no [[identity]]: give at least one"));
+            return Err(SettingsError::new(place, "there is no [[identity]]: give at least one"));
         }
         let mut names = HashSet::new();
         for listen in &self.listeners {
             if !names.insert(&listen.name) {
-                return Err(ConfigError::new(
+                return Err(SettingsError::new(
                     &listen.place,
                     format!("there are two listeners called {:?}: set `name`", listen.name),
                 ));
@@ -193,7 +193,7 @@ impl Config {
             if let ListenAddress::Tcp { address, remote: false, .. } = &listen.endpoint
                 && !address.ip().to_canonical().is_loopback()
             {
-                return Err(ConfigError::new(
+                return Err(SettingsError::new(
                     &listen.place,
                     format!(
                         "{address} is not a loopback address: other machines could reach it. \
@@ -204,14 +204,14 @@ impl Config {
         }
         for rule in &self.rules {
             if let Some(name) = rule.listeners.iter().find(|name| !names.contains(name)) {
-                return Err(ConfigError::new(
+                return Err(SettingsError::new(
                     &rule.place,
                     format!("there is no listener called {name:?}"),
                 ));
             }
-            rule.check().map_err(|what| ConfigError::new(&rule.place, what))?;
+            rule.check().map_err(|what| SettingsError::new(&rule.place, what))?;
         }
-        self.limits.check().map_err(|what| ConfigError::new(format!("{place}, [limits]"), what))
+        self.limits.check().map_err(|what| SettingsError::new(format!("{place}, [limits]"), what))
     }
 
     /// What is allowed and still should be known.
@@ -362,11 +362,11 @@ struct Reader<'a> {
 }
 
 impl Reader<'_> {
-    fn config(&self, raw: Raw) -> Result<Config, ConfigError> {
+    fn config(&self, raw: Raw) -> Result<Config, SettingsError> {
         let listeners =
             raw.listen.into_iter().map(|listen| self.listen(listen)).collect::<Result<_, _>>()?;
         if let Some(old) = &raw.accept_machines {
-            return Err(ConfigError::new(
+            return Err(SettingsError::new(
                 self.places.of(old, "accept_machines"),
                 "say for which machines an authority may vouch instead: trust_roots = \
                  [{ path = \"roots.pem\", machines = [\"*.hosts.prod.example\"] }]",
@@ -394,7 +394,7 @@ impl Reader<'_> {
             let place = self.places.of(&metrics, "[metrics]");
             let RawMetrics { address, remote } = metrics.into_inner();
             if !remote && !address.ip().to_canonical().is_loopback() {
-                return Err(ConfigError::new(
+                return Err(SettingsError::new(
                     place,
                     format!(
                         "{address} is not a loopback address: set remote = true if other \
@@ -420,10 +420,10 @@ impl Reader<'_> {
         roots.into_iter().map(one).collect()
     }
 
-    fn listen(&self, listen: Spanned<RawListen>) -> Result<Listen, ConfigError> {
+    fn listen(&self, listen: Spanned<RawListen>) -> Result<Listen, SettingsError> {
         let place = self.places.of(&listen, "[[listen]]");
         let raw = listen.into_inner();
-        let refuse = |what: &str| Err(ConfigError::new(&place, what));
+        let refuse = |what: &str| Err(SettingsError::new(&place, what));
         let of_file = raw.mode.is_some() || raw.owner.is_some() || raw.group.is_some();
         let of_tcp = raw.identify.is_some() || raw.remote.is_some();
         // As it is written, so that it does not depend on how the file's own path was.
@@ -460,12 +460,12 @@ impl Reader<'_> {
         &self,
         identity: Spanned<RawIdentity>,
         trust_roots: &[RootFile],
-    ) -> Result<Source, ConfigError> {
+    ) -> Result<Source, SettingsError> {
         let place = self.places.of(&identity, "[[identity]]");
         let raw = identity.into_inner();
         let roots = raw.trust_roots.map_or_else(|| trust_roots.to_vec(), |roots| self.roots(roots));
         if roots.is_empty() {
-            return Err(ConfigError::new(
+            return Err(SettingsError::new(
                 place,
                 "no trust roots: set trust_roots here or at the top of the file",
             ));

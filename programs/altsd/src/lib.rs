@@ -29,12 +29,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alts_handshaker::grpc::HandshakerServer;
-use alts_serving::config_error::ConfigError;
 use alts_serving::descriptors;
 use alts_serving::life::{Alive, Life};
 use alts_serving::limits::Key;
 use alts_serving::metrics::Admin;
 use alts_serving::notify::Notifier;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::signals::{Request, Signals};
 use alts_serving::throttle::Throttles;
 use prometheus::IntCounter;
@@ -80,16 +80,16 @@ impl Daemon {
     ///
     /// # Errors
     /// What cannot be used, where it was written, and what to do.
-    pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, ConfigError> {
-        let internal = |why: prometheus::Error| ConfigError::new("metrics", why.to_string());
+    pub async fn start(config: Config, path: Option<PathBuf>) -> Result<Self, SettingsError> {
+        let internal = |why: prometheus::Error| SettingsError::new("metrics", why.to_string());
         let metrics = Metrics::new().map_err(internal)?;
         let keeper = Keeper::new(config, path, metrics.clone())?;
         let config = keeper.config().clone();
         let places = config.limits.connections.saturating_add(accept::REFUSED);
         descriptors::require(places.saturating_add(alts_serving::metrics::CONNECTIONS))
-            .map_err(|what| ConfigError::new("[limits]", what))?;
+            .map_err(|what| SettingsError::new("[limits]", what))?;
         let bound =
-            config.listeners.iter().map(Bound::open).collect::<Result<Vec<_>, ConfigError>>()?;
+            config.listeners.iter().map(Bound::open).collect::<Result<Vec<_>, SettingsError>>()?;
         let listeners =
             bound.iter().map(|b| (b.name().to_owned(), b.address().to_owned())).collect();
 
@@ -282,16 +282,17 @@ pub async fn run(
     path: Option<PathBuf>,
     supervision: Supervision,
     started: impl FnOnce(&Daemon),
-) -> Result<(), ConfigError> {
+) -> Result<(), SettingsError> {
     let Supervision { notifier, watchdog, lines_dropped } = supervision;
-    let mut signals = Signals::new().map_err(|why| ConfigError::new("signals", why.to_string()))?;
+    let mut signals =
+        Signals::new().map_err(|why| SettingsError::new("signals", why.to_string()))?;
     let daemon = Daemon::start(config, path).await?;
     if let Some(counter) = lines_dropped {
         daemon
             .metrics
             .registry()
             .register(Box::new(counter))
-            .map_err(|why| ConfigError::new("metrics", why.to_string()))?;
+            .map_err(|why| SettingsError::new("metrics", why.to_string()))?;
     }
     started(&daemon);
     notifier.ready();

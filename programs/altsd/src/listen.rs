@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::{fmt, io};
 
-use alts_serving::config_error::ConfigError;
 use alts_serving::directory::{Directory, System};
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::{Mode, SocketFile};
 use tokio::net::{TcpListener, UnixListener};
 use tokio_alts::Address;
@@ -122,9 +122,10 @@ impl Bound {
     ///
     /// # Errors
     /// Names the listener and what to do.
-    pub fn open(listen: &Listen) -> Result<Self, ConfigError> {
-        let refuse =
-            |what: String| ConfigError::new(format!("{}, {}", listen.place, listen.endpoint), what);
+    pub fn open(listen: &Listen) -> Result<Self, SettingsError> {
+        let refuse = |what: String| {
+            SettingsError::new(format!("{}, {}", listen.place, listen.endpoint), what)
+        };
         let failed = |what: &str, why: io::Error| refuse(format!("{what}: {why}"));
         let (socket, address) = match &listen.endpoint {
             ListenAddress::Unix { path, mode, owner, group } => {

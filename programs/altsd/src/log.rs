@@ -6,5 +6,9 @@ use alts_serving::log::{Level, Program};
 pub const AUDIT: &str = "altsd::audit";
 
 /// The daemon.
-pub const PROGRAM: Program =
-    Program { name: "altsd", audit: AUDIT, repeated: &[("alts_handshaker::grpc", Level::Warn)] };
+pub const PROGRAM: Program = Program {
+    name: "altsd",
+    audit: AUDIT,
+    repeated: &[("alts_handshaker::grpc", Level::Warn)],
+    dropped: "altsd_log_lines_dropped_total",
+};

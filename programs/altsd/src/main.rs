@@ -8,14 +8,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use alts_serving::lines::Lines;
-use alts_serving::log::subscriber;
+use alts_serving::log::to_standard_error;
 use alts_serving::notify::Notifier;
 use altsd::cli::{Cli, Command, check, greeting};
 use altsd::log::PROGRAM;
 use altsd::{Supervision, run};
 use clap::Parser as _;
-use prometheus::IntCounter;
 
 fn main() -> ExitCode {
     match start(Cli::parse()) {
@@ -42,18 +40,7 @@ fn start(cli: Cli) -> Result<(), Box<dyn Error>> {
             (config, path, false)
         }
     };
-    let dropped = IntCounter::new(
-        "altsd_log_lines_dropped_total",
-        "Log lines that were lost because nobody took them.",
-    )?;
-    // A reader of standard error that is slow, or gone, must not stop the service.
-    let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());
-    tracing::subscriber::set_global_default(subscriber(
-        PROGRAM,
-        config.log.format,
-        config.log.level,
-        lines,
-    ))?;
+    let (dropped, _last_lines) = to_standard_error(PROGRAM, config.log.format, config.log.level)?;
     let supervision = Supervision { lines_dropped: Some(dropped), ..supervision()? };
     let rules = config.rules.clone();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

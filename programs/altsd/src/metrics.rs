@@ -5,9 +5,8 @@
 
 use std::time::Duration;
 
-use prometheus::{
-    GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
-};
+use alts_serving::registrar::{Registrar, Reloads};
+use prometheus::{GaugeVec, Histogram, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 /// The metrics of one daemon; clones share them.
 #[derive(Clone, Debug)]
@@ -19,7 +18,7 @@ pub struct Metrics {
     refusals: IntCounterVec,
     connections: IntGaugeVec,
     connections_refused: IntCounterVec,
-    reloads: IntCounterVec,
+    reloads: Reloads,
     expiry: GaugeVec,
     stale: IntGaugeVec,
 }
@@ -30,76 +29,56 @@ impl Metrics {
     /// # Errors
     /// None in practice: the names are right.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            prometheus::Result::Ok(counters)
-        };
-        let handshakes = counters(
+        let registrar = Registrar::new();
+        let handshakes = registrar.counters(
             "altsd_handshakes_total",
             "Handshakes that have ended, by side, outcome (success, failure, abandoned), gRPC \
              status code and whose fault it was.",
             &["side", "outcome", "code", "fault"],
         )?;
-        let refusals = counters(
+        let refusals = registrar.counters(
             "altsd_refusals_total",
             "Handshakes that did not begin, by reason (policy, caller_limit, total_limit).",
             &["reason"],
         )?;
-        let connections_refused = counters(
+        let connections_refused = registrar.counters(
             "altsd_connections_refused_total",
             "Connections that were closed at once, by reason (caller_limit, total_limit).",
             &["reason"],
         )?;
-        let reloads = counters(
+        let reloads = registrar.reloads(
             "altsd_reloads_total",
             "Times that configuration or certificates were read again, by outcome (success, \
              failure).",
-            &["outcome"],
         )?;
-        for outcome in ["success", "failure"] {
-            reloads.with_label_values(&[outcome]);
-        }
-        let duration = Histogram::with_opts(
-            HistogramOpts::new(
+        let duration = registrar
+            .durations(
                 "altsd_handshake_duration_seconds",
                 "Time from the beginning of a handshake to its result, of those that succeeded.",
-            )
-            .buckets(vec![
-                0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
-            ]),
-        )?;
-        registry.register(Box::new(duration.clone()))?;
+                &[],
+                30.0,
+            )?
+            .with_label_values(&[] as &[&str]);
         let in_progress =
-            IntGauge::new("altsd_handshakes_in_progress", "Handshakes that are under way.")?;
-        registry.register(Box::new(in_progress.clone()))?;
-        let connections = IntGaugeVec::new(
-            Opts::new("altsd_connections", "Open connections, by listener."),
+            registrar.gauge("altsd_handshakes_in_progress", "Handshakes that are under way.")?;
+        let connections = registrar.gauges(
+            "altsd_connections",
+            "Open connections, by listener.",
             &["listener"],
         )?;
-        registry.register(Box::new(connections.clone()))?;
-        let expiry = GaugeVec::new(
-            Opts::new(
-                "altsd_certificate_expiry_timestamp_seconds",
-                "When the certificate of an identity expires: seconds since the UNIX epoch.",
-            ),
+        let expiry = registrar.times(
+            "altsd_certificate_expiry_timestamp_seconds",
+            "When the certificate of an identity expires: seconds since the UNIX epoch.",
             &["identity"],
         )?;
-        registry.register(Box::new(expiry.clone()))?;
-        let stale = IntGaugeVec::new(
-            Opts::new(
-                "altsd_certificate_reload_failed",
-                "1 while the files of an identity are bad and older ones stay in use.",
-            ),
+        let stale = registrar.gauges(
+            "altsd_certificate_reload_failed",
+            "1 while the files of an identity are bad and older ones stay in use.",
             &["identity"],
         )?;
-        registry.register(Box::new(stale.clone()))?;
-        let info = IntGaugeVec::new(Opts::new("altsd_info", "Always 1."), &["version"])?;
-        registry.register(Box::new(info.clone()))?;
-        info.with_label_values(&[env!("CARGO_PKG_VERSION")]).set(1);
+        registrar.info("altsd_info", env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
-            registry,
+            registry: registrar.finish(),
             handshakes,
             duration,
             in_progress,
@@ -152,7 +131,7 @@ impl Metrics {
     }
 
     pub(crate) fn reloaded(&self, good: bool) {
-        self.reloads.with_label_values(&[if good { "success" } else { "failure" }]).inc();
+        self.reloads.count(good);
     }
 
     pub(crate) fn forget_identities(&self) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use alts_handshaker::dev::{Authority, DevError};
 use alts_handshaker::identity::Subject;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::config_error::ConfigError;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 
 use crate::config::Config;
@@ -24,9 +24,9 @@ const EXPIRY_WARNING: Duration = Duration::from_secs(60 * 60);
 pub fn development(
     listeners: Vec<(ListenAddress, AccountPattern)>,
     callers: &[CallerPattern],
-) -> Result<Config, ConfigError> {
+) -> Result<Config, SettingsError> {
     let place = "altsd dev";
-    let failed = |why: DevError| ConfigError::new(place, why.to_string());
+    let failed = |why: DevError| SettingsError::new(place, why.to_string());
     let authority = Authority::new().map_err(failed)?;
     let (mut listens, mut sources, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     let mut known = Vec::new();
@@ -44,7 +44,8 @@ pub fn development(
                 AccountPattern::OwnUser { machine } => authority.machine_builder(machine),
             };
             let handshaker = builder.map_err(failed)?.accept_machines(true).build();
-            let handshaker = handshaker.map_err(|why| ConfigError::new(place, why.to_string()))?;
+            let handshaker =
+                handshaker.map_err(|why| SettingsError::new(place, why.to_string()))?;
             sources.push(Source::Fixed(handshaker));
             known.push(certificate);
         }
@@ -74,9 +75,9 @@ pub fn one_identity(
     files: IdentityFiles,
     callers: Vec<CallerPattern>,
     mut accounts: Vec<AccountPattern>,
-) -> Result<Config, ConfigError> {
+) -> Result<Config, SettingsError> {
     let place = "command line";
-    let handshaker = files.load().map_err(|why| ConfigError::new(place, why.to_string()))?;
+    let handshaker = files.load().map_err(|why| SettingsError::new(place, why.to_string()))?;
     if accounts.is_empty() {
         accounts.push(match handshaker.subject() {
             Subject::ServiceAccount(account) => AccountPattern::Exact(account.clone()),

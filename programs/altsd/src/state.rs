@@ -6,8 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use alts_handshaker::{Handshaker, Limits};
 use alts_serving::caller::Caller;
-use alts_serving::config_error::ConfigError;
 use alts_serving::directory::System;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::subuids::SubUids;
 use nix::unistd::geteuid;
 use tokio::sync::watch;
@@ -116,29 +116,29 @@ pub fn since_epoch() -> Duration {
 ///
 /// # Errors
 /// The first thing that cannot be used.
-pub fn load(config: &Config) -> Result<(Snapshot, Vec<String>), ConfigError> {
+pub fn load(config: &Config) -> Result<(Snapshot, Vec<String>), SettingsError> {
     let identities = config.identities.iter().map(load_one).collect::<Result<_, _>>()?;
     assemble(config, identities)
 }
 
-fn load_one(source: &Source) -> Result<Handshaker, ConfigError> {
+fn load_one(source: &Source) -> Result<Handshaker, SettingsError> {
     match source {
         Source::Fixed(handshaker) => Ok(handshaker.clone()),
-        Source::Files(files) => files
-            .load()
-            .map_err(|why| ConfigError::new(why.place().unwrap_or(&files.place), why.to_string())),
+        Source::Files(files) => files.load().map_err(|why| {
+            SettingsError::new(why.place().unwrap_or(&files.place), why.to_string())
+        }),
     }
 }
 
 fn assemble(
     config: &Config,
     identities: Vec<Handshaker>,
-) -> Result<(Snapshot, Vec<String>), ConfigError> {
+) -> Result<(Snapshot, Vec<String>), SettingsError> {
     let (policy, mut warnings) = Policy::resolve(&config.rules, &System);
     warnings.extend(shut_out(config, geteuid().as_raw(), &System));
     let subuids = Arc::new(SubUids::read(&System));
     let snapshot = Snapshot { identities, policy, limits: config.limits.of_one(), subuids };
-    snapshot.check_policy().map_err(|(place, what)| ConfigError::new(place, what))?;
+    snapshot.check_policy().map_err(|(place, what)| SettingsError::new(place, what))?;
     Ok((snapshot, warnings))
 }
 
@@ -202,7 +202,7 @@ impl Keeper {
         config: Config,
         path: Option<PathBuf>,
         metrics: Metrics,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         // Before they are read: what changes in between is seen as a change later.
         let seen = fingerprints(&config);
         let (snapshot, warnings) = load(&config)?;

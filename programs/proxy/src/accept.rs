@@ -4,9 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use alts_serving::accepting::AcceptErrors;
-use alts_serving::config_error::ConfigError;
 use alts_serving::life::Alive;
 use alts_serving::limits::{Key, Slots};
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::SocketFile;
 use alts_serving::throttle::Throttle;
 use tokio::net::{TcpListener, UnixListener};
@@ -37,9 +37,10 @@ impl Bound {
     ///
     /// # Errors
     /// Names the listener and what to do.
-    pub async fn open(listen: &config::Listen) -> Result<Self, ConfigError> {
-        let refuse =
-            |what: String| ConfigError::new(format!("{}, {}", listen.place, listen.address), what);
+    pub async fn open(listen: &config::Listen) -> Result<Self, SettingsError> {
+        let refuse = |what: String| {
+            SettingsError::new(format!("{}, {}", listen.place, listen.address), what)
+        };
         let failed = |why: io::Error| refuse(format!("cannot listen: {why}"));
         match &listen.address {
             Address::Tcp(address) => {

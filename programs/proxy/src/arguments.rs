@@ -6,9 +6,9 @@ use std::path::PathBuf;
 
 use alts_handshaker::locator::Locator;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::config_error::ConfigError;
 use alts_serving::log::{Format, Level as LogLevel};
 use alts_serving::settings::Span;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use clap::{ArgGroup, Args};
 use tokio_alts::FrameSize;
@@ -110,7 +110,7 @@ impl Arguments {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn configuration(self) -> Result<(Config, Option<PathBuf>), ConfigError> {
+    pub fn configuration(self) -> Result<(Config, Option<PathBuf>), SettingsError> {
         let (log_format, log_level) = (self.log_format, self.log_level);
         let (mut config, path) = match self.config {
             Some(path) => (Config::read(&path)?, Some(path)),
@@ -122,7 +122,7 @@ impl Arguments {
     }
 
     /// One listener and one upstream.
-    fn one(self) -> Result<Config, ConfigError> {
+    fn one(self) -> Result<Config, SettingsError> {
         let handshaker = self.handshaker.unwrap_or(Locator::Google);
         let max_frame_size = self.max_frame_size.unwrap_or(FrameSize::DEFAULT);
         let handshake_deadline =
@@ -134,7 +134,7 @@ impl Arguments {
             (Some(address), _) => ("--listen", address, Security::Plain),
             (None, Some(address)) => {
                 let peers = peers(self.allow_peer, self.allow_any_peer).ok_or_else(|| {
-                    ConfigError::new(
+                    SettingsError::new(
                         "--listen-alts",
                         "who may connect? Give --allow-peer ACCOUNT, or --allow-any-peer",
                     )
@@ -144,7 +144,7 @@ impl Arguments {
             }
             (None, None) => {
                 let what = "where to listen? Give --listen, --listen-alts or --config";
-                return Err(ConfigError::new("command line", what));
+                return Err(SettingsError::new("command line", what));
             }
         };
         let listen = Listen {
@@ -166,7 +166,7 @@ impl Arguments {
             ("--to", self.to, Security::Plain)
         } else {
             let peers = peers(self.expect_peer, self.any_peer).ok_or_else(|| {
-                ConfigError::new(
+                SettingsError::new(
                     "--to-alts",
                     "who is the server? Give --expect-peer ACCOUNT, or --any-peer",
                 )
@@ -175,7 +175,7 @@ impl Arguments {
         };
         if addresses.is_empty() {
             let what = "where to? Give --to or --to-alts";
-            return Err(ConfigError::new("command line", what));
+            return Err(SettingsError::new("command line", what));
         }
         let upstream = Upstream {
             name: "upstream".to_owned(),

@@ -12,11 +12,11 @@ use std::time::Duration;
 
 use alts_handshaker::locator::Locator;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::config_error::ConfigError;
 use alts_serving::descriptors;
 use alts_serving::directory::System;
 use alts_serving::metrics::CONNECTIONS;
 use alts_serving::settings::LogSettings;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use tokio_alts::FrameSize;
@@ -301,21 +301,21 @@ impl Config {
     ///
     /// # Errors
     /// Names the place and what to do; `place` is for what has no place of its own.
-    pub fn check(&self, place: &str) -> Result<(), ConfigError> {
+    pub fn check(&self, place: &str) -> Result<(), SettingsError> {
         if self.listeners.is_empty() {
-            return Err(ConfigError::new(place, "there is no [[listen]]: nobody could connect"));
+            return Err(SettingsError::new(place, "there is no [[listen]]: nobody could connect"));
         }
         let mut names = HashSet::new();
         for upstream in &self.upstreams {
             if !names.insert(&upstream.name) {
                 let what = format!("there are two upstreams called {:?}", upstream.name);
-                return Err(ConfigError::new(&upstream.place, what));
+                return Err(SettingsError::new(&upstream.place, what));
             }
-            upstream.check().map_err(|what| ConfigError::new(&upstream.place, what))?;
+            upstream.check().map_err(|what| SettingsError::new(&upstream.place, what))?;
         }
         let (mut names, mut addresses) = (HashSet::new(), HashSet::new());
         for listen in &self.listeners {
-            let refuse = |what: String| Err(ConfigError::new(&listen.place, what));
+            let refuse = |what: String| Err(SettingsError::new(&listen.place, what));
             if !names.insert(&listen.name) {
                 let what = format!("there are two listeners called {:?}: set `name`", listen.name);
                 return refuse(what);
@@ -342,9 +342,9 @@ impl Config {
                  upstreams: listen on 127.0.0.1, or set remote = true in [metrics] of a file if \
                  other machines are to read them"
             );
-            return Err(ConfigError::new(format!("{place}, [metrics]"), what));
+            return Err(SettingsError::new(format!("{place}, [metrics]"), what));
         }
-        self.limits.check().map_err(|what| ConfigError::new(format!("{place}, [limits]"), what))
+        self.limits.check().map_err(|what| SettingsError::new(format!("{place}, [limits]"), what))
     }
 
     /// The upstream of that name.
@@ -358,8 +358,9 @@ impl Config {
     ///
     /// # Errors
     /// When the system does not allow as many.
-    pub fn require_descriptors(&self) -> Result<(), ConfigError> {
-        descriptors::require(self.descriptors()).map_err(|what| ConfigError::new("[limits]", what))
+    pub fn require_descriptors(&self) -> Result<(), SettingsError> {
+        descriptors::require(self.descriptors())
+            .map_err(|what| SettingsError::new("[limits]", what))
     }
 
     /// How many connections there may be at once, on both sides.

@@ -43,11 +43,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use alts_handshaker::locator::Development;
-use alts_serving::config_error::ConfigError;
 use alts_serving::life::Life;
-use alts_serving::lines::Lines;
-use alts_serving::log::subscriber;
+use alts_serving::log::to_standard_error;
 use alts_serving::metrics::Admin;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::signals::{Request, Signals};
 use prometheus::IntCounter;
 use tokio::sync::Mutex;
@@ -82,7 +81,7 @@ impl Proxy {
         config: Config,
         path: Option<PathBuf>,
         development: Arc<Development>,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let metrics = new_metrics()?;
         let life = Arc::<Life>::default();
         let address = config.metrics;
@@ -154,8 +153,8 @@ fn readiness(upstreams: &[Arc<Upstream>], is_serving: bool) -> Result<(), String
     }
 }
 
-fn new_metrics() -> Result<Metrics, ConfigError> {
-    Metrics::new().map_err(|why| ConfigError::new("metrics", why.to_string()))
+fn new_metrics() -> Result<Metrics, SettingsError> {
+    Metrics::new().map_err(|why| SettingsError::new("metrics", why.to_string()))
 }
 
 /// Runs it, and returns the program's status.
@@ -179,18 +178,7 @@ fn start(arguments: Arguments) -> Result<(), Box<dyn Error>> {
         out.write_all(report.as_bytes())?;
         return Ok(out.flush()?);
     }
-    let dropped = IntCounter::new(
-        "alts_proxy_log_lines_dropped_total",
-        "Log lines that were lost because nobody took them.",
-    )?;
-    // A reader of standard error that is slow, or gone, must not stop the service.
-    let (lines, _last_lines) = Lines::to(io::stderr(), dropped.clone());
-    tracing::subscriber::set_global_default(subscriber(
-        PROGRAM,
-        config.log.format,
-        config.log.level,
-        lines,
-    ))?;
+    let (dropped, _last_lines) = to_standard_error(PROGRAM, config.log.format, config.log.level)?;
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if let Some(count) = threads {
         runtime.worker_threads(count.get());
@@ -207,14 +195,15 @@ async fn run(
     config: Config,
     path: Option<PathBuf>,
     dropped: IntCounter,
-) -> Result<(), ConfigError> {
-    let mut signals = Signals::new().map_err(|why| ConfigError::new("signals", why.to_string()))?;
+) -> Result<(), SettingsError> {
+    let mut signals =
+        Signals::new().map_err(|why| SettingsError::new("signals", why.to_string()))?;
     let proxy = Proxy::start(config, path, Arc::default()).await?;
     proxy
         .metrics()
         .registry()
         .register(Box::new(dropped))
-        .map_err(|why| ConfigError::new("metrics", why.to_string()))?;
+        .map_err(|why| SettingsError::new("metrics", why.to_string()))?;
     while signals.next().await == Request::Reload {
         proxy.reload().await;
     }
@@ -232,7 +221,7 @@ async fn run(
 ///
 /// # Errors
 /// The first thing that is wrong, and where.
-pub fn check(config: &Config) -> Result<String, ConfigError> {
+pub fn check(config: &Config) -> Result<String, SettingsError> {
     Prepared::new(config, &Prepared::default(), &Development::default(), &new_metrics()?)?;
     let mut report = String::new();
     // Writing to a string does not fail.

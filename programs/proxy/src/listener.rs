@@ -3,8 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
-use alts_serving::config_error::ConfigError;
 use alts_serving::limits::Key;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::throttle::Throttles;
 use tokio::sync::Semaphore;
 use tokio_alts::{AltsAcceptor, HandshakerService, ServerConfig};
@@ -52,7 +52,7 @@ impl Listener {
         upstream: Arc<Upstream>,
         limits: Limits,
         metrics: &Metrics,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let acceptor = match (&settings.security, service) {
             (Security::Alts(alts), Some(service)) => {
                 let config = ServerConfig::builder()
@@ -60,7 +60,7 @@ impl Listener {
                     .deadline(alts.handshake_deadline)
                     .max_concurrent_handshakes(limits.handshakes)
                     .build()
-                    .map_err(|why| ConfigError::new(&settings.place, why.to_string()))?;
+                    .map_err(|why| SettingsError::new(&settings.place, why.to_string()))?;
                 Some(AltsAcceptor::new(config, service))
             }
             _ => None,

@@ -13,4 +13,5 @@ pub const PROGRAM: Program = Program {
     audit: AUDIT,
     // Its lines about handshakes that failed.
     repeated: &[("tokio_alts", Level::Error)],
+    dropped: "alts_proxy_log_lines_dropped_total",
 };

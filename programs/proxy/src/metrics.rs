@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use alts_serving::registrar::{Registrar, Reloads};
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry,
+    Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
 use crate::outcome::Outcome;
@@ -62,7 +62,7 @@ pub struct Metrics {
     durations: HistogramVec,
     connects: IntCounterVec,
     aside: IntGaugeVec,
-    reloads: IntCounterVec,
+    reloads: Reloads,
 }
 
 impl Metrics {
@@ -71,73 +71,52 @@ impl Metrics {
     /// # Errors
     /// None in practice: the names are right.
     pub fn new() -> prometheus::Result<Self> {
-        let registry = Registry::new();
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            prometheus::Result::Ok(counters)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauges.clone()))?;
-            prometheus::Result::Ok(gauges)
-        };
-        let connections = gauges(
+        let registrar = Registrar::new();
+        let connections = registrar.gauges(
             "alts_proxy_connections",
             "Open client connections, by listener.",
             &["listener"],
         )?;
-        let ended = counters(
+        let ended = registrar.counters(
             "alts_proxy_connections_total",
             "Client connections that have ended, by listener and outcome.",
             &["listener", "outcome"],
         )?;
-        let bytes = counters(
+        let bytes = registrar.counters(
             "alts_proxy_bytes_total",
             "Bytes of clients' connections without ALTS around them, by listener and direction \
              (received, sent).",
             &["listener", "direction"],
         )?;
-        let requests = counters(
+        let requests = registrar.counters(
             "alts_proxy_requests_total",
             "HTTP requests that have ended, by listener and class of the status.",
             &["listener", "status"],
         )?;
-        let durations = HistogramVec::new(
-            HistogramOpts::new(
-                "alts_proxy_request_duration_seconds",
-                "Time from a request's headers to the end of its response.",
-            )
-            .buckets(vec![
-                0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0,
-            ]),
+        let durations = registrar.durations(
+            "alts_proxy_request_duration_seconds",
+            "Time from a request's headers to the end of its response.",
             &["listener"],
+            60.0,
         )?;
-        registry.register(Box::new(durations.clone()))?;
-        let connects = counters(
+        let connects = registrar.counters(
             "alts_proxy_upstream_connects_total",
             "Attempts to connect, by upstream and outcome (success, refused, handshake, timeout, \
              exhausted).",
             &["upstream", "outcome"],
         )?;
-        let aside = gauges(
+        let aside = registrar.gauges(
             "alts_proxy_upstream_addresses_aside",
             "Addresses that are not in order and tried last, by upstream.",
             &["upstream"],
         )?;
-        let reloads = counters(
+        let reloads = registrar.reloads(
             "alts_proxy_reloads_total",
             "Times that the configuration was read again, by outcome (success, failure).",
-            &["outcome"],
         )?;
-        for outcome in ["success", "failure"] {
-            reloads.with_label_values(&[outcome]);
-        }
-        gauges("alts_proxy_info", "Always 1.", &["version"])?
-            .with_label_values(&[env!("CARGO_PKG_VERSION")])
-            .set(1);
+        registrar.info("alts_proxy_info", env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
-            registry,
+            registry: registrar.finish(),
             connections,
             ended,
             bytes,
@@ -205,7 +184,7 @@ impl Metrics {
 
     /// Counts a reload.
     pub fn reloaded(&self, good: bool) {
-        self.reloads.with_label_values(&[if good { "success" } else { "failure" }]).inc();
+        self.reloads.count(good);
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use alts_handshaker::locator::{Development, Locator};
-use alts_serving::config_error::ConfigError;
 use alts_serving::life::Life;
 use alts_serving::limits::Slots;
+use alts_serving::settings_error::SettingsError;
 use tokio::sync::watch;
 use tokio_alts::HandshakerService;
 
@@ -37,7 +37,7 @@ impl Prepared {
         before: &Self,
         development: &Development,
         metrics: &Metrics,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let mut new = Self::default();
         for settings in &config.upstreams {
             let same = before.upstreams.iter().find(|old| {
@@ -69,7 +69,7 @@ impl Prepared {
         place: &str,
         before: &Self,
         development: &Development,
-    ) -> Result<Option<Arc<dyn HandshakerService>>, ConfigError> {
+    ) -> Result<Option<Arc<dyn HandshakerService>>, SettingsError> {
         let Security::Alts(alts) = security else { return Ok(None) };
         let known =
             self.services.get(&alts.handshaker).or_else(|| before.services.get(&alts.handshaker));
@@ -81,7 +81,7 @@ impl Prepared {
                      handshaker service, or dev:ACCOUNT to try things out",
                     alts.handshaker
                 );
-                ConfigError::new(place, what)
+                SettingsError::new(place, what)
             })?,
         };
         self.services.insert(alts.handshaker.clone(), Arc::clone(&service));
@@ -122,7 +122,7 @@ impl State {
         development: Arc<Development>,
         metrics: Metrics,
         life: &Life,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let mut state = Self {
             config: config.clone(),
             path,
@@ -184,7 +184,7 @@ impl State {
     }
 
     /// Becomes what a configuration says, or stays what it is.
-    async fn apply(&mut self, config: Config, life: &Life) -> Result<(), ConfigError> {
+    async fn apply(&mut self, config: Config, life: &Life) -> Result<(), SettingsError> {
         let prepared = Prepared::new(&config, &self.prepared, &self.development, &self.metrics)?;
         config.require_descriptors()?;
         // Everything that can fail comes before anything that changes.
@@ -258,10 +258,10 @@ impl State {
     }
 }
 
-async fn read(path: &Path) -> Result<Config, ConfigError> {
+async fn read(path: &Path) -> Result<Config, SettingsError> {
     let (shown, path) = (path.display().to_string(), path.to_owned());
     let read = tokio::task::spawn_blocking(move || Config::read(&path)).await;
-    read.unwrap_or_else(|why| Err(ConfigError::new(shown, why.to_string())))
+    read.unwrap_or_else(|why| Err(SettingsError::new(shown, why.to_string())))
 }
 
 impl Running {

@@ -10,8 +10,8 @@ pub mod pool;
 use std::fmt;
 use std::sync::{Arc, Weak};
 
-use alts_serving::config_error::ConfigError;
 use alts_serving::life::Alive;
+use alts_serving::settings_error::SettingsError;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_alts::HandshakerService;
 
@@ -45,7 +45,7 @@ impl Upstream {
         service: Option<Arc<dyn HandshakerService>>,
         limits: Limits,
         metrics: &Metrics,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let dial = Arc::new(Dial::new(settings, service, limits, metrics)?);
         let pool = Arc::new(Pool::new(Arc::clone(&dial)));
         Ok(Self { dial, pool })

@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 /// How far it has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Phase {
+enum Stage {
     Serving,
     /// No new connections, and the existing ones come to their end.
     Draining,
@@ -18,18 +18,18 @@ enum Phase {
 /// Decides about the phases.
 #[derive(Debug)]
 pub struct Life {
-    phase: watch::Sender<Phase>,
+    stage: watch::Sender<Stage>,
 }
 
 /// Follows the phases; [`Life`] waits for it as long as it exists.
 #[derive(Clone, Debug)]
 pub struct Alive {
-    phase: watch::Receiver<Phase>,
+    stage: watch::Receiver<Stage>,
 }
 
 impl Default for Life {
     fn default() -> Self {
-        Self { phase: watch::Sender::new(Phase::Serving) }
+        Self { stage: watch::Sender::new(Stage::Serving) }
     }
 }
 
@@ -37,24 +37,24 @@ impl Life {
     /// For somebody who is to be waited for.
     #[must_use]
     pub fn alive(&self) -> Alive {
-        Alive { phase: self.phase.subscribe() }
+        Alive { stage: self.stage.subscribe() }
     }
 
     /// Whether new work may begin.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        *self.phase.borrow() == Phase::Serving
+        *self.stage.borrow() == Stage::Serving
     }
 
     /// Ends all that there is: gently for the time of `grace`, then at once. Returns whether all
     /// had ended by themselves.
     pub async fn end(&self, grace: Duration) -> bool {
-        self.phase.send_replace(Phase::Draining);
-        let ended = timeout(grace, self.phase.closed()).await.is_ok();
+        self.stage.send_replace(Stage::Draining);
+        let ended = timeout(grace, self.stage.closed()).await.is_ok();
         if !ended {
-            self.phase.send_replace(Phase::Over);
+            self.stage.send_replace(Stage::Over);
             // They do no more than to write a line.
-            let _ = timeout(Duration::from_secs(1), self.phase.closed()).await;
+            let _ = timeout(Duration::from_secs(1), self.stage.closed()).await;
         }
         ended
     }
@@ -63,16 +63,16 @@ impl Life {
 impl Alive {
     /// Waits until no new work is to begin.
     pub async fn draining(&mut self) {
-        self.reached(Phase::Draining).await;
+        self.reached(Stage::Draining).await;
     }
 
     /// Waits until everything is to end at once.
     pub async fn over(&mut self) {
-        self.reached(Phase::Over).await;
+        self.reached(Stage::Over).await;
     }
 
-    async fn reached(&mut self, wanted: Phase) {
+    async fn reached(&mut self, wanted: Stage) {
         // An error would mean that the program is gone: a reason to end too.
-        let _ = self.phase.wait_for(|phase| *phase >= wanted).await;
+        let _ = self.stage.wait_for(|stage| *stage >= wanted).await;
     }
 }

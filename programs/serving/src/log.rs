@@ -4,6 +4,9 @@
 //! that are in use shows a byte of what passes, at any level (the tests of `tokio-alts`, `alts-handshaker` and
 //! `altsd` search for them), but nothing keeps their next versions from it.
 
+use std::io;
+
+use prometheus::IntCounter;
 use serde::Deserialize;
 use tracing::Subscriber;
 use tracing::level_filters::LevelFilter;
@@ -12,6 +15,9 @@ use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::Registry;
+
+use crate::lines::{LastLines, Lines};
+use crate::settings_error::SettingsError;
 
 /// The form of the lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -60,6 +66,28 @@ pub struct Program {
     /// Targets whose lines say less than an audit line does, and the level from which they are
     /// written by default (at `debug`, everything is).
     pub repeated: &'static [(&'static str, Level)],
+    /// The name of the counter of lines that were lost.
+    pub dropped: &'static str,
+}
+
+/// Writes the log of this process to standard error from now on. A reader that is slow, or gone,
+/// does not stop the service: the counter, which is yet to be registered, counts the lines that it
+/// costs. The last lines are written when the second value is dropped.
+///
+/// # Errors
+/// When this process has a log already, or the counter's name is not one.
+pub fn to_standard_error(
+    program: Program,
+    format: Format,
+    level: Level,
+) -> Result<(IntCounter, LastLines), SettingsError> {
+    let dropped =
+        IntCounter::new(program.dropped, "Log lines that were lost because nobody took them.")
+            .map_err(|why| SettingsError::new("metrics", why.to_string()))?;
+    let (lines, last_lines) = Lines::to(io::stderr(), dropped.clone());
+    tracing::subscriber::set_global_default(subscriber(program, format, level, lines))
+        .map_err(|why| SettingsError::new("log", why.to_string()))?;
+    Ok((dropped, last_lines))
 }
 
 /// A subscriber that writes the log of a program.

@@ -21,7 +21,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::timeout;
 
 use crate::accepting::AcceptErrors;
-use crate::config_error::ConfigError;
+use crate::settings_error::SettingsError;
 
 /// How many connections there are at most.
 pub const CONNECTIONS: usize = 32;
@@ -57,9 +57,9 @@ impl Admin {
     ///
     /// # Errors
     /// When the address cannot be listened on.
-    pub async fn open(address: SocketAddr) -> Result<Self, ConfigError> {
+    pub async fn open(address: SocketAddr) -> Result<Self, SettingsError> {
         let failed = |why: io::Error| {
-            ConfigError::new("[metrics]", format!("cannot listen on {address}: {why}"))
+            SettingsError::new("[metrics]", format!("cannot listen on {address}: {why}"))
         };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;

@@ -34,13 +34,13 @@ pub(super) enum Direction {
 /// Whether the directions work. A record error ends both; an error of the I/O object ends the one
 /// that it happened in, because it is not known what was lost with it.
 #[derive(Debug, Default)]
-pub(super) struct Health {
+pub(super) struct Directions {
     record: Option<RecordError>,
     read: Option<io::ErrorKind>,
     write: Option<io::ErrorKind>,
 }
 
-impl Health {
+impl Directions {
     /// Fails if `direction` has ended.
     #[inline]
     pub(super) fn check(&self, direction: Direction) -> io::Result<()> {

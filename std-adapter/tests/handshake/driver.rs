@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 
 use alts_core::Fault;
-use alts_core::handshake::{HandshakeErrorKind, Phase as CorePhase};
+use alts_core::handshake::{HandshakeErrorKind, HandshakePhase};
 use alts_core::msg::HandshakerStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_alts::{ClientConfig, Error, ErrorKind, HandshakeFailure, Phase, ServerConfig};
@@ -156,7 +156,7 @@ async fn the_client_compares_the_account_for_itself() {
 
 #[tokio::test]
 async fn an_error_wins_over_a_result_in_any_response() {
-    for (refused, phase) in [(0, CorePhase::Start), (1, CorePhase::Exchange)] {
+    for (refused, phase) in [(0, HandshakePhase::Start), (1, HandshakePhase::Exchange)] {
         let (error, server) =
             client_error(
                 move |request| {

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use alts_handshaker::locator::Locator;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::config_error::ConfigError;
 use alts_serving::settings::{LogSettings, Places, Span};
+use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use tokio_alts::FrameSize;
@@ -25,9 +25,9 @@ impl Config {
     ///
     /// # Errors
     /// When it cannot be read, or something in it is wrong.
-    pub fn read(path: &Path) -> Result<Self, ConfigError> {
+    pub fn read(path: &Path) -> Result<Self, SettingsError> {
         let text = fs::read_to_string(path)
-            .map_err(|why| ConfigError::new(path.display().to_string(), why.to_string()))?;
+            .map_err(|why| SettingsError::new(path.display().to_string(), why.to_string()))?;
         Self::parse(&text, path)
     }
 
@@ -35,7 +35,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigError> {
+    pub fn parse(text: &str, path: &Path) -> Result<Self, SettingsError> {
         let config = parse(text, path)?;
         config.check(&path.display().to_string())?;
         Ok(config)
@@ -43,9 +43,9 @@ impl Config {
 }
 
 /// Reads the text of a file, and checks each table for itself.
-fn parse(text: &str, path: &Path) -> Result<Config, ConfigError> {
+fn parse(text: &str, path: &Path) -> Result<Config, SettingsError> {
     let raw: Raw = toml::from_str(text).map_err(|error| {
-        ConfigError::new(path.display().to_string(), error.to_string().trim_end())
+        SettingsError::new(path.display().to_string(), error.to_string().trim_end())
     })?;
     let places = Places::new(text, path);
     let listeners =
@@ -161,10 +161,10 @@ struct RawUpstream {
     idle: Option<Span>,
 }
 
-fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, ConfigError> {
+fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, SettingsError> {
     let place = places.of(&listen, "[[listen]]");
     let raw = listen.into_inner();
-    let refuse = |what: String| ConfigError::new(&place, what);
+    let refuse = |what: String| SettingsError::new(&place, what);
     let address = match (raw.tcp, raw.unix) {
         (Some(_), None) if raw.mode.is_some() => {
             return Err(refuse("mode is only for socket files: remove it".to_owned()));
@@ -208,14 +208,17 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Con
     })
 }
 
-fn route(route: Spanned<RawRoute>, places: &Places<'_>) -> Result<Route, ConfigError> {
+fn route(route: Spanned<RawRoute>, places: &Places<'_>) -> Result<Route, SettingsError> {
     let place = places.of(&route, "[[listen.route]]");
     let RawRoute { prefix, allow, any_peer } = route.into_inner();
-    let allow = peers("allow", allow, any_peer).map_err(|what| ConfigError::new(place, what))?;
+    let allow = peers("allow", allow, any_peer).map_err(|what| SettingsError::new(place, what))?;
     Ok(Route { prefix, allow })
 }
 
-fn upstream(upstream: Spanned<RawUpstream>, places: &Places<'_>) -> Result<Upstream, ConfigError> {
+fn upstream(
+    upstream: Spanned<RawUpstream>,
+    places: &Places<'_>,
+) -> Result<Upstream, SettingsError> {
     let place = places.of(&upstream, "[[upstream]]");
     let raw = upstream.into_inner();
     let security = security(
@@ -237,7 +240,7 @@ fn upstream(upstream: Spanned<RawUpstream>, places: &Places<'_>) -> Result<Upstr
     Ok(Upstream {
         name: raw.name,
         addresses: raw.addresses.into_iter().map(in_directory).collect(),
-        security: security.map_err(|what| ConfigError::new(&place, what))?,
+        security: security.map_err(|what| SettingsError::new(&place, what))?,
         connect_deadline: raw.connect_deadline.map_or(Config::CONNECT_DEADLINE, |span| span.0),
         response_deadline: raw.response_deadline.map_or(Config::RESPONSE_DEADLINE, |span| span.0),
         protocol: raw.protocol,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::{fmt, io};
 
-use alts_serving::config_error::ConfigError;
+use alts_serving::settings_error::SettingsError;
 use alts_serving::throttle::Throttle;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_alts::{AltsConnector, ClientConfig, HandshakerService};
@@ -41,11 +41,11 @@ impl Dial {
         service: Option<Arc<dyn HandshakerService>>,
         limits: Limits,
         metrics: &Metrics,
-    ) -> Result<Self, ConfigError> {
+    ) -> Result<Self, SettingsError> {
         let connector = match (&settings.security, service) {
             (Security::Alts(alts), Some(service)) => {
                 let config = client_config(alts, limits.handshakes)
-                    .map_err(|why| ConfigError::new(&settings.place, why.to_string()))?;
+                    .map_err(|why| SettingsError::new(&settings.place, why.to_string()))?;
                 Some(AltsConnector::new(config, service))
             }
             _ => None,
