@@ -52,6 +52,14 @@ impl Arguments {
         self.option(name)?.ok_or_else(|| format!("{name} is missing").into())
     }
 
+    /// That there was nothing else.
+    ///
+    /// # Errors
+    /// When something is left that no option has taken.
+    pub fn end(self) -> Result<(), Failure> {
+        self.left.first().map_or(Ok(()), |argument| Err(format!("what is {argument}?").into()))
+    }
+
     /// What no option has taken.
     #[must_use]
     pub fn rest(self) -> Vec<String> {
@@ -72,5 +80,7 @@ mod tests {
         assert!(arguments.required("--b").is_err());
         assert!(arguments.option("--c").is_err());
         assert_eq!(arguments.rest(), ["x", "y", "--c"]);
+        assert!(Arguments::new(["x".to_owned()].into_iter()).end().is_err());
+        assert!(Arguments::new(std::iter::empty()).end().is_ok());
     }
 }

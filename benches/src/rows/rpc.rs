@@ -25,7 +25,7 @@ use tower_service::Service;
 
 use super::run::Run;
 use crate::Outcome;
-use crate::measure::{Goal, Row, median, thread_time};
+use crate::measure::{Goal, thread_time};
 use crate::runtime::runtime;
 use crate::security::{Alts, Security, Stream, Tls};
 use crate::tcp::prepare;
@@ -50,26 +50,9 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
         if !run.wants(name) {
             continue;
         }
-        let (mut ratios, mut absolute) = (Vec::new(), [const { Vec::new() }; 3]);
-        for _ in 0..run.effort.rounds {
-            let mut costs = [0.0; 3];
-            while costs.iter().sum::<f64>() < 10.0 * run.effort.slice.as_secs_f64() {
-                for (cost, client) in costs.iter_mut().zip(&mut all) {
-                    *cost += runtime.block_on(calls(client, path))?;
-                }
-            }
-            let [plain, alts, tls] = costs;
-            ratios.push((alts - plain) / (tls - plain));
-            for (absolute, cost) in absolute.iter_mut().zip(costs) {
-                absolute.push(cost / plain);
-            }
-        }
-        let [_, alts, tls] = absolute.map(|mut costs| {
-            costs.sort_by(f64::total_cmp);
-            median(&costs)
-        });
-        (run.note)(&format!("{name}: ALTS {alts:.3} x plaintext, TLS {tls:.3} x plaintext"));
-        (run.report)(&Row::new(name, Goal::AtMost(1.0), ratios));
+        run.addition(name, Goal::AtMost(1.0), &mut all, |client| {
+            runtime.block_on(calls(client, path))
+        })?;
     }
     Ok(())
 }

@@ -1,6 +1,7 @@
 //! What every group of rows is given.
 
-use crate::measure::{Effort, Row};
+use crate::Outcome;
+use crate::measure::{Effort, Goal, Row, median};
 
 /// One run of the comparison.
 pub struct Run<'a> {
@@ -18,5 +19,37 @@ impl Run<'_> {
     /// Whether a row is asked for.
     pub(super) fn wants(&self, name: &str) -> bool {
         name.starts_with(self.only)
+    }
+
+    /// The row of what ALTS adds to a plain connection, beside what TLS adds. `cost` gives the cost
+    /// of a few calls of one of the three: plain, ALTS and TLS, in this order.
+    pub(super) fn addition<T>(
+        &self,
+        name: &str,
+        goal: Goal,
+        subjects: &mut [T; 3],
+        mut cost: impl FnMut(&mut T) -> Outcome<f64>,
+    ) -> Outcome<()> {
+        let (mut ratios, mut absolute) = (Vec::new(), [const { Vec::new() }; 3]);
+        for _ in 0..self.effort.rounds {
+            let mut costs = [0.0; 3];
+            while costs.iter().sum::<f64>() < 10.0 * self.effort.slice.as_secs_f64() {
+                for (sum, subject) in costs.iter_mut().zip(&mut *subjects) {
+                    *sum += cost(subject)?;
+                }
+            }
+            let [plain, alts, tls] = costs;
+            ratios.push((alts - plain) / (tls - plain));
+            for (absolute, cost) in absolute.iter_mut().zip(costs) {
+                absolute.push(cost / plain);
+            }
+        }
+        let [_, alts, tls] = absolute.map(|mut costs| {
+            costs.sort_by(f64::total_cmp);
+            median(&costs)
+        });
+        (self.note)(&format!("{name}: ALTS {alts:.3} x plain, TLS {tls:.3} x plain"));
+        (self.report)(&Row::new(name, goal, ratios));
+        Ok(())
     }
 }

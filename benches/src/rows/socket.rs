@@ -163,27 +163,7 @@ fn ping_pong(run: &Run<'_>, alts: &Security, tls: &Security) -> Outcome<()> {
         runtime.block_on(async { Outcome::Ok(Some(security.both(tokio_pair()?).await?)) })
     };
     let mut all = [ends(&Security::Plain)?, ends(alts)?, ends(tls)?];
-    let (mut ratios, mut absolute) = (Vec::new(), [const { Vec::new() }; 3]);
-    for _ in 0..run.effort.rounds {
-        let mut costs = [0.0; 3];
-        while costs.iter().sum::<f64>() < 10.0 * run.effort.slice.as_secs_f64() {
-            for (cost, ends) in costs.iter_mut().zip(&mut all) {
-                *cost += runtime.block_on(questions(ends, 50))?;
-            }
-        }
-        let [plain, alts, tls] = costs;
-        ratios.push((alts - plain) / (tls - plain));
-        for (absolute, cost) in absolute.iter_mut().zip(costs) {
-            absolute.push(cost / plain);
-        }
-    }
-    let [_, alts, tls] = absolute.map(|mut costs| {
-        costs.sort_by(f64::total_cmp);
-        median(&costs)
-    });
-    (run.note)(&format!("{name}: ALTS {alts:.3} x plain, TLS {tls:.3} x plain"));
-    (run.report)(&Row::new(name, Goal::AtMost(0.6), ratios));
-    Ok(())
+    run.addition(name, Goal::AtMost(0.6), &mut all, |ends| runtime.block_on(questions(ends, 50)))
 }
 
 /// CPU time of `count` questions and their answers. Each end has a task of its own and waits for the

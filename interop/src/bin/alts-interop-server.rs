@@ -19,9 +19,7 @@ async fn main() -> Result<(), Failure> {
     if let Some(size) = arguments.option("--max-frame-size")? {
         config = config.max_frame_size(FrameSize::new(size.parse()?));
     }
-    if let Some(argument) = arguments.rest().first() {
-        return Err(format!("what is {argument}?").into());
-    }
+    arguments.end()?;
 
     let Some(handshaker) = handshaker else {
         let incoming = TcpIncoming::bind(listen.parse()?)?.with_nodelay(Some(true));

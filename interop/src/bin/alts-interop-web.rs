@@ -45,9 +45,7 @@ async fn main() -> Result<(), Failure> {
     if let Some(size) = arguments.option("--max-frame-size")? {
         config = config.max_frame_size(FrameSize::new(size.parse()?));
     }
-    if let Some(argument) = arguments.rest().first() {
-        return Err(format!("what is {argument}?").into());
-    }
+    arguments.end()?;
 
     let routes = Router::new()
         .route("/data/{size}", get(data))

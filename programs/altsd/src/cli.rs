@@ -9,6 +9,7 @@ use alts_handshaker::identity::Vouching;
 use alts_handshaker::identity::vouching::MachinePattern;
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::log::{Format, Level};
+use alts_serving::settings::MetricsSettings;
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use clap::{Args, Parser, Subcommand};
@@ -159,15 +160,9 @@ impl Serve {
             }
             let allow = if self.allow.is_empty() { vec![own_user()] } else { self.allow };
             let mut config = quick::one_identity(listeners, files, allow, self.account)?;
-            if let Some(address) = self.metrics
-                && !address.ip().to_canonical().is_loopback()
-            {
-                return Err(SettingsError::new(
-                    "--metrics",
-                    format!("{address} is not a loopback address: that takes a file"),
-                ));
-            }
-            config.metrics = self.metrics;
+            let address = self.metrics.map(|address| MetricsSettings::local(address).address());
+            config.metrics =
+                address.transpose().map_err(|what| SettingsError::new("--metrics", what))?;
             (config, None)
         } else {
             let path = self.config.unwrap_or_else(|| DEFAULT_CONFIG.into());

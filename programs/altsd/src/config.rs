@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use alts_handshaker::Limits;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::settings::{LogSettings, Places, Span};
+use alts_serving::settings::{LogSettings, MetricsSettings, Places, Span};
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
@@ -293,7 +293,7 @@ struct Raw {
     limits: LimitSettings,
     #[serde(default)]
     log: LogSettings,
-    metrics: Option<Spanned<RawMetrics>>,
+    metrics: Option<Spanned<MetricsSettings>>,
     #[serde(default)]
     reload: RawReload,
     #[serde(default)]
@@ -333,14 +333,6 @@ struct RawRule {
     #[serde(default)]
     listeners: Vec<String>,
     accounts: Vec<AccountPattern>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawMetrics {
-    address: SocketAddr,
-    #[serde(default)]
-    remote: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -392,17 +384,8 @@ impl Reader<'_> {
         config.log = raw.log;
         if let Some(metrics) = raw.metrics {
             let place = self.places.of(&metrics, "[metrics]");
-            let RawMetrics { address, remote } = metrics.into_inner();
-            if !remote && !address.ip().to_canonical().is_loopback() {
-                return Err(SettingsError::new(
-                    place,
-                    format!(
-                        "{address} is not a loopback address: set remote = true if other \
-                         machines are to read the metrics"
-                    ),
-                ));
-            }
-            config.metrics = Some(address);
+            let address = metrics.into_inner().address();
+            config.metrics = Some(address.map_err(|what| SettingsError::new(place, what))?);
         }
         config.poll = raw.reload.poll.map_or(Config::POLL, |span| span.0);
         config.expiry_warning =

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use alts_handshaker::locator::Locator;
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::log::{Format, Level as LogLevel};
-use alts_serving::settings::Span;
+use alts_serving::settings::{MetricsSettings, Span};
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use clap::{ArgGroup, Args};
@@ -190,7 +190,7 @@ impl Arguments {
             place: place.to_owned(),
         };
         let mut config = Config::new(vec![listen], vec![upstream]);
-        config.metrics = self.metrics;
+        config.metrics = self.metrics.map(MetricsSettings::local);
         config.check("command line")?;
         Ok(config)
     }

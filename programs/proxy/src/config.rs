@@ -7,7 +7,6 @@ mod file;
 
 use std::collections::HashSet;
 use std::fmt;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use alts_handshaker::locator::Locator;
@@ -15,7 +14,7 @@ use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::descriptors;
 use alts_serving::directory::System;
 use alts_serving::metrics::CONNECTIONS;
-use alts_serving::settings::LogSettings;
+use alts_serving::settings::{LogSettings, MetricsSettings};
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
@@ -37,9 +36,7 @@ pub struct Config {
     /// What is logged and how.
     pub log: LogSettings,
     /// Where metrics and health are served, over plain HTTP.
-    pub metrics: Option<SocketAddr>,
-    /// Whether other machines may read them.
-    pub metrics_remote: bool,
+    pub metrics: Option<MetricsSettings>,
     /// How long connections may go on once the proxy is to stop.
     pub grace: Duration,
 }
@@ -292,7 +289,6 @@ impl Config {
             limits: Limits::default(),
             log: LogSettings::default(),
             metrics: None,
-            metrics_remote: false,
             grace: Self::GRACE,
         }
     }
@@ -333,16 +329,10 @@ impl Config {
             };
             listen.check(upstream).or_else(refuse)?;
         }
-        if let Some(address) = self.metrics
-            && !self.metrics_remote
-            && !address.ip().to_canonical().is_loopback()
-        {
-            let what = format!(
-                "{address} can be reached from other machines, and metrics name listeners and \
-                 upstreams: listen on 127.0.0.1, or set remote = true in [metrics] of a file if \
-                 other machines are to read them"
-            );
-            return Err(SettingsError::new(format!("{place}, [metrics]"), what));
+        if let Some(metrics) = self.metrics {
+            metrics
+                .address()
+                .map_err(|what| SettingsError::new(format!("{place}, [metrics]"), what))?;
         }
         self.limits.check().map_err(|what| SettingsError::new(format!("{place}, [limits]"), what))
     }

@@ -46,6 +46,7 @@ use alts_handshaker::locator::Development;
 use alts_serving::life::Life;
 use alts_serving::log::to_standard_error;
 use alts_serving::metrics::Admin;
+use alts_serving::settings::MetricsSettings;
 use alts_serving::settings_error::SettingsError;
 use alts_serving::signals::{Request, Signals};
 use prometheus::IntCounter;
@@ -84,7 +85,8 @@ impl Proxy {
     ) -> Result<Self, SettingsError> {
         let metrics = new_metrics()?;
         let life = Arc::<Life>::default();
-        let address = config.metrics;
+        let address = config.metrics.map(MetricsSettings::address).transpose();
+        let address = address.map_err(|what| SettingsError::new("[metrics]", what))?;
         let state = State::start(config, path, development, metrics.clone(), &life).await?;
         let mut admin = JoinSet::new();
         let mut metrics_address = None;

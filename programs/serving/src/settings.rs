@@ -1,5 +1,6 @@
 //! What configuration files have in common: lengths of time, the log's settings, places for errors.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -33,6 +34,40 @@ pub struct LogSettings {
     pub format: Format,
     /// The lowest level. Audit lines are written at every level.
     pub level: Level,
+}
+
+/// Where metrics and health are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MetricsSettings {
+    address: SocketAddr,
+    /// Whether other machines may read them.
+    #[serde(default)]
+    remote: bool,
+}
+
+impl MetricsSettings {
+    /// Those of the flags: for this machine only.
+    #[must_use]
+    pub const fn local(address: SocketAddr) -> Self {
+        Self { address, remote: false }
+    }
+
+    /// The address.
+    ///
+    /// # Errors
+    /// When other machines could reach it, and nothing says that they may.
+    pub fn address(self) -> Result<SocketAddr, String> {
+        let Self { address, remote } = self;
+        if remote || address.ip().to_canonical().is_loopback() {
+            return Ok(address);
+        }
+        Err(format!(
+            "{address} can be reached from other machines, and metrics name what is configured: \
+             listen on 127.0.0.1, or set remote = true in [metrics] of a file if other machines \
+             are to read them"
+        ))
+    }
 }
 
 /// A file of settings that is being read: says where in it something stands.

@@ -1,12 +1,11 @@
 //! The configuration as it is written in TOML, and what is meant by it.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use alts_handshaker::locator::Locator;
 use alts_serving::caller_pattern::CallerPattern;
-use alts_serving::settings::{LogSettings, Places, Span};
+use alts_serving::settings::{LogSettings, MetricsSettings, Places, Span};
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
@@ -55,10 +54,7 @@ fn parse(text: &str, path: &Path) -> Result<Config, SettingsError> {
     let mut config = Config::new(listeners, upstreams);
     config.limits = raw.limits;
     config.log = raw.log;
-    if let Some(RawMetrics { address, remote }) = raw.metrics {
-        config.metrics = Some(address);
-        config.metrics_remote = remote;
-    }
+    config.metrics = raw.metrics;
     config.grace = raw.shutdown.grace.map_or(Config::GRACE, |span| span.0);
     Ok(config)
 }
@@ -74,18 +70,9 @@ struct Raw {
     limits: Limits,
     #[serde(default)]
     log: LogSettings,
-    metrics: Option<RawMetrics>,
+    metrics: Option<MetricsSettings>,
     #[serde(default)]
     shutdown: RawShutdown,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct RawMetrics {
-    address: SocketAddr,
-    /// Whether other machines may read them.
-    #[serde(default)]
-    remote: bool,
 }
 
 #[derive(Default, Deserialize)]
