@@ -166,7 +166,7 @@ pub mod wire;
 
 #[cfg(feature = "handshake")]
 pub use context::AltsContext;
-pub use error::Fault;
+pub use error::{Fault, StatusCode};
 #[cfg(feature = "handshake")]
 pub use handshake::{ClientHandshake, Established, ServerHandshake};
 pub use nonce::Exhausted;

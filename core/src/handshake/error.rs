@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::error::Fault;
+use crate::error::{Fault, StatusCode};
 use crate::handshake::config::HandshakeConfigError;
 use crate::handshake::limits::{MAX_HANDSHAKE_BYTES, MAX_ROUNDS};
 use crate::key::KeyTooShort;
@@ -174,7 +174,7 @@ impl fmt::Display for HandshakeErrorKind {
             Self::ServiceClosed => f.write_str("ended the call without a result"),
             Self::Malformed(error) => write!(f, "cannot read its message: {error}"),
             Self::MissingStatus => f.write_str("no status in its message"),
-            Self::Refused { code } => write!(f, "status {} ({code})", code_name(*code)),
+            Self::Refused { code } => write!(f, "status {}", StatusCode(*code)),
             Self::ConsumedTooMuch { consumed, given } => {
                 write!(f, "consumed {consumed} bytes, but was given {given}")
             }
@@ -190,29 +190,5 @@ impl fmt::Display for HandshakeErrorKind {
             Self::KeyTooShort(error) => error.fmt(f),
             Self::Context(error) => write!(f, "its result is too large: {error}"),
         }
-    }
-}
-
-/// The name of a gRPC status code.
-const fn code_name(code: u32) -> &'static str {
-    match code {
-        0 => "OK",
-        1 => "CANCELLED",
-        2 => "UNKNOWN",
-        3 => "INVALID_ARGUMENT",
-        4 => "DEADLINE_EXCEEDED",
-        5 => "NOT_FOUND",
-        6 => "ALREADY_EXISTS",
-        7 => "PERMISSION_DENIED",
-        8 => "RESOURCE_EXHAUSTED",
-        9 => "FAILED_PRECONDITION",
-        10 => "ABORTED",
-        11 => "OUT_OF_RANGE",
-        12 => "UNIMPLEMENTED",
-        13 => "INTERNAL",
-        14 => "UNAVAILABLE",
-        15 => "DATA_LOSS",
-        16 => "UNAUTHENTICATED",
-        _ => "of an unknown code",
     }
 }

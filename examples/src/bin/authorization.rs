@@ -6,7 +6,7 @@ use std::error::Error;
 use alts_handshaker::dev::Authority;
 use tokio_alts::{
     AltsAcceptor, AltsConnector, AltsHttpConnector, AltsIncoming, AltsRequest, ClientConfig,
-    RequireServiceAccounts, ServerConfig,
+    RequireServiceAccounts, ServerConfig, StatusCode,
 };
 use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Channel, Endpoint, Server};
@@ -100,7 +100,10 @@ async fn call(who: &str, channel: Channel) -> (bool, bool) {
     for (method, outcome) in [("check", &checked), ("watch", &watched)] {
         match outcome {
             Ok(status) => println!("{who}: {method}: {}", status.as_str_name()),
-            Err(status) => println!("{who}: {method}: {:?}: {}", status.code(), status.message()),
+            Err(status) => {
+                let code = StatusCode(status.code() as u32);
+                println!("{who}: {method}: {code}: {}", status.message());
+            }
         }
     }
     (checked.is_ok(), watched.is_ok())

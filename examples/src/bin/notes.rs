@@ -7,7 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use alts_handshaker::dev::Authority;
 use tokio_alts::{
     AltsAcceptor, AltsConnector, AltsHttpConnector, AltsIncoming, AltsRequest, ClientConfig,
-    RequireServiceAccounts, ServerConfig,
+    RequireServiceAccounts, ServerConfig, StatusCode,
 };
 use tokio_stream::StreamExt as _;
 use tonic::transport::{Endpoint, Server};
@@ -93,14 +93,14 @@ async fn main() -> Outcome<()> {
 
     let mut reader = connect(READER).await?;
     let refused = reader.add(add()).await.err().ok_or("a reader has written")?;
-    println!("reader: add: {:?}: {}", refused.code(), refused.message());
+    println!("reader: add: {}: {}", StatusCode(refused.code() as u32), refused.message());
     let mut notes = reader.list(ListRequest {}).await?.into_inner();
     let note = notes.next().await.ok_or("no note")??;
     println!("reader: {:?}, by {}", note.text, note.author);
 
     let mut stranger = connect(STRANGER).await?;
     let hidden = stranger.list(ListRequest {}).await.err().ok_or("a stranger has read")?;
-    println!("stranger: list: {:?}: {}", hidden.code(), hidden.message());
+    println!("stranger: list: {}: {}", StatusCode(hidden.code() as u32), hidden.message());
 
     let denied = [refused.code(), hidden.code()] == [Code::PermissionDenied; 2];
     match (denied, note.author == WRITER, notes.next().await) {

@@ -3,6 +3,7 @@
 use std::io;
 use std::time::Duration;
 
+use alts_core::StatusCode;
 use alts_core::msg::RpcVersion;
 use tokio::time::Instant;
 use tokio_alts::AltsStream;
@@ -11,7 +12,7 @@ use super::report::{Facts, Report, Said, Step, Stop};
 use super::service::Service;
 use crate::diagnosis::Problem;
 use crate::reach::http2::Http2;
-use crate::reach::refusal::{admitted, refusal, status};
+use crate::reach::refusal::{admitted, refusal};
 use crate::reach::{Deadline, Place, Watched, expect};
 
 /// Goes through the steps until one fails.
@@ -115,7 +116,7 @@ async fn http2(
         return Err(problem);
     }
     Ok(if let Some(code) = answer.grpc_status {
-        let status = status(code);
+        let status = StatusCode(code);
         let detail = format!("gRPC: a call of its health service ends with status {status}");
         (detail, answered(true, true))
     } else {

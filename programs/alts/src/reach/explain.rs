@@ -3,6 +3,7 @@
 use std::error::Error as _;
 use std::io::{self, ErrorKind as Io};
 
+use alts_core::StatusCode;
 use alts_core::handshake::HandshakeErrorKind;
 use alts_handshaker::Reason;
 use alts_handshaker::framing::{MessageType, Reassembly};
@@ -216,7 +217,8 @@ fn refusal(tried: String, number: u32, error: &Error) -> Problem {
     let details = error.service_details();
     let service = error.service_address();
     let said = if details.is_empty() { "and gave no reason" } else { details };
-    let got = format!("the handshaker service ({service}) refused with status {number}: {said}");
+    let status = StatusCode(number);
+    let got = format!("the handshaker service ({service}) refused with status {status}: {said}");
     let (fault, remedy) = match number {
         code::PERMISSION_DENIED => (
             Fault::Handshaker,

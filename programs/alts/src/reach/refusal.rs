@@ -3,6 +3,7 @@
 use std::io::{self, Cursor};
 use std::time::Duration;
 
+use alts_core::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join, split};
 use tokio::time::timeout;
 
@@ -17,36 +18,6 @@ const AT_ONCE: Duration = Duration::from_millis(300);
 const PERMISSION_DENIED: u32 = 7;
 const UNAVAILABLE: u32 = 14;
 const UNAUTHENTICATED: u32 = 16;
-
-/// The names of gRPC's status codes, by number.
-const NAMES: [&str; 17] = [
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-];
-
-/// A gRPC status as people know it: its name and its number.
-#[must_use]
-pub fn status(code: u32) -> String {
-    match usize::try_from(code).ok().and_then(|index| NAMES.get(index)) {
-        Some(name) => format!("{name} ({code})"),
-        None => format!("{code}, which is not a gRPC status"),
-    }
-}
 
 /// Waits for a moment for a peer that closes the connection right after the handshake; gives the
 /// connection back if it does not.
@@ -93,7 +64,7 @@ fn closed(target: &Place, own: &str, got: &str) -> Problem {
 #[must_use]
 pub fn refusal(target: &Place, own: &str, answer: &Answer) -> Option<Problem> {
     let got = match answer.grpc_status {
-        Some(code) => format!("status {}", status(code)),
+        Some(code) => format!("status {}", StatusCode(code)),
         None => format!("HTTP status {}, and no gRPC status", answer.http_status),
     };
     let got = if answer.message.is_empty() { got } else { format!("{got}: {}", answer.message) };
