@@ -1,6 +1,8 @@
 //! Where the handshaker service is: Google's, one at an address, or throw-away identities in this
 //! process.
 
+mod user;
+
 use std::error::Error;
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +11,7 @@ use std::sync::{Arc, OnceLock};
 use serde::Deserialize;
 use tokio_alts::{Address, GOOGLE_CLOUD, GrpcHandshaker, HandshakerService};
 
+pub use self::user::RequiredUser;
 use crate::dev::{Authority, DevError};
 
 /// Where a handshaker service is, as it is written on the command line and in files.
@@ -28,6 +31,8 @@ pub enum Locator {
     Development(String),
     /// At an address.
     At(String),
+    /// At the address of a UNIX socket, where this user has to listen.
+    AtUser(String, RequiredUser),
 }
 
 impl FromStr for Locator {
@@ -58,7 +63,7 @@ impl fmt::Display for Locator {
         match self {
             Self::Google => f.write_str("google"),
             Self::Development(account) => write!(f, "dev:{account}"),
-            Self::At(address) => f.write_str(address),
+            Self::At(address) | Self::AtUser(address, _) => f.write_str(address),
         }
     }
 }
@@ -80,13 +85,42 @@ impl Development {
 }
 
 impl Locator {
+    /// The same; if a user is given, that one has to listen there. Anyone can listen on a free port, or
+    /// take a free abstract name.
+    ///
+    /// # Errors
+    /// When it is not at a UNIX socket: only there the kernel says who listens.
+    pub fn of_user(self, user: Option<RequiredUser>) -> Result<Self, String> {
+        let Some(user) = user else { return Ok(self) };
+        match self {
+            Self::At(address) | Self::AtUser(address, _)
+                if matches!(address.parse(), Ok(Address::Unix(_) | Address::UnixAbstract(_))) =>
+            {
+                Ok(Self::AtUser(address, user))
+            }
+            other => Err(format!(
+                "{user} is required to listen at {other}, and only at UNIX sockets the kernel says \
+                 who listens: write unix:/path or unix-abstract:name"
+            )),
+        }
+    }
+
+    /// The user that has to listen there, if one is required.
+    #[must_use]
+    pub const fn required_user(&self) -> Option<&RequiredUser> {
+        match self {
+            Self::AtUser(_, user) => Some(user),
+            _ => None,
+        }
+    }
+
     /// Where to connect to; `None` for one in this process.
     #[must_use]
     pub fn address(&self) -> Option<Address> {
         match self {
             Self::Google => GOOGLE_CLOUD.parse().ok(),
             // It was an address when this was read; if not, the service says so.
-            Self::At(address) => address.parse().ok(),
+            Self::At(address) | Self::AtUser(address, _) => address.parse().ok(),
             Self::Development(_) => None,
         }
     }
@@ -103,6 +137,11 @@ impl Locator {
         Ok(match self {
             Self::Google => Arc::new(GrpcHandshaker::google_cloud()?),
             Self::At(address) => Arc::new(GrpcHandshaker::at(address)?),
+            Self::AtUser(address, user) => {
+                let user = user.clone();
+                let service = GrpcHandshaker::at(address)?;
+                Arc::new(service.require_listener(move |uid| user.check(uid))?)
+            }
             Self::Development(account) => Arc::new(development.authority()?.handshaker(account)?),
         })
     }

@@ -114,11 +114,19 @@ pub enum AddressError {
     Port,
     /// This platform has no sockets of that kind.
     Unsupported,
+    /// A user is required who listens there, and over TCP the kernel does not say who listens.
+    NoUser,
 }
 
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::NoUser => {
+                return f.write_str(
+                    "over TCP the kernel does not say which user listens: write unix:/path or \
+                     unix-abstract:name to require one",
+                );
+            }
             Self::Scheme => "the address has an unknown scheme",
             Self::Authority => "the address has an authority",
             Self::Host => "the address has no valid host, path or name",

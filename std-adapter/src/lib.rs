@@ -137,7 +137,7 @@ pub use address::{Address, AddressError};
 pub use aead::DefaultAead;
 pub use alts_core::frame::FrameSize;
 pub use alts_core::key::{RecordProtocol, SecurityLevel};
-pub use alts_core::{self, AltsContext, Fault, Side};
+pub use alts_core::{self, AltsContext, Fault, Side, StatusCode};
 #[cfg(feature = "http")]
 pub use authorize::{AltsRequest, RequireServiceAccounts, ServiceAccountsRequired, is_grpc};
 pub use config::{ClientConfig, ConfigError, ServerConfig};

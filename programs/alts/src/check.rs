@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alts_handshaker::locator::Locator;
+use alts_handshaker::locator::{Locator, RequiredUser};
 use tokio::time::Instant;
 use tokio_alts::platform;
 
@@ -34,6 +34,10 @@ pub struct Arguments {
     /// `google`, or `dev:ACCOUNT` for a throw-away identity in this process. Default: `google` on Google Cloud.
     #[arg(long, value_name = "HANDSHAKER")]
     pub handshaker: Option<Locator>,
+    /// The user (a name or a number) that has to listen at the handshaker's UNIX socket: anyone can take a
+    /// socket that is free.
+    #[arg(long, value_name = "USER", requires = "handshaker")]
+    pub require_user: Option<RequiredUser>,
     /// A service account that the target may have. Can be given more than once. Without it, any
     /// account will do.
     #[arg(long = "expect-peer", value_name = "ACCOUNT", requires = "target")]
@@ -87,10 +91,10 @@ pub fn main(arguments: Arguments) -> ExitCode {
 
 /// Goes through the steps until one fails.
 async fn check<W: io::Write>(arguments: Arguments, report: &mut Report<W>) -> Result<(), Stop> {
-    let Arguments { target, handshaker, expect_peer, deadline, json: _ } = arguments;
+    let Arguments { target, handshaker, require_user, expect_peer, deadline, json: _ } = arguments;
     let deadline = Deadline::after(deadline);
     let began = Instant::now();
-    let handshaker = report.tell(Step::Platform, began, platform(handshaker))?;
+    let handshaker = report.tell(Step::Platform, began, platform(handshaker, require_user))?;
     if let Some(place) = service::place(&handshaker) {
         let began = Instant::now();
         let resolved = place.resolve(deadline.left()).await.map(|resolved| {
@@ -119,8 +123,11 @@ async fn check<W: io::Write>(arguments: Arguments, report: &mut Report<W>) -> Re
 }
 
 /// The handshaker service to use on this platform.
-fn platform(named: Option<Locator>) -> Result<Said<Locator>, Problem> {
-    let handshaker = handshaker::or_default(named)?;
+fn platform(
+    named: Option<Locator>,
+    required: Option<RequiredUser>,
+) -> Result<Said<Locator>, Problem> {
+    let handshaker = handshaker::or_default(named, required)?;
     let google = platform::is_google_cloud();
     let detail = if google { "Google Cloud" } else { "not Google Cloud" };
     let facts = Facts::from([

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use alts_handshaker::locator::{Development, Locator};
+use alts_handshaker::locator::{Development, Locator, RequiredUser};
 use tokio_alts::{HandshakerService, platform};
 
 use crate::diagnosis::{Fault, Problem};
@@ -10,8 +10,22 @@ use crate::diagnosis::{Fault, Problem};
 /// The one that was named or, on Google Cloud, Google's.
 ///
 /// # Errors
-/// When it is to be Google's, and this is not Google Cloud.
-pub fn or_default(named: Option<Locator>) -> Result<Locator, Problem> {
+/// When it is to be Google's, and this is not Google Cloud; or when nobody can say which user listens
+/// there, and one is required.
+pub fn or_default(
+    named: Option<Locator>,
+    required: Option<RequiredUser>,
+) -> Result<Locator, Problem> {
+    if let (Some(named), Some(user)) = (&named, required) {
+        return named.clone().of_user(Some(user)).map_err(|why| {
+            Problem::new(
+                Fault::Local,
+                format!("to use the handshaker service {named} with --require-user"),
+                why,
+                "leave out --require-user, or name the UNIX socket of the handshaker service",
+            )
+        });
+    }
     let tried = match named {
         Some(Locator::Google) => "to use Google's handshaker service",
         None => "to use Google's handshaker service, because no other was named",

@@ -11,7 +11,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alts_handshaker::locator::Locator;
+use alts_handshaker::locator::{Locator, RequiredUser};
 use tokio::signal::ctrl_c;
 use tokio::time::Instant;
 use tokio_alts::{AltsStream, HandshakerService};
@@ -40,6 +40,10 @@ pub struct Arguments {
     /// Google Cloud.
     #[arg(long, value_name = "HANDSHAKER")]
     pub handshaker: Option<Locator>,
+    /// The user (a name or a number) that has to listen at the handshaker's UNIX socket: anyone can take a
+    /// socket that is free.
+    #[arg(long, value_name = "USER", requires = "handshaker")]
+    pub require_user: Option<RequiredUser>,
     /// A service account that the target may have. Can be given more than once.
     #[arg(long = "expect-peer", value_name = "ACCOUNT", required_unless_present = "any_peer")]
     pub expect_peer: Vec<String>,
@@ -181,7 +185,7 @@ impl Course {
 
 /// Measures, and writes into the report as it goes.
 async fn ping(arguments: Arguments, report: &mut Report) -> Result<(), Problem> {
-    let handshaker = handshaker::or_default(arguments.handshaker)?;
+    let handshaker = handshaker::or_default(arguments.handshaker, arguments.require_user)?;
     let service = handshaker::service(&handshaker)?;
     let Arguments { target, expect_peer: expected, deadline, count, interval, .. } = arguments;
     let resolved = target.resolve(deadline).await?;

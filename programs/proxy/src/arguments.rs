@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
-use alts_handshaker::locator::Locator;
+use alts_handshaker::locator::{Locator, RequiredUser};
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::log::{Format, Level as LogLevel};
 use alts_serving::settings::{MetricsSettings, Span};
@@ -52,6 +52,10 @@ pub struct Arguments {
     /// A separate handshaker service for the listener.
     #[arg(long, value_name = "HANDSHAKER", requires = "listen_alts")]
     pub listen_handshaker: Option<Locator>,
+    /// The user (a name or a number) that has to listen at the handshaker's UNIX socket: anyone can take
+    /// a socket that is free.
+    #[arg(long, value_name = "USER", conflicts_with = "config")]
+    pub require_user: Option<RequiredUser>,
     /// A service account that the upstream may have. Can be given more than once.
     #[arg(long, value_name = "ACCOUNT", requires = "to_alts")]
     pub expect_peer: Vec<String>,
@@ -123,7 +127,11 @@ impl Arguments {
 
     /// One listener and one upstream.
     fn one(self) -> Result<Config, SettingsError> {
-        let handshaker = self.handshaker.unwrap_or(Locator::Google);
+        let required = |locator: Locator| {
+            let required = locator.of_user(self.require_user.clone());
+            required.map_err(|what| SettingsError::new("--require-user", what))
+        };
+        let handshaker = required(self.handshaker.unwrap_or(Locator::Google))?;
         let max_frame_size = self.max_frame_size.unwrap_or(FrameSize::DEFAULT);
         let handshake_deadline =
             self.handshake_deadline.map_or(Config::HANDSHAKE_DEADLINE, |span| span.0);
@@ -139,7 +147,8 @@ impl Arguments {
                         "who may connect? Give --allow-peer ACCOUNT, or --allow-any-peer",
                     )
                 })?;
-                let handshaker = self.listen_handshaker.unwrap_or_else(|| handshaker.clone());
+                let own = self.listen_handshaker.map(required).transpose()?;
+                let handshaker = own.unwrap_or_else(|| handshaker.clone());
                 ("--listen-alts", address, alts(handshaker, peers))
             }
             (None, None) => {

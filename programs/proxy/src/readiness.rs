@@ -67,14 +67,23 @@ async fn ask(mut used: watch::Receiver<Vec<Locator>>, away: watch::Sender<Option
     }
 }
 
-/// Connects to one, and no more: what it says of itself is for handshakes.
+/// Connects to one, and sees who listens; what it says of itself is for handshakes.
 async fn connect(locator: &Locator) -> Result<(), String> {
     // One in this process is always there.
     let Some(address) = locator.address() else { return Ok(()) };
     let address: Address = address.to_string().parse()?;
     let failed = |why: &dyn fmt::Display| why.to_string();
-    match timeout(PATIENCE, Socket::connect(&address)).await {
-        Ok(connected) => connected.map(drop).map_err(|why| failed(&why)),
-        Err(why) => Err(failed(&why)),
+    let socket = match timeout(PATIENCE, Socket::connect(&address)).await {
+        Ok(connected) => connected.map_err(|why| failed(&why))?,
+        Err(why) => return Err(failed(&why)),
+    };
+    match (locator.required_user().cloned(), socket) {
+        (None, _) => Ok(()),
+        (Some(user), Socket::Unix(stream)) => {
+            let uid = stream.peer_cred().map_err(|why| failed(&why))?.uid();
+            let checked = tokio::task::spawn_blocking(move || user.check(uid));
+            checked.await.map_err(|why| failed(&why))?
+        }
+        (Some(_), Socket::Tcp(_)) => Err("over TCP nobody knows which user listens".to_owned()),
     }
 }

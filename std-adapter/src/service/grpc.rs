@@ -2,17 +2,15 @@
 
 mod backoff;
 mod codec;
+mod dial;
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use std::{fmt, io};
 
+use alts_core::StatusCode;
 use http::uri::PathAndQuery;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-#[cfg(unix)]
-use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_stream::wrappers::ReceiverStream;
@@ -23,6 +21,7 @@ use tonic::{Request, Status};
 
 use self::backoff::Backoff;
 pub use self::codec::RawCodec;
+use self::dial::dial;
 use super::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
 use crate::address::{Address, AddressError};
 use crate::platform::{self, PlatformError};
@@ -42,8 +41,12 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long the service has to answer that question.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Says whether a user may be the one who listens, or why not.
+type Listener = Arc<dyn Fn(u32) -> Result<(), String> + Send + Sync>;
+
 /// A handshaker service that is reached over gRPC, without TLS: it has to be near, and anyone who
-/// can take its place can pose as anybody.
+/// can take its place can pose as anybody. At a UNIX socket, [`require_uid`](Self::require_uid) makes
+/// sure that nobody has.
 ///
 /// There is one connection, made when it is first needed, shared by all handshakes and made anew
 /// when it breaks. It lives in the tokio runtime of the first handshake, and is made anew when that has
@@ -51,6 +54,7 @@ const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct GrpcHandshaker {
     text: Arc<str>,
     address: Address,
+    listener: Option<Listener>,
     endpoint: Endpoint,
     channel: Mutex<Option<Shared>>,
     backoff: Arc<Backoff>,
@@ -71,7 +75,8 @@ impl GrpcHandshaker {
     /// The service at `address`, wherever this runs: `host:port`, `dns:///host:port`,
     /// `unix:/path`, `unix:///path` or `unix-abstract:name`. Nothing connects yet.
     ///
-    /// This trusts the program that listens there with the identity of this process.
+    /// This trusts the program that listens there with the identity of this process. Anyone can listen on
+    /// a free port or take a free `unix-abstract` name: [`require_uid`](Self::require_uid).
     ///
     /// # Errors
     /// [`AddressError`] when it is not such an address.
@@ -92,10 +97,48 @@ impl GrpcHandshaker {
         Ok(Self {
             text: text.into(),
             address,
+            listener: None,
             endpoint,
             channel: Mutex::default(),
             backoff: Arc::default(),
         })
+    }
+
+    /// Requires that the program that listens has this user, by the word of the kernel (`SO_PEERCRED` on
+    /// Linux). Every connection is checked before anything is sent.
+    ///
+    /// It is the user that the program had when it began to listen: with sockets that systemd makes for a
+    /// service, that is root. In a user namespace, all users that are not mapped have one number,
+    /// usually 65534: do not require that one.
+    ///
+    /// # Errors
+    /// [`AddressError::NoUser`] unless the address is that of a UNIX socket.
+    pub fn require_uid(self, uid: u32) -> Result<Self, AddressError> {
+        self.require_listener(move |found| {
+            if found == uid {
+                return Ok(());
+            }
+            Err(format!(
+                "the program that listens there has uid {found}, and uid {uid} is required"
+            ))
+        })
+    }
+
+    /// As [`require_uid`](Self::require_uid), for programs that know users by other means: `admits` is
+    /// called with the user's number for each connection, and says why it is not the right one. It may
+    /// block, as looking a name up does.
+    ///
+    /// # Errors
+    /// [`AddressError::NoUser`] unless the address is that of a UNIX socket.
+    pub fn require_listener<F>(mut self, admits: F) -> Result<Self, AddressError>
+    where
+        F: Fn(u32) -> Result<(), String> + Send + Sync + 'static,
+    {
+        if matches!(self.address, Address::Tcp(_)) {
+            return Err(AddressError::NoUser);
+        }
+        self.listener = Some(Arc::new(admits));
+        Ok(self)
     }
 
     /// How long to wait for a connection to the service: 5 seconds by default.
@@ -115,13 +158,27 @@ impl GrpcHandshaker {
         self
     }
 
+    /// A channel that connects when it is first used, and again after its connection has broken.
+    fn connect(&self) -> Channel {
+        let address = self.address.clone();
+        let (listener, backoff) = (self.listener.clone(), Arc::clone(&self.backoff));
+        self.endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
+            let (address, listener) = (address.clone(), listener.clone());
+            let backoff = Arc::clone(&backoff);
+            async move {
+                let dialled = dial(&address, listener.as_ref());
+                backoff.connect(dialled).await.map(TokioIo::new)
+            }
+        }))
+    }
+
     fn channel(&self) -> Channel {
         // Nothing panics while it is held, except tonic outside of a runtime.
         let mut shared = self.channel.lock().unwrap_or_else(PoisonError::into_inner);
         match &*shared {
             Some(Shared { channel, lives }) if !lives.is_finished() => channel.clone(),
             _ => {
-                let channel = connect(&self.endpoint, &self.address, Arc::clone(&self.backoff));
+                let channel = self.connect();
                 let lives = tokio::spawn(std::future::pending());
                 *shared = Some(Shared { channel: channel.clone(), lives });
                 channel
@@ -157,38 +214,6 @@ impl HandshakerService for GrpcHandshaker {
 impl fmt::Debug for GrpcHandshaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("GrpcHandshaker").field("address", &self.text).finish_non_exhaustive()
-    }
-}
-
-/// A channel that connects when it is first used, and again after its connection has broken.
-fn connect(endpoint: &Endpoint, address: &Address, backoff: Arc<Backoff>) -> Channel {
-    let address = address.clone();
-    endpoint.connect_with_connector_lazy(tower::service_fn(move |_| {
-        let (address, backoff) = (address.clone(), Arc::clone(&backoff));
-        async move { backoff.connect(dial(&address)).await.map(TokioIo::new) }
-    }))
-}
-
-/// A socket of either kind.
-trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
-
-async fn dial(address: &Address) -> io::Result<Box<dyn Socket>> {
-    match address {
-        Address::Tcp(address) => {
-            let stream = TcpStream::connect(address.as_str()).await?;
-            stream.set_nodelay(true)?;
-            Ok(Box::new(stream))
-        }
-        #[cfg(unix)]
-        Address::Unix(path) => Ok(Box::new(UnixStream::connect(path).await?)),
-        #[cfg(unix)]
-        Address::UnixAbstract(name) => {
-            Ok(Box::new(UnixStream::connect(format!("\0{name}")).await?))
-        }
-        #[cfg(not(unix))]
-        Address::Unix(_) | Address::UnixAbstract(_) => Err(io::ErrorKind::Unsupported.into()),
     }
 }
 
@@ -237,11 +262,12 @@ impl Call {
     }
 
     fn error(&self, status: &Status) -> ServiceError {
+        let code = i32::from(status.code()).unsigned_abs();
         let error = ServiceError::new(
             &*self.address,
-            format!("status {:?}: {}", status.code(), status.message()),
+            format!("status {}: {}", StatusCode(code), status.message()),
         )
-        .with_code(i32::from(status.code()).unsigned_abs());
+        .with_code(code);
         match root(status) {
             Some(source) => error.with_source(source),
             None => error,

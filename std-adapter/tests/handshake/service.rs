@@ -9,7 +9,9 @@ use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
 use tokio::io::duplex;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::task::JoinHandle;
-use tokio_alts::{AltsConnector, ClientConfig, Error, ErrorKind, GrpcHandshaker, platform};
+use tokio_alts::{
+    AddressError, AltsConnector, ClientConfig, Error, ErrorKind, GrpcHandshaker, platform,
+};
 use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
 use tonic::transport::Server;
 
@@ -120,7 +122,10 @@ async fn a_service_that_is_down_is_named_and_one_that_comes_back_is_used() {
     assert_eq!(cause.code(), Some(14));
     assert_eq!(error.fault(), Fault::HandshakerService);
     let text = error.to_string();
-    assert!(text.contains(&address.to_string()) && text.contains("Unavailable"), "{text}");
+    assert!(
+        text.contains(&address.to_string()) && text.contains("status UNAVAILABLE (14): "),
+        "{text}"
+    );
     let source = std::error::Error::source(&error).unwrap().to_string();
     assert!(source.contains("refused"), "{source}");
 
@@ -197,9 +202,9 @@ async fn what_is_no_handshaker_service_is_named_with_its_status() {
     let error = handshake(&connector, &theirs).await.unwrap_err();
     let ErrorKind::Service(cause) = error.kind() else { panic!("{error}") };
     assert_eq!(cause.code(), Some(12));
-    assert!(cause.message().starts_with("status Unimplemented"), "{}", cause.message());
+    assert!(cause.message().starts_with("status UNIMPLEMENTED (12): "), "{}", cause.message());
     let text = error.to_string();
-    assert!(text.contains("Unimplemented") && text.contains(&address.to_string()), "{text}");
+    assert!(text.contains("UNIMPLEMENTED (12)") && text.contains(&address.to_string()), "{text}");
 }
 
 #[test]
@@ -224,5 +229,32 @@ fn a_service_is_reached_from_a_second_runtime_after_the_first_has_ended() {
     let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
     for _ in 0..2 {
         runtime().block_on(handshake(&connector, &theirs)).unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_service_of_another_user_gets_nothing() {
+    use std::os::unix::fs::MetadataExt;
+
+    let own = std::fs::metadata("/proc/self").unwrap().uid();
+    let (ours, theirs) = services();
+    let name = format!("tokio-alts-user-{}", std::process::id());
+    let _service = serve_unix(ours, UnixListener::bind(format!("\0{name}")).unwrap());
+    let at = || GrpcHandshaker::at(&format!("unix-abstract:{name}")).unwrap();
+    handshake(&connector(at().require_uid(own).unwrap()), &theirs).await.unwrap();
+    let other = connector(at().require_uid(own + 1).unwrap());
+    // Also while it backs off.
+    for _ in 0..3 {
+        let error = handshake(&other, &theirs).await.unwrap_err();
+        assert_eq!(error.fault(), Fault::HandshakerService);
+        let source = std::error::Error::source(&error).unwrap().to_string();
+        let says = format!("has uid {own}, and uid {} is required", own + 1);
+        assert!(source.contains(&says), "{source}");
+    }
+    // Over TCP, nobody can know.
+    for address in ["127.0.0.1:1", "dns:///localhost:1"] {
+        let refused = GrpcHandshaker::at(address).unwrap().require_uid(own).err().unwrap();
+        assert_eq!(refused, AddressError::NoUser);
+        assert!(refused.to_string().contains("write unix:/path"), "{refused}");
     }
 }

@@ -4,16 +4,17 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use alts_core::ClientHandshake;
 use alts_core::handshake::{ClientConfig, ExpectedPeer, HandshakeErrorKind, REQUEST_OVERHEAD};
+use alts_core::{ClientHandshake, StatusCode};
 use alts_handshaker::locator::Locator;
+use tokio::net::UnixStream;
 use tokio::time::timeout;
 use tokio_alts::{HandshakerService, ServiceError};
 
 use super::report::{Facts, Said};
 use crate::diagnosis::{Fault, Problem};
 use crate::handshaker;
-use crate::reach::{Foreign, Place};
+use crate::reach::{Foreign, Place, Resolved};
 
 /// The gRPC status codes that say something about a service.
 const PERMISSION_DENIED: u32 = 7;
@@ -48,6 +49,7 @@ pub(super) async fn ask(
         .map_err(|error| defect(error.to_string()))?;
     request.truncate(length);
 
+    impostor(handshaker, &tried, deadline).await?;
     let mut call = service.open();
     let answer = match timeout(deadline, call.exchange(request.into())).await {
         Err(_) => {
@@ -75,7 +77,11 @@ pub(super) async fn ask(
             let detail = "it begins a handshake".to_owned();
             Ok((service, (detail, Facts::new())))
         }
-        Err(HandshakeErrorKind::Refused { code }) => Err(refused(tried, code, machine.details())),
+        Err(HandshakeErrorKind::Refused { code }) => {
+            let details = machine.details();
+            let said = if details.is_empty() { "without a reason" } else { details };
+            Err(refused(tried, code, format!("status {}: {said}", StatusCode(code))))
+        }
         Err(kind) => Err(Problem::new(
             Fault::Handshaker,
             tried,
@@ -86,10 +92,31 @@ pub(super) async fn ask(
     }
 }
 
+/// Whether the user who is required listens there.
+async fn impostor(handshaker: &Locator, tried: &str, deadline: Duration) -> Result<(), Problem> {
+    let (Some(user), Some(place)) = (handshaker.required_user(), place(handshaker)) else {
+        return Ok(());
+    };
+    let Resolved::Unix(path) = place.resolve(deadline).await? else { return Ok(()) };
+    // What else may be wrong with the socket, the call that follows finds.
+    let Ok(Ok(stream)) = timeout(deadline, UnixStream::connect(path)).await else { return Ok(()) };
+    let checked = match stream.peer_cred() {
+        Ok(listener) => {
+            let (user, uid) = (user.clone(), listener.uid());
+            let checked = tokio::task::spawn_blocking(move || user.check(uid)).await;
+            checked.unwrap_or_else(|error| Err(error.to_string()))
+        }
+        Err(why) => Err(format!("the kernel does not say who listens: {why}")),
+    };
+    checked.map_err(|got| {
+        let remedy = "another program has taken the address of the handshaker service: find out which \
+                      (ss -xlp), or name the user that the service runs as with --require-user";
+        Problem::new(Fault::Handshaker, tried, got, remedy)
+    })
+}
+
 /// The service has answered that it will not.
-fn refused(tried: String, code: u32, details: &str) -> Problem {
-    let said = if details.is_empty() { "without a reason" } else { details };
-    let got = format!("status {code}: {said}");
+fn refused(tried: String, code: u32, got: String) -> Problem {
     let remedy = match code {
         PERMISSION_DENIED => {
             "its policy gives this user no account: add a rule (altsd: [[policy]] with this user \
@@ -122,7 +149,7 @@ async fn not_answered(
             "name the address of a handshaker service: this one belongs to something else",
         ),
         Some(code @ (PERMISSION_DENIED | RESOURCE_EXHAUSTED)) => {
-            refused(tried, code, error.message())
+            refused(tried, code, error.message().to_owned())
         }
         _ => match foreign(handshaker, deadline).await {
             Some(Foreign::Http2) => Problem::new(

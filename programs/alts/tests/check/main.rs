@@ -183,7 +183,29 @@ async fn what_is_no_handshaker_is_called_what_it_is() {
 async fn a_policy_that_is_for_others() {
     let service = serve_handshaker(Refusing).await;
     let ran = check(&["--handshaker", &service, LONG]).await;
-    ran.assert(4, &["status 7", "its policy gives this user no account", "[[policy]]"]);
+    ran.assert(
+        4,
+        &["status PERMISSION_DENIED (7): ", "its policy gives this user no account", "[[policy]]"],
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_handshaker_of_another_user() {
+    let socket = format!("/tmp/alts-check-user-{}.sock", std::process::id());
+    let _ = std::fs::remove_file(&socket);
+    let service = Authority::new().unwrap().handshaker(SERVER).unwrap();
+    unix_handshaker(service, socket.clone().into());
+    let address = format!("unix:{socket}");
+    let own = std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(&socket).unwrap());
+    let (own, other) = (own.to_string(), (own + 1).to_string());
+    let ran = check(&["--handshaker", &address, "--require-user", &own, LONG]).await;
+    ran.assert(0, &["records both ways"]);
+    let ran = check(&["--handshaker", &address, "--require-user", &other, LONG]).await;
+    let is = format!("uid {other} is required");
+    ran.assert(4, &["handshaker's answer", &is, "has taken the address"]);
+    let ran = check(&["--handshaker", "127.0.0.1:1", "--require-user", &own, LONG]).await;
+    ran.assert(3, &["only at UNIX sockets", "--require-user"]);
+    std::fs::remove_file(&socket).unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -234,7 +256,7 @@ async fn certificates_of_different_authorities() {
     let target = alts_grpc(stranger).await;
     let (service, _) = pair().await;
     let ran = check(&["--handshaker", &service, &target, LONG]).await;
-    ran.assert(5, &["status 16", "compare the trust roots"]);
+    ran.assert(5, &["status UNAUTHENTICATED (16): ", "compare the trust roots"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

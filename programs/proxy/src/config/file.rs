@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use alts_handshaker::locator::Locator;
+use alts_handshaker::locator::{Locator, RequiredUser};
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::settings::{LogSettings, MetricsSettings, Places, Span};
 use alts_serving::settings_error::SettingsError;
@@ -100,6 +100,7 @@ struct RawListen {
     #[serde(default)]
     security: RawSecurity,
     handshaker: Option<Locator>,
+    require_user: Option<RequiredUser>,
     allow: Option<Vec<String>>,
     #[serde(default)]
     any_peer: bool,
@@ -133,6 +134,7 @@ struct RawUpstream {
     #[serde(default)]
     security: RawSecurity,
     handshaker: Option<Locator>,
+    require_user: Option<RequiredUser>,
     expect: Option<Vec<String>>,
     #[serde(default)]
     any_peer: bool,
@@ -171,6 +173,7 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Set
         raw.security,
         RawAlts {
             handshaker: raw.handshaker,
+            require_user: raw.require_user,
             accounts: ("allow", raw.allow),
             any_peer: raw.any_peer,
             max_frame_size: raw.max_frame_size,
@@ -212,6 +215,7 @@ fn upstream(
         raw.security,
         RawAlts {
             handshaker: raw.handshaker,
+            require_user: raw.require_user,
             accounts: ("expect", raw.expect),
             any_peer: raw.any_peer,
             max_frame_size: raw.max_frame_size,
@@ -241,6 +245,7 @@ fn upstream(
 /// The keys that are only for ALTS.
 struct RawAlts {
     handshaker: Option<Locator>,
+    require_user: Option<RequiredUser>,
     /// The key's name, and its value.
     accounts: (&'static str, Option<Vec<String>>),
     any_peer: bool,
@@ -253,6 +258,7 @@ fn security(security: RawSecurity, raw: RawAlts) -> Result<Security, String> {
     if security == RawSecurity::Plain {
         let used = [
             ("handshaker", raw.handshaker.is_some()),
+            ("require_user", raw.require_user.is_some()),
             (key, accounts.is_some()),
             ("any_peer", raw.any_peer),
             ("max_frame_size", raw.max_frame_size.is_some()),
@@ -266,7 +272,7 @@ fn security(security: RawSecurity, raw: RawAlts) -> Result<Security, String> {
         };
     }
     Ok(Security::Alts(Alts {
-        handshaker: raw.handshaker.unwrap_or(Locator::Google),
+        handshaker: raw.handshaker.unwrap_or(Locator::Google).of_user(raw.require_user)?,
         peers: peers(key, accounts, raw.any_peer)?,
         max_frame_size: raw.max_frame_size.map_or(Ok(FrameSize::DEFAULT), frame_size)?,
         handshake_deadline: raw

@@ -284,3 +284,26 @@ async fn it_is_not_ready_while_its_handshaker_is_away() {
     }
     assert_eq!(admin(&proxy, "/healthz").await.0, StatusCode::OK, "alive all the same");
 }
+
+#[tokio::test]
+async fn a_handshaker_of_another_user_is_not_there() {
+    let world = World::new();
+    let (server, _echo) = echo_server("echo").await;
+    let socket = world.directory.path("handshaker.sock");
+    let _handshaker = tokio::net::UnixListener::bind(&socket).unwrap();
+    let own = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&socket).unwrap());
+    let configuration = |user: u32| {
+        plain(&[server], "", "")
+            + &format!(
+                "[[listen]]\nname = \"alts\"\ntcp = \"127.0.0.1:0\"\nsecurity = \"alts\"\n\
+                 handshaker = \"unix:{}\"\nrequire_user = \"{user}\"\nany_peer = true\n\
+                 upstream = \"up\"\n[metrics]\naddress = \"127.0.0.1:0\"\n",
+                socket.display()
+            )
+    };
+    let proxy = world.proxy(&configuration(own)).await;
+    until(async || admin(&proxy, "/readyz").await.0 == StatusCode::OK).await;
+    let proxy = world.proxy(&configuration(own + 1)).await;
+    let is = format!("uid {} is required", own + 1);
+    until(async || admin(&proxy, "/readyz").await.1.contains(&is)).await;
+}

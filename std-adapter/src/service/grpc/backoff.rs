@@ -20,7 +20,7 @@ struct Attempts {
     /// How long to pause after the next failure.
     pause: Option<Duration>,
     /// When to try again, and what to say until then.
-    again: Option<(Instant, io::ErrorKind)>,
+    again: Option<(Instant, io::ErrorKind, Box<str>)>,
 }
 
 impl Backoff {
@@ -29,9 +29,10 @@ impl Backoff {
         &self,
         connect: impl Future<Output = io::Result<T>>,
     ) -> io::Result<T> {
-        let again = self.attempts().again;
-        if let Some((_, kind)) = again.filter(|(again, _)| Instant::now() < *again) {
-            return Err(kind.into());
+        if let Some((again, kind, why)) = &self.attempts().again
+            && Instant::now() < *again
+        {
+            return Err(io::Error::new(*kind, &**why));
         }
         let connected = connect.await;
         let mut attempts = self.attempts();
@@ -39,7 +40,8 @@ impl Backoff {
             Ok(_) => *attempts = Attempts::default(),
             Err(error) => {
                 let pause = attempts.pause;
-                attempts.again = pause.map(|pause| (Instant::now() + pause, error.kind()));
+                attempts.again = pause
+                    .map(|pause| (Instant::now() + pause, error.kind(), error.to_string().into()));
                 let next = pause.map_or(PAUSES.0, |pause| pause.saturating_mul(2));
                 attempts.pause = Some(next.min(PAUSES.1));
             }
