@@ -5,6 +5,7 @@ use std::fmt;
 use std::process::ExitCode;
 
 use serde::Serialize;
+use tokio_alts::error::Printable;
 
 /// What the exit statuses of the commands mean, for their help.
 pub const EXIT_STATUSES: &str = "Exit status:
@@ -94,14 +95,29 @@ impl Problem {
     }
 }
 
-/// Four lines, without a line end after the last.
+/// Four lines, without a line end after the last. They quote what peers and services have said, which
+/// a terminal must not obey.
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "      tried     {}", self.tried)?;
-        writeln!(f, "      got       {}", self.got)?;
+        writeln!(f, "      tried     {}", Printable(&self.tried))?;
+        writeln!(f, "      got       {}", Printable(&self.got))?;
         writeln!(f, "      at fault  {}", self.fault)?;
-        write!(f, "      to do     {}", self.remedy)
+        write!(f, "      to do     {}", Printable(&self.remedy))
     }
 }
 
 impl std::error::Error for Problem {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_terminal_obeys_nothing_that_a_service_has_said() {
+        let said = "no\u{1b}]0;x\u{7}\0\u{202e}\nok";
+        let problem = Problem::new(Fault::Handshaker, said, said, said).to_string();
+        assert_eq!(problem.lines().count(), 4, "{problem}");
+        let escaped = "no\\u{1b}]0;x\\u{7}\\u{0}\\u{202e}\\u{a}ok";
+        assert_eq!(problem.matches(escaped).count(), 3, "{problem}");
+    }
+}

@@ -41,9 +41,10 @@ pub struct Arguments {
     /// What the server sent, as raw bytes.
     #[arg(long, value_name = "FILE")]
     pub to_client: Option<PathBuf>,
-    /// In a capture with several connections, only read those from or to this port.
+    /// In a capture with several connections, only read those from or to this port; given twice, the
+    /// one between the two ports.
     #[arg(long, value_name = "PORT")]
-    pub port: Option<u16>,
+    pub port: Vec<u16>,
     /// The connection's `key_data`, in hexadecimal, or `@FILE` with the same or with its bytes.
     /// Anyone who can list processes can see the command line, so a file is better.
     #[arg(long, value_name = "HEX|@FILE")]
@@ -68,7 +69,7 @@ const STATUSES: &str = "Exit status:
   0  nothing is wrong with the streams
   1  the report could not be written
   2  the command line is wrong
-  3  a file or the key cannot be used
+  3  a file or the key cannot be used, or the capture is incomplete
   5  a stream fails: cut off, damaged, replayed, or not ALTS";
 
 const FORMATS: &str = "A direction is its handshake messages and then frames. Messages of altsd have names; those of
@@ -84,8 +85,9 @@ With --json, each line is an object with `event`, and usually `direction` (to_se
   frame      direction, offset, frame (from 0), bytes, payload   (only with --frames)
   rekey      direction, offset, frame
   fault      direction, offset, frame, kind, text
+  incomplete direction, offset, text: the capture lacks a part of the stream, which may be good
   summary    direction, bytes, handshake_bytes, frames, empty, payload_bytes, payload_min, payload_max,
-             rekeys, opened (null without a key), faults
+             rekeys, opened (null without a key), faults, incomplete
   end        ok, exit_status
 Kinds of faults: header, truncated, replayed, missing, late, reflected, damaged, wrong_key,
 wrong_protocol, no_alts.";
@@ -140,13 +142,13 @@ fn inspect<W: Write>(arguments: Arguments, report: &mut Report<W>) -> Result<(),
     }
     let mut dumps = Dumps::new(dump.as_deref(), to_client.is_none())?;
     for (source, writer) in [(Some(to_server), Side::Client), (to_client, Side::Server)] {
-        let Some(Source { path, read }) = source else { continue };
+        let Some(Source { path, lacks, read }) = source else { continue };
         let opening = match &key {
             None => None,
             Some(key) => Some(Opening::new(key, writer)?),
         };
         let dump = dumps.of(writer)?;
-        let outcome = frames::direction(Window::new(read), writer, opening, dump, report);
+        let outcome = frames::direction(Window::new(read, lacks), writer, opening, dump, report);
         outcome.map_err(|failed| match failed {
             frames::Failed::Read(error) => Stop::file(&path, &error),
             frames::Failed::Write(error) => Stop::Unwritten(error),

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use serde::Serialize;
 use serde_json::Value;
 use tokio::time::Instant;
+use tokio_alts::error::Printable;
 
 use crate::diagnosis::{Fault, Problem};
 
@@ -101,6 +102,7 @@ impl<W: io::Write> Report<W> {
                     self.line(&Line::Good { step, ok: true, milliseconds, detail, facts })?;
                 } else {
                     let title = step.title();
+                    let detail = Printable(&detail);
                     writeln!(self.out, "ok    {title:22} {milliseconds:8.1} ms  {detail}")?;
                 }
                 self.out.flush()?;

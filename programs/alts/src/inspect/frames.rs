@@ -9,7 +9,7 @@ use alts_core::key::RecordProtocol;
 use super::handshake::{self, Found};
 use super::opening::{Fate, Opening};
 use super::report::{Event, Kind, Report, Summary, direction as name};
-use super::window::Window;
+use super::window::{Ending, Window};
 
 /// Frames that one key seals.
 const EPOCH: u64 = 1 << 16;
@@ -95,11 +95,13 @@ impl<R: Read, W: Write> Walk<'_, '_, R, W> {
                     return Ok(true);
                 }
                 Ok(Find::Missing(missing)) if have < wanted => {
-                    let text = format!(
-                        "the stream ends inside frame {number}: {have} bytes of it are there, and at \
-                         least {missing} are missing"
+                    let inside = format!(
+                        "inside frame {number}: {have} bytes of it are there, and at least {missing} \
+                         are missing"
                     );
-                    self.fault(offset, number, Kind::Truncated, text)?;
+                    let lacks = self.window.lacks();
+                    let (name, frame) = (self.direction, number);
+                    self.tell(&handshake::cut_off(lacks, name, offset, frame, &inside))?;
                     self.window.consume(have);
                     return Ok(false);
                 }
@@ -207,6 +209,15 @@ impl<R: Read, W: Write> Walk<'_, '_, R, W> {
         let Some(Closed { frame, offset, more }) = self.closed.take() else { return Ok(()) };
         let (kind, text) = if before == 0 && !next_opens {
             let frames = more.saturating_add(1);
+            if self.window.lacks().beginning {
+                let text = format!(
+                    "none of the {frames} frames opens: the capture lacks the beginning of the \
+                     connection, so their numbers are unknown; or this is the key of another \
+                     connection"
+                );
+                let direction = self.direction;
+                return self.tell(&Event::Incomplete { direction, offset, text });
+            }
             let text = format!(
                 "none of the {frames} frames opens: this is the key of another connection, or the \
                  capture does not begin with the connection"
@@ -241,6 +252,7 @@ impl<R: Read, W: Write> Walk<'_, '_, R, W> {
     }
 
     fn tell(&mut self, event: &Event) -> Result<(), Failed> {
+        self.summary.incomplete |= matches!(event, Event::Incomplete { .. });
         if matches!(event, Event::Fault { .. }) {
             self.summary.faults = self.summary.faults.saturating_add(1);
             if let Some(mut dump) = self.dump.take() {
@@ -256,7 +268,12 @@ impl<R: Read, W: Write> Walk<'_, '_, R, W> {
         if let Some(mut dump) = self.dump.take() {
             dump.flush().map_err(Failed::Write)?;
         }
-        self.summary.bytes = self.window.offset();
+        let (direction, offset) = (self.direction, self.window.offset());
+        if self.window.lacks().end == Ending::Gap && !self.summary.incomplete {
+            let text = "bytes are missing in the capture here".to_owned();
+            self.tell(&Event::Incomplete { direction, offset, text })?;
+        }
+        self.summary.bytes = offset;
         self.summary.opened = opened;
         let summary = self.summary.clone();
         self.tell(&Event::Summary(summary))

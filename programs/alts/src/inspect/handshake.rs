@@ -7,7 +7,7 @@ use alts_handshaker::Reason;
 use alts_handshaker::framing::{HEADER, MAX_MESSAGE, Message, MessageType};
 
 use super::report::{Event, Kind};
-use super::window::Window;
+use super::window::{Ending, Lacks, Window};
 use crate::reach::Foreign;
 
 /// The largest type of a message that is taken for one of another handshaker service.
@@ -47,12 +47,9 @@ pub(super) fn next<R: Read>(window: &mut Window<R>, direction: &'static str) -> 
         if after.is_none() {
             let have = more.len();
             window.consume(have);
-            let text = format!(
-                "the stream ends inside the handshake message {name}, after {have} of its {framed} \
-                 bytes"
-            );
-            let kind = Kind::Truncated;
-            return Ok(Found::Told(Event::Fault { direction, offset, frame: 0, kind, text }));
+            let inside =
+                format!("inside the handshake message {name}, after {have} of its {framed} bytes");
+            return Ok(Found::Told(cut_off(window.lacks(), direction, offset, 0, &inside)));
         }
         let text = described(kind, more.get(HEADER..framed).unwrap_or_default());
         window.consume(framed);
@@ -72,6 +69,32 @@ pub(super) fn next<R: Read>(window: &mut Window<R>, direction: &'static str) -> 
     let text = format!("a message of the unknown type {number:#x}");
     let event = Event::Message { direction, offset, bytes: framed, number, name: None, text };
     Ok(Found::Told(event))
+}
+
+/// A direction ends in the middle of something: whether that is the stream's fault depends on
+/// whether the capture has all of it.
+pub(super) fn cut_off(
+    lacks: Lacks,
+    direction: &'static str,
+    offset: u64,
+    frame: u64,
+    inside: &str,
+) -> Event {
+    let kind = Kind::Truncated;
+    match lacks.end {
+        Ending::Whole => {
+            let text = format!("the stream ends {inside}");
+            Event::Fault { direction, offset, frame, kind, text }
+        }
+        Ending::Open => {
+            let text = format!("the capture ends before the connection does, {inside}");
+            Event::Incomplete { direction, offset, text }
+        }
+        Ending::Gap => {
+            let text = format!("bytes are missing in the capture, {inside}");
+            Event::Incomplete { direction, offset, text }
+        }
+    }
 }
 
 /// Length and type, if there are 8 bytes.
@@ -98,6 +121,14 @@ fn unknown<R: Read>(window: &mut Window<R>, direction: &'static str) -> io::Resu
     let foreign = Foreign::recognise(window.fill(128)?);
     let skipped = to_frame(window)?;
     if window.fill(1)?.is_empty() {
+        let lacks = window.lacks();
+        if foreign.is_none() && (lacks.beginning || lacks.end != Ending::Whole) {
+            let text =
+                "no ALTS frame of this direction is in the capture, which lacks a part of the \
+                        connection"
+                    .to_owned();
+            return Ok(Found::Told(Event::Incomplete { direction, offset, text }));
+        }
         let what = match foreign {
             Some(foreign) => format!("it begins with {foreign}"),
             None => "it begins with bytes of an unknown kind".to_owned(),

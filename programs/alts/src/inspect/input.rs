@@ -5,12 +5,15 @@ use std::io::{self, BufReader, Cursor, Read};
 use std::path::{Path, PathBuf};
 
 use super::stop::Stop;
+use super::tcp::CapturedStream;
+use super::window::Lacks;
 use super::{packet, pcap, tcp};
 use crate::diagnosis::{Fault, Problem};
 
 /// One direction, and the file that it comes from.
 pub(super) struct Source {
     pub(super) path: PathBuf,
+    pub(super) lacks: Lacks,
     pub(super) read: Box<dyn Read>,
 }
 
@@ -25,7 +28,7 @@ pub(super) struct Streams {
 pub(super) fn open(
     file: &Path,
     to_client: Option<&Path>,
-    port: Option<u16>,
+    ports: Vec<u16>,
 ) -> Result<Streams, Stop> {
     let failed = |error: io::Error| Stop::file(file, &error);
     let mut first = File::open(file).map_err(failed)?;
@@ -44,23 +47,24 @@ pub(super) fn open(
             )
             .into());
         }
-        return captured(file, first, port);
+        return captured(file, first, ports);
     }
     let to_client = match to_client {
         None => None,
         Some(path) => {
             let read = File::open(path).map_err(|error| Stop::file(path, &error))?;
-            Some(Source { path: path.to_owned(), read: Box::new(read) })
+            Some(Source { path: path.to_owned(), lacks: Lacks::default(), read: Box::new(read) })
         }
     };
-    let to_server = Source { path: file.to_owned(), read: Box::new(first) };
+    let lacks = Lacks::default();
+    let to_server = Source { path: file.to_owned(), lacks, read: Box::new(first) };
     Ok(Streams { to_server, to_client, notes: Vec::new() })
 }
 
 /// The one connection of a capture.
-fn captured(path: &Path, file: impl Read, port: Option<u16>) -> Result<Streams, Stop> {
+fn captured(path: &Path, file: impl Read, ports: Vec<u16>) -> Result<Streams, Stop> {
     let failed = |error: io::Error| Stop::file(path, &error);
-    let mut connections = tcp::Connections::new(port);
+    let mut connections = tcp::Connections::new(ports);
     let mut packets = pcap::Packets::new(BufReader::new(file)).map_err(failed)?;
     while let Some(captured) = packets.next().map_err(failed)? {
         if let Some(segment) = packet::segment(captured.link, &captured.data) {
@@ -78,7 +82,11 @@ fn captured(path: &Path, file: impl Read, port: Option<u16>) -> Result<Streams, 
                 .to_owned(),
         );
     }
-    let source = |bytes| Source { path: path.to_owned(), read: Box::new(Cursor::new(bytes)) };
+    let source = |stream: CapturedStream| Source {
+        path: path.to_owned(),
+        lacks: stream.lacks,
+        read: Box::new(Cursor::new(stream.data)),
+    };
     Ok(Streams {
         to_server: source(connection.to_server),
         to_client: Some(source(connection.to_client)),

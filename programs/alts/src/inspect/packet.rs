@@ -12,9 +12,30 @@ pub(super) struct Segment<'p> {
     pub(super) from: SocketAddr,
     pub(super) to: SocketAddr,
     pub(super) sequence: u32,
-    pub(super) syn: bool,
-    pub(super) ack: bool,
+    pub(super) flags: Flags,
     pub(super) payload: &'p [u8],
+}
+
+/// A segment's flags.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Flags(u8);
+
+impl Flags {
+    pub(super) const fn fin(self) -> bool {
+        self.0 & 0x01 != 0
+    }
+
+    pub(super) const fn syn(self) -> bool {
+        self.0 & 0x02 != 0
+    }
+
+    pub(super) const fn reset(self) -> bool {
+        self.0 & 0x04 != 0
+    }
+
+    pub(super) const fn ack(self) -> bool {
+        self.0 & 0x10 != 0
+    }
 }
 
 /// The segment in a packet, if it has one that can be read.
@@ -107,8 +128,7 @@ fn tcp(source: IpAddr, destination: IpAddr, bytes: &[u8]) -> Option<Segment<'_>>
         from: SocketAddr::new(source, u16::from_be_bytes([s0, s1])),
         to: SocketAddr::new(destination, u16::from_be_bytes([d0, d1])),
         sequence: u32::from_be_bytes([q0, q1, q2, q3]),
-        syn: flags & 0x02 != 0,
-        ack: flags & 0x10 != 0,
+        flags: Flags(flags),
         payload: bytes.get(start..)?,
     })
 }

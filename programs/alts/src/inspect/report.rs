@@ -59,6 +59,12 @@ pub(super) enum Event {
         kind: Kind,
         text: String,
     },
+    /// The capture lacks a part of the stream, which may be as it should be.
+    Incomplete {
+        direction: &'static str,
+        offset: u64,
+        text: String,
+    },
     Summary(Summary),
     End {
         ok: bool,
@@ -96,6 +102,7 @@ pub(super) struct Summary {
     pub(super) rekeys: u64,
     pub(super) opened: Option<u64>,
     pub(super) faults: u64,
+    pub(super) incomplete: bool,
 }
 
 /// Writes the lines.
@@ -105,12 +112,12 @@ pub(super) struct Report<W: Write> {
     json: bool,
     frames: bool,
     faults: u64,
-    failed: bool,
+    fault: Option<Fault>,
 }
 
 impl<W: Write> Report<W> {
     pub(super) const fn new(out: W, json: bool, frames: bool) -> Self {
-        Self { out, json, frames, faults: 0, failed: false }
+        Self { out, json, frames, faults: 0, fault: None }
     }
 
     /// Tells of one event.
@@ -118,12 +125,13 @@ impl<W: Write> Report<W> {
         match event {
             Event::Frame { .. } if !self.frames => return Ok(()),
             Event::Fault { .. } => {
-                self.failed = true;
+                self.fault = Some(Fault::Peer);
                 self.faults = self.faults.saturating_add(1);
                 if self.faults > FAULTS {
                     return Ok(());
                 }
             }
+            Event::Incomplete { .. } => _ = self.fault.get_or_insert(Fault::Local),
             Event::Summary(_) => self.faults = 0,
             _ => {}
         }
@@ -135,8 +143,8 @@ impl<W: Write> Report<W> {
     }
 
     /// Who is at fault for what was reported.
-    pub(super) fn status(&self) -> Option<Fault> {
-        self.failed.then_some(Fault::Peer)
+    pub(super) const fn status(&self) -> Option<Fault> {
+        self.fault
     }
 
     /// Tells how it has ended.
@@ -170,6 +178,9 @@ fn text(out: &mut impl Write, event: &Event) -> io::Result<()> {
         Event::Fault { direction, offset, text, .. } => {
             line(direction, *offset, &format!("FAULT: {text}"))
         }
+        Event::Incomplete { direction, offset, text } => {
+            line(direction, *offset, &format!("INCOMPLETE: {text}"))
+        }
         Event::Summary(summary) => writeln!(out, "{summary}"),
         Event::End { .. } => Ok(()),
     }
@@ -178,7 +189,7 @@ fn text(out: &mut impl Write, event: &Event) -> io::Result<()> {
 impl std::fmt::Display for Summary {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { direction, bytes, handshake_bytes, frames, empty, payload_bytes, .. } = self;
-        let Self { payload_min, payload_max, rekeys, opened, faults, .. } = self;
+        let Self { payload_min, payload_max, rekeys, opened, faults, incomplete, .. } = self;
         write!(
             f,
             "{direction:9} {bytes:>12}  bytes in all: {handshake_bytes} of the handshake, {frames} \
@@ -189,6 +200,7 @@ impl std::fmt::Display for Summary {
             write!(f, "{opened} opened; ")?;
         }
         match faults {
+            0 if *incomplete => f.write_str("nothing is wrong as far as it was captured"),
             0 => f.write_str("nothing is wrong"),
             1 => f.write_str("1 fault"),
             more => write!(f, "{more} faults ({} shown)", more.min(&FAULTS)),

@@ -22,7 +22,7 @@ fn told(bytes: &[u8], key: Option<&Key>) -> Vec<serde_json::Value> {
     let mut out = Vec::new();
     let mut report = Report::new(&mut out, true, false);
     let opening = key.map(|key| Opening::new(key, Side::Client).unwrap());
-    let window = Window::new(bytes);
+    let window = Window::new(bytes, window::Lacks::default());
     let dump = Box::new(io::sink());
     frames::direction(window, Side::Client, opening, dump, &mut report).unwrap();
     report.end(0).unwrap();
@@ -99,7 +99,7 @@ proptest! {
         // Small numbers make lengths that are believed.
         let bytes: Vec<u8> = if small { bytes.iter().map(|b| b % 8).collect() } else { bytes };
         let file = [magics[magic], &bytes].concat();
-        let mut connections = tcp::Connections::new(None);
+        let mut connections = tcp::Connections::new(Vec::new());
         if let Ok(mut packets) = Packets::new(&file[..]) {
             let mut count = 0;
             while let Ok(Some(packet)) = packets.next() {
@@ -117,7 +117,7 @@ proptest! {
             }
         }
         if let Ok(connection) = connections.only() {
-            let bytes = connection.to_server.len() + connection.to_client.len();
+            let bytes = connection.to_server.data.len() + connection.to_client.data.len();
             prop_assert!(bytes <= 2 * file.len());
         }
     }

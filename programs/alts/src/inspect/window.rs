@@ -5,9 +5,30 @@ use std::io::{self, Read};
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
+/// What a capture lacks of a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lacks {
+    /// Its beginning.
+    pub(super) beginning: bool,
+    pub(super) end: Ending,
+}
+
+/// How what was captured of a stream ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// With the stream.
+    #[default]
+    Whole,
+    /// Before the connection did: there may be more.
+    Open,
+    /// Before bytes that are missing, or not looked at.
+    Gap,
+}
+
 /// The piece of a stream that is being looked at.
 pub(super) struct Window<R> {
     read: R,
+    lacks: Lacks,
     buffer: Vec<u8>,
     start: usize,
     offset: u64,
@@ -15,8 +36,13 @@ pub(super) struct Window<R> {
 }
 
 impl<R: Read> Window<R> {
-    pub(super) const fn new(read: R) -> Self {
-        Self { read, buffer: Vec::new(), start: 0, offset: 0, ended: false }
+    pub(super) const fn new(read: R, lacks: Lacks) -> Self {
+        Self { read, lacks, buffer: Vec::new(), start: 0, offset: 0, ended: false }
+    }
+
+    /// What the capture lacks of the stream.
+    pub(super) const fn lacks(&self) -> Lacks {
+        self.lacks
     }
 
     /// How far from the beginning of the stream the window is, in bytes.
@@ -58,7 +84,7 @@ mod tests {
 
     #[test]
     fn memory_is_bounded_by_what_is_looked_at() {
-        let mut window = Window::new(io::repeat(7).take(10 << 20));
+        let mut window = Window::new(io::repeat(7).take(10 << 20), Lacks::default());
         for _ in 0..10 {
             assert!(window.fill(1 << 20).unwrap().len() >= 1 << 20);
             window.consume(1 << 20);

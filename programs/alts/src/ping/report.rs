@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use tokio_alts::AltsContext;
+use tokio_alts::error::Printable;
 
 use super::latency::{Latencies, Summary, milliseconds};
 use crate::diagnosis::{Fault, Problem};
@@ -123,7 +124,9 @@ impl Report {
             writeln!(
                 out,
                 "{} is {}; it sees us as {}",
-                self.target, self.peer_account, self.local_account
+                self.target,
+                Printable(&self.peer_account),
+                Printable(&self.local_account)
             )?;
             writeln!(
                 out,
@@ -151,7 +154,7 @@ impl Report {
             writeln!(out, "throughput ({what}) {rate:.1} MiB/s: {bytes} bytes in {seconds:.2} s")?;
         }
         for what in &self.not_measured {
-            writeln!(out, "not measured: {what}")?;
+            writeln!(out, "not measured: {}", Printable(what))?;
         }
         if let Some(problem) = &self.problem {
             writeln!(out, "FAIL  {}", self.target)?;

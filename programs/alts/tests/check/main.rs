@@ -181,12 +181,18 @@ async fn what_is_no_handshaker_is_called_what_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_policy_that_is_for_others() {
-    let service = serve_handshaker(Refusing).await;
+    let why = "the caller (uid 4294000) may not use any identity of this handshaker service: no \
+               rule of the policy is for it";
+    let service = serve_handshaker(Refusing(why)).await;
     let ran = check(&["--handshaker", &service, LONG]).await;
     ran.assert(
         4,
         &["status PERMISSION_DENIED (7): ", "its policy gives this user no account", "[[policy]]"],
     );
+    // A terminal does not obey what a service says.
+    let service = serve_handshaker(Refusing("no\u{1b}[2K\0\u{202e}\nok    all is well")).await;
+    let ran = check(&["--handshaker", &service, LONG]).await;
+    ran.assert(4, &["no\\u{1b}[2K\\u{0}\\u{202e}\\u{a}ok    all is well"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

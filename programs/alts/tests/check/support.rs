@@ -125,15 +125,13 @@ pub fn unix_handshaker(handshaker: Handshaker, path: PathBuf) {
 }
 
 /// A handshaker service whose policy has nothing for any caller, and says so as altsd does.
-pub struct Refusing;
+pub struct Refusing(pub &'static str);
 
 impl Admission for Refusing {
     type Caller = ();
 
     fn admit(&self, _: &Extensions, now: Duration) -> Result<(Call, ()), tonic::Status> {
-        let why = "the caller (uid 4294000) may not use any identity of this handshaker service: no \
-                   rule of the policy is for it";
-        Ok((Call::refused(Limits::default(), why, now), ()))
+        Ok((Call::refused(Limits::default(), self.0, now), ()))
     }
 
     fn ended(&self, (): (), _: &Call, _: Duration) {}

@@ -16,6 +16,7 @@ pub(crate) const SECOND_PORT: u16 = 9001;
 
 const CLIENT_PORT: u16 = 40_000;
 const SERVER_PORT: u16 = 9000;
+const FIN: u8 = 1;
 const SYN: u8 = 2;
 const ACK: u8 = 16;
 
@@ -60,6 +61,61 @@ pub(crate) fn two(to_server: &[u8], to_client: &[u8]) -> Vec<u8> {
     for segment in segments(to_server, to_client) {
         packet(&mut file, format, &ip(format, SERVER_PORT, segment));
         packet(&mut file, format, &ip(format, SECOND_PORT, segment));
+    }
+    file
+}
+
+/// A connection in whose capture something is missing.
+pub(crate) fn harmed(to_server: &[u8], to_client: &[u8], harm: Harm) -> Vec<u8> {
+    let format = Format::Ethernet;
+    let mut file = head(format);
+    let first = u32::MAX - 999;
+    let length = u32::try_from(to_server.len()).unwrap();
+    let end = first.wrapping_add(length);
+    let last = first.wrapping_add(length - length % 700);
+    for segment in segments(to_server, to_client) {
+        let (from_client, sequence, ..) = segment;
+        let is_missing = match harm {
+            Harm::Beginning => !from_client || sequence != last,
+            Harm::Middle => sequence == first.wrapping_add(700),
+            Harm::End => from_client && sequence == last,
+            Harm::Nothing | Harm::StillOpen => false,
+        };
+        if !is_missing {
+            packet(&mut file, format, &ip(format, SERVER_PORT, segment));
+        }
+    }
+    if harm != Harm::StillOpen {
+        packet(&mut file, format, &ip(format, SERVER_PORT, (true, end, FIN | ACK, b"")));
+    }
+    file
+}
+
+/// What is missing in a capture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Harm {
+    /// Nothing: it ends when the client has closed the connection.
+    Nothing,
+    /// It was ended before the connection.
+    StillOpen,
+    /// It was begun after the connection.
+    Beginning,
+    /// A packet in the middle.
+    Middle,
+    /// The last packet with data of the client.
+    End,
+}
+
+/// Connections between the same ports of two pairs of hosts.
+pub(crate) fn alike(to_server: &[u8], to_client: &[u8]) -> Vec<u8> {
+    let format = Format::Ethernet;
+    let mut file = head(format);
+    for segment in segments(to_server, to_client) {
+        let mut ip = ip(format, SERVER_PORT, segment);
+        packet(&mut file, format, &ip);
+        // The network of both hosts.
+        (ip[13], ip[17]) = (9, 9);
+        packet(&mut file, format, &ip);
     }
     file
 }

@@ -249,11 +249,65 @@ fn two_connections_in_a_capture_are_not_mixed() {
     let port = capture::SECOND_PORT.to_string();
     let ran = inspect(&[&name, "--port", &port, "--key-data", &session.key_data]);
     assert_eq!(ran.status, 0, "{}", ran.text());
-    // The port that both have does not distinguish them, and is not asked for again.
+    // The port that both have does not distinguish them, and is not asked for again by itself.
     let ran = inspect(&[&name, "--port", "40000"]);
     assert_eq!(ran.status, 3);
-    let words = format!("the other end's port of one: --port 9000, --port {port}");
+    let words = format!(
+        "name the two ports of one: --port 40000 --port 9000, or --port 40000 --port {port}\n"
+    );
     assert!(ran.err.contains(&words), "{}", ran.err);
+    for ports in [["40000", "9000"], ["9000", "40000"], ["40000", &port]] {
+        let ports = ["--port", ports[0], "--port", ports[1]];
+        let ran = inspect(&[&[&*name, "--key-data", &session.key_data], &ports[..]].concat());
+        assert_eq!(ran.status, 0, "{}{}", ran.text(), ran.err);
+    }
+    let ran = inspect(&[&name, "--port", "9000", "--port", &port]);
+    assert_eq!(ran.status, 3);
+    assert!(ran.err.contains("no TCP connection between the ports 9000 and 9001"), "{}", ran.err);
+}
+
+#[test]
+fn connections_with_the_same_ports_are_not_asked_for_by_port() {
+    let session = sessions().swap_remove(0);
+    let files = Files::new();
+    let name = files.with("capture", &capture::alike(&session.to_server, &session.to_client));
+    for ports in [&[][..], &["--port", "9000"], &["--port", "9000", "--port", "40000"]] {
+        let ran = inspect(&[&[&*name], ports].concat());
+        assert_eq!(ran.status, 3);
+        assert!(!ran.err.contains("--port"), "{}", ran.err);
+        let filter = "'host 10.9.0.1 and host 10.9.0.2 and port 40000 and port 9000'";
+        assert!(ran.err.contains(filter), "{}", ran.err);
+    }
+}
+
+#[test]
+fn the_stream_is_not_blamed_for_what_its_capture_lacks() {
+    use capture::Harm;
+    let session = sessions().swap_remove(0);
+    let files = Files::new();
+    let (to_server, to_client) = (&session.to_server, &session.to_client);
+    let cut = &to_server[..to_server.len() - 10];
+    for (name, stream, harm, status) in [
+        ("closed", to_server, Harm::Nothing, 0),
+        ("open between frames", to_server, Harm::StillOpen, 0),
+        ("open in a frame", &cut.to_owned(), Harm::StillOpen, 3),
+        ("begun late", to_server, Harm::Beginning, 3),
+        ("a gap", to_server, Harm::Middle, 3),
+        ("a gap at the end", to_server, Harm::End, 3),
+        // Here, it is the stream.
+        ("cut and closed", &cut.to_owned(), Harm::Nothing, 5),
+    ] {
+        let file = files.with("capture", &capture::harmed(stream, to_client, harm));
+        let ran = inspect(&[&file, "--json", "--key-data", &session.key_data]);
+        assert_eq!(ran.status, status, "{name}: {}{}", ran.text(), ran.err);
+        assert_eq!(ran.events("fault").len(), usize::from(status == 5), "{name}: {}", ran.text());
+        assert_eq!(ran.events("incomplete").len(), usize::from(status == 3), "{name}");
+        let summaries = ran.events("summary");
+        assert_eq!(summaries[0]["incomplete"], status == 3, "{name}");
+        let ran = inspect(&[&file, "--key-data", &session.key_data]);
+        let words = ran.text().contains("nothing is wrong as far as it was captured");
+        assert_eq!(words, status == 3, "{name}: {}", ran.text());
+    }
 }
 
 #[test]
@@ -374,7 +428,10 @@ fn what_is_no_alts_is_said_to_be_none() {
     let fault = ran.fault();
     assert_eq!(fault["kind"], "no_alts");
     assert!(fault["text"].as_str().unwrap().contains("HTTP/1.1 200 OK"), "{fault}");
-    assert_eq!(inspect(&["/nowhere/at/all"]).status, 3);
+    let ran = inspect(&["/nowhere/at/all"]);
+    assert_eq!(ran.status, 3);
+    assert!(ran.err.contains("check the name"), "{}", ran.err);
+    assert!(!ran.err.contains("pcap"), "repair tools do not make files: {}", ran.err);
     assert_eq!(inspect(&[]).status, 2);
     assert_eq!(inspect(&["a", "--protocol", "TLS"]).status, 2);
     let help = inspect(&["--help"]);
