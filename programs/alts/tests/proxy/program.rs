@@ -309,8 +309,17 @@ fn the_example_has_every_setting() {
     Config::parse(&all.join("\n"), &path).unwrap();
     // Every key that the reader knows is there.
     let source = include_str!("../../../proxy/src/config/file.rs").to_owned()
-        + include_str!("../../../proxy/src/config.rs");
-    for name in ["RawListen", "RawRoute", "RawUpstream", "RawMetrics", "RawShutdown", "Limits"] {
+        + include_str!("../../../proxy/src/config.rs")
+        + include_str!("../../../serving/src/settings.rs");
+    for name in [
+        "RawListen",
+        "RawRoute",
+        "RawUpstream",
+        "RawShutdown",
+        "Limits",
+        "MetricsSettings",
+        "LogSettings",
+    ] {
         let (_, fields) = source.split_once(&format!("struct {name} {{\n")).unwrap();
         let (fields, _) = fields.split_once("\n}").unwrap();
         for line in fields.lines() {
