@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 use std::time::Duration;
 
 use http::{Method, Request, StatusCode, Version};
+use alts_serving::life::Alive;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
+use crate::broken::Broken;
 use crate::client::Client;
 use crate::log::ACCESS;
 
@@ -23,6 +26,9 @@ pub struct Activity {
     changed: Notify,
     is_http2: AtomicBool,
     last: Mutex<Instant>,
+    /// The client's connection has ended.
+    is_gone: AtomicBool,
+    alive: Alive,
     watched: Mutex<Vec<Weak<dyn Watched>>>,
 }
 
@@ -33,24 +39,45 @@ pub trait Watched: fmt::Debug + Send + Sync {
     fn expire(&self, stall: Duration, idle: Duration) -> bool;
 }
 
+const GONE: (Broken, &str) =
+    (Broken::ClientGone, "the client's connection ended before the response did");
+
 /// This many requests of one connection may be taken back before it counts how many were not.
 const ABANDONED: usize = 100;
 
-impl Default for Activity {
-    fn default() -> Self {
+impl Activity {
+    /// None yet, on a connection that lives as long as `alive`.
+    #[must_use]
+    pub fn new(alive: Alive) -> Self {
         Self {
             under_way: AtomicUsize::new(0),
             begun: AtomicUsize::new(0),
             abandoned: AtomicUsize::new(0),
             changed: Notify::new(),
             is_http2: AtomicBool::new(false),
+            is_gone: AtomicBool::new(false),
+            alive,
             watched: Mutex::default(),
             last: Mutex::new(Instant::now()),
         }
     }
-}
 
-impl Activity {
+    /// Takes note of the end of the client's connection.
+    pub fn gone(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+    }
+
+    /// Why a request is dropped that was neither answered nor given up.
+    fn departure(&self) -> (Broken, &'static str) {
+        if self.alive.is_over() {
+            (Broken::Cut, "cut when the proxy had to end")
+        } else if self.is_http1() || self.is_gone.load(Ordering::Relaxed) {
+            GONE
+        } else {
+            (Broken::ClientReset, "the client reset the request")
+        }
+    }
+
     /// Since when there has been no request; none while there is one.
     #[must_use]
     pub fn idle_since(&self) -> Option<Instant> {
@@ -127,6 +154,9 @@ pub struct Access {
     received: AtomicU64,
     sent: AtomicU64,
     error: OnceLock<String>,
+    broken: OnceLock<Broken>,
+    /// What sends the response, over HTTP/2.
+    task: OnceLock<AbortHandle>,
     /// When bytes were received last, in milliseconds after it began.
     moved: AtomicU64,
     waits_for_client: AtomicBool,
@@ -150,6 +180,8 @@ impl Access {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             error: OnceLock::new(),
+            broken: OnceLock::new(),
+            task: OnceLock::new(),
             moved: AtomicU64::new(0),
             waits_for_client: AtomicBool::new(false),
             client_broke: AtomicBool::new(false),
@@ -166,6 +198,42 @@ impl Access {
         let _ = self.error.set(error.to_string());
     }
 
+    /// Takes note of why there is no whole response; what came first counts.
+    pub fn broke(&self, why: Broken, error: &impl ToString) {
+        let _ = self.broken.set(why);
+        self.failed(error);
+    }
+
+    /// The response is dropped before its end.
+    pub fn left(&self) {
+        if self.broken.get().is_none() {
+            let (why, text) = if self.client.traffic.has_ended.load(Ordering::Relaxed) {
+                GONE
+            } else {
+                self.activity.departure()
+            };
+            self.broke(why, &text);
+        }
+    }
+
+    /// Whether the client speaks HTTP/2.
+    #[must_use]
+    pub fn is_http2(&self) -> bool {
+        !self.activity.is_http1()
+    }
+
+    /// Takes note of the task that sends the response.
+    pub fn runs_in(&self, task: AbortHandle) {
+        let _ = self.task.set(task);
+    }
+
+    /// Ends the task that sends the response, if it has one of its own: that resets the stream.
+    pub fn reset(&self) {
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
     /// Takes note of whether the body of the request waits for the client.
     pub fn waits_for_client(&self, waits: bool) {
         self.waits_for_client.store(waits, Ordering::Relaxed);
@@ -180,7 +248,13 @@ impl Access {
     /// Takes note of a body that the client has broken off, or made no sense of.
     pub fn client_failed(&self, error: &impl ToString) {
         self.client_broke.store(true, Ordering::Relaxed);
-        self.failed(&format!("the client's body: {}", error.to_string()));
+        self.broke(Broken::ClientBody, &format!("the client's body: {}", error.to_string()));
+    }
+
+    /// Takes note of a body that has ended because the client reset the request.
+    pub fn client_reset(&self) {
+        self.client_broke.store(true, Ordering::Relaxed);
+        self.left();
     }
 
     /// Whether the client has broken off the body of the request.
@@ -219,11 +293,15 @@ impl Drop for Access {
         self.activity.under_way.fetch_sub(1, Ordering::Relaxed);
         if self.status.load(Ordering::Relaxed) == 0 {
             self.activity.abandoned.fetch_add(1, Ordering::Relaxed);
+            self.left();
         }
         self.activity.changed.notify_one();
         let duration = self.began.elapsed();
         let status = self.status.load(Ordering::Relaxed);
         self.client.metrics.request(status, duration);
+        if let Some(why) = self.broken.get() {
+            self.client.metrics.broken(*why);
+        }
         tracing::info!(
             target: ACCESS,
             listener = self.client.listener,

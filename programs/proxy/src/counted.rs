@@ -41,6 +41,9 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
         let read = Pin::new(&mut self.stream).poll_read(cx, buf);
         let count = buf.filled().len().saturating_sub(before) as u64;
         self.traffic.received.fetch_add(count, Ordering::Relaxed);
+        if matches!(read, Poll::Ready(Err(_))) || (read.is_ready() && count == 0) {
+            self.traffic.has_ended.store(true, Ordering::Relaxed);
+        }
         read
     }
 }

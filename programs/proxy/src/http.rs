@@ -12,22 +12,25 @@ pub mod body;
 pub mod forward;
 pub mod host;
 pub mod routes;
+pub mod streams;
 
 use std::convert::Infallible;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alts_serving::life::Alive;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, Version};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::time::{Instant, interval, sleep_until};
 
 use self::answer::Refusal;
 use self::body::ResponseBody;
+use self::streams::Streams;
 use crate::access::{Access, Activity};
 use crate::client::Client;
 use crate::config::Limits;
@@ -54,34 +57,46 @@ pub async fn serve(
     mut alive: Alive,
 ) -> Outcome {
     let Listener { settings, limits, .. } = &**listener;
-    let activity = Arc::<Activity>::default();
+    let activity = Arc::new(Activity::new(alive.clone()));
+    let streams = Streams::default();
     let service = {
         let (client, listener) = (Arc::clone(client), Arc::clone(listener));
-        let (activity, alive) = (Arc::clone(&activity), alive.clone());
+        let (activity, alive, streams) = (Arc::clone(&activity), alive.clone(), streams.clone());
         service_fn(move |request| {
             let access = Arc::new(Access::new(&client, &activity, &request));
+            if request.version() == Version::HTTP_2 {
+                streams.announce(&access);
+            }
             let (client, listener) = (Arc::clone(&client), Arc::clone(&listener));
             let alive = alive.clone();
             async move { Ok::<_, Infallible>(handle(&access, &client, &listener, request, alive).await) }
         })
     };
-    let builder = server(limits, settings.header_deadline);
+    let builder = server(streams, limits, settings.header_deadline);
     let io = TokioIo::new(Counted::new(stream, Arc::clone(&client.traffic)));
-    let mut serving = pin!(builder.serve_connection_with_upgrades(io, service));
+    let mut serving = Box::pin(builder.serve_connection_with_upgrades(io, service));
     let idle = settings.idle.min(FOREVER);
     let mut alarm = pin!(sleep_until(Instant::now() + settings.header_deadline.min(idle)));
     let stall = settings.stall_deadline.min(FOREVER);
     let mut watch = interval((stall.min(idle) / 4).clamp(SHORTEST_WATCH, LONGEST_WATCH));
     let (mut ending, mut asked) = (None, Instant::now());
+    let mut stuck: Option<(Instant, u64)> = None;
     let end = loop {
         tokio::select! {
             end = serving.as_mut() => break end,
             () = activity.abused() => {
+                activity.gone();
                 return Outcome::ClientError("more requests were taken back than answered".to_owned());
             }
             _ = watch.tick() => {
-                // In HTTP/1.1, nothing but the response can be sent.
-                if activity.expire(stall, idle) && activity.is_http1() {
+                let sent = client.traffic.sent.load(Ordering::Relaxed);
+                stuck = stuck.filter(|(_, before)| *before == sent);
+                if activity.expire(stall, idle) {
+                    stuck.get_or_insert((Instant::now(), sent));
+                }
+                // In HTTP/1.1, nothing but the response can be sent. In HTTP/2, a reset can: if
+                // the client reads at all.
+                if stuck.is_some_and(|(since, _)| activity.is_http1() || since.elapsed() >= stall) {
                     return Outcome::ClientError(format!("took nothing for {stall:?}"));
                 }
                 if let Some(outcome) = &ending
@@ -105,7 +120,9 @@ pub async fn serve(
             },
         }
     };
-    // What it was upgraded to is still there.
+    activity.gone();
+    // With it go the requests that it had not answered; what it was upgraded to is still there.
+    drop(serving);
     activity.over().await;
     match (end, ending) {
         (_, Some(outcome)) => outcome,
@@ -114,8 +131,12 @@ pub async fn serve(
     }
 }
 
-fn server(limits: &Limits, header_deadline: Duration) -> auto::Builder<TokioExecutor> {
-    let mut server = auto::Builder::new(TokioExecutor::new());
+fn server(
+    streams: Streams,
+    limits: &Limits,
+    header_deadline: Duration,
+) -> auto::Builder<Streams> {
+    let mut server = auto::Builder::new(streams);
     server
         .http1()
         .timer(TokioTimer::new())

@@ -12,6 +12,7 @@ pub mod accept;
 pub mod access;
 pub mod address;
 pub mod arguments;
+pub mod broken;
 pub mod callers;
 pub mod client;
 pub mod config;

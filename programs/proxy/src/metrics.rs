@@ -11,6 +11,7 @@ use prometheus::{
     Histogram, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
 };
 
+use crate::broken::Broken;
 use crate::outcome::Outcome;
 
 const RECEIVED: &str = "received";
@@ -59,6 +60,7 @@ pub struct Metrics {
     ended: IntCounterVec,
     bytes: IntCounterVec,
     requests: IntCounterVec,
+    broken: IntCounterVec,
     durations: HistogramVec,
     connects: IntCounterVec,
     aside: IntGaugeVec,
@@ -93,6 +95,12 @@ impl Metrics {
             "HTTP requests that have ended, by listener and class of the status.",
             &["listener", "status"],
         )?;
+        let broken = registrar.counters(
+            "alts_proxy_requests_broken_total",
+            "HTTP requests without a whole response, by listener and reason (client_reset, \
+             client_gone, client_body, client_stalled, upstream, upstream_stalled, cut).",
+            &["listener", "reason"],
+        )?;
         let durations = registrar.durations(
             "alts_proxy_request_duration_seconds",
             "Time from a request's headers to the end of its response.",
@@ -121,6 +129,7 @@ impl Metrics {
             ended,
             bytes,
             requests,
+            broken,
             durations,
             connects,
             aside,
@@ -143,6 +152,8 @@ impl Metrics {
             sent: self.bytes.with_label_values(&[name, SENT]),
             duration: self.durations.with_label_values(&[name]),
             requests: CLASSES.map(|class| self.requests.with_label_values(&[name, class])),
+            broken: Broken::ALL
+                .map(|reason| self.broken.with_label_values(&[name, reason.name()])),
             ended: self.ended.clone(),
             name: name.into(),
         }
@@ -168,6 +179,9 @@ impl Metrics {
         }
         for class in CLASSES {
             let _ = self.requests.remove_label_values(&[name, class]);
+        }
+        for reason in Broken::ALL {
+            let _ = self.broken.remove_label_values(&[name, reason.name()]);
         }
         for outcome in Outcome::NAMES {
             let _ = self.ended.remove_label_values(&[name, outcome]);
@@ -199,6 +213,7 @@ pub struct ListenerMetrics {
     pub sent: IntCounter,
     duration: Histogram,
     requests: [IntCounter; 6],
+    broken: [IntCounter; 7],
     ended: IntCounterVec,
     name: Arc<str>,
 }
@@ -207,6 +222,13 @@ impl ListenerMetrics {
     /// Counts a connection that has ended.
     pub fn ended(&self, outcome: &str) {
         self.ended.with_label_values(&[&*self.name, outcome]).inc();
+    }
+
+    /// Counts a request that got no whole response.
+    pub fn broken(&self, why: Broken) {
+        if let Some(counter) = self.broken.get(why as usize) {
+            counter.inc();
+        }
     }
 
     /// Counts a request that has ended.

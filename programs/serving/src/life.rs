@@ -71,6 +71,12 @@ impl Alive {
         self.reached(Stage::Over).await;
     }
 
+    /// Whether everything is to end at once.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        *self.stage.borrow() == Stage::Over
+    }
+
     async fn reached(&mut self, wanted: Stage) {
         // An error would mean that the program is gone: a reason to end too.
         let _ = self.stage.wait_for(|stage| *stage >= wanted).await;

@@ -11,6 +11,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use tokio::time::Instant;
 
 use crate::access::{Access, Watched};
+use crate::broken::Broken;
 use crate::reason::root;
 use crate::upstream::pool::Lease;
 
@@ -89,8 +90,14 @@ impl Watched for Flow {
             return false;
         }
         state.source = None;
-        let who = if state.waits_for_client { "client took" } else { "upstream sent" };
-        state.access.failed(&format!("the {who} nothing for {limit:?}"));
+        let (why, who) = if state.waits_for_client {
+            (Broken::ClientStalled, "client took")
+        } else {
+            (Broken::UpstreamStalled, "upstream sent")
+        };
+        state.access.broke(why, &format!("the {who} nothing for {limit:?}"));
+        // Nobody asks for the body while the stream's window is closed, or nothing is there.
+        state.access.reset();
         state.waits_for_client
     }
 }
@@ -168,7 +175,7 @@ impl Body for ResponseBody {
                 state.give_back_at_the_end();
             }
             Some(Err(error)) => {
-                this.access.failed(&root(error));
+                this.access.broke(Broken::Upstream, &root(error));
                 state.source = None;
             }
             None => {
@@ -204,6 +211,16 @@ impl Body for ResponseBody {
                     .map_or_else(SizeHint::new, |(incoming, _)| incoming.size_hint())
             }
             Inner::Own(bytes) => SizeHint::with_exact(bytes.len() as u64),
+        }
+    }
+}
+
+impl Drop for ResponseBody {
+    fn drop(&mut self) {
+        if let Inner::Upstream(flow) = &self.inner
+            && flow.lock().source.as_ref().is_some_and(|(incoming, _)| !incoming.is_end_stream())
+        {
+            self.access.left();
         }
     }
 }

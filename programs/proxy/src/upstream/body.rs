@@ -2,6 +2,8 @@
 //! beginning is kept until there is a response: requests that an upstream has not looked at are sent
 //! again.
 
+use std::error::Error;
+use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -22,6 +24,33 @@ const KEPT: usize = 64 * 1024;
 pub struct RequestBody {
     source: Source,
     turn: usize,
+}
+
+/// Why the body of a request has ended early.
+#[derive(Debug)]
+pub enum RequestError {
+    /// Reading it failed.
+    Client(hyper::Error),
+    /// The client took the request back.
+    Reset,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(error) => error.fmt(f),
+            Self::Reset => f.write_str("the client reset the request"),
+        }
+    }
+}
+
+impl Error for RequestError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Reset => None,
+        }
+    }
 }
 
 /// Where the bodies of one request come from, one after the other.
@@ -111,12 +140,12 @@ impl Shared {
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = RequestError;
 
     fn poll_frame(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, RequestError>>> {
         let mut guard = self.source.lock();
         let shared = &mut *guard;
         if shared.turn != self.turn {
@@ -149,11 +178,22 @@ impl Body for RequestBody {
             }
             Some(Err(error)) => {
                 shared.kept = None;
-                shared.access.client_failed(&root(error));
+                let reset = |one: &h2::Error| one.is_remote() && one.is_reset();
+                if error.source().and_then(|one| one.downcast_ref()).is_some_and(reset) {
+                    shared.access.client_reset();
+                } else {
+                    shared.access.client_failed(&root(error));
+                }
+            }
+            // For hyper, a stream that is reset with NO_ERROR has ended like any other.
+            None if shared.access.is_http2() && !shared.inner.is_end_stream() => {
+                shared.kept = None;
+                shared.access.client_reset();
+                return Poll::Ready(Some(Err(RequestError::Reset)));
             }
             None => shared.has_ended = true,
         }
-        Poll::Ready(frame)
+        Poll::Ready(frame.map(|frame| frame.map_err(RequestError::Client)))
     }
 
     fn is_end_stream(&self) -> bool {
