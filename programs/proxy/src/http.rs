@@ -131,11 +131,7 @@ pub async fn serve(
     }
 }
 
-fn server(
-    streams: Streams,
-    limits: &Limits,
-    header_deadline: Duration,
-) -> auto::Builder<Streams> {
+fn server(streams: Streams, limits: &Limits, header_deadline: Duration) -> auto::Builder<Streams> {
     let mut server = auto::Builder::new(streams);
     server
         .http1()

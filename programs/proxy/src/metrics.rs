@@ -152,8 +152,7 @@ impl Metrics {
             sent: self.bytes.with_label_values(&[name, SENT]),
             duration: self.durations.with_label_values(&[name]),
             requests: CLASSES.map(|class| self.requests.with_label_values(&[name, class])),
-            broken: Broken::ALL
-                .map(|reason| self.broken.with_label_values(&[name, reason.name()])),
+            broken: Broken::ALL.map(|reason| self.broken.with_label_values(&[name, reason.name()])),
             ended: self.ended.clone(),
             name: name.into(),
         }

@@ -1,10 +1,11 @@
 //! Whether the handshaker services are there: without them, nobody gets through.
 
-use std::fmt;
 use std::future::Future;
 use std::time::Duration;
+use std::{fmt, io};
 
 use alts_handshaker::locator::Locator;
+use alts_serving::descriptors::is_exhausted;
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
@@ -73,8 +74,15 @@ async fn connect(locator: &Locator) -> Result<(), String> {
     let Some(address) = locator.address() else { return Ok(()) };
     let address: Address = address.to_string().parse()?;
     let failed = |why: &dyn fmt::Display| why.to_string();
+    let of_socket = |why: io::Error| {
+        if is_exhausted(&why) {
+            format!("nobody knows: this proxy or its machine has nothing left to ask it: {why}")
+        } else {
+            failed(&why)
+        }
+    };
     let socket = match timeout(PATIENCE, Socket::connect(&address)).await {
-        Ok(connected) => connected.map_err(|why| failed(&why))?,
+        Ok(connected) => connected.map_err(of_socket)?,
         Err(why) => return Err(failed(&why)),
     };
     match (locator.required_user().cloned(), socket) {

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
+use alts_serving::descriptors::of_lookup;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio_alts::{AltsContext, AltsStream, Transport, TransportInfo};
 
 use super::address::Address;
@@ -40,7 +41,8 @@ impl Socket {
     pub async fn connect(address: &Address) -> io::Result<Self> {
         Ok(match address {
             Address::Tcp(address) => {
-                let stream = TcpStream::connect(address.as_str()).await?;
+                let found = lookup_host(address.as_str()).await.map_err(of_lookup)?;
+                let stream = TcpStream::connect(&*found.collect::<Vec<_>>()).await?;
                 Self::tcp(stream)
             }
             Address::Unix(path) => Self::Unix(UnixStream::connect(path).await?),

@@ -12,6 +12,7 @@ use std::sync::{Arc, Weak};
 
 use alts_serving::life::Alive;
 use alts_serving::settings_error::SettingsError;
+use http::uri::Authority;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_alts::HandshakerService;
 
@@ -27,6 +28,7 @@ use crate::socket::{FOREVER, Stream};
 pub struct Upstream {
     dial: Arc<Dial>,
     pool: Arc<Pool>,
+    authority: Authority,
 }
 
 impl fmt::Debug for Upstream {
@@ -46,9 +48,15 @@ impl Upstream {
         limits: Limits,
         metrics: &Metrics,
     ) -> Result<Self, SettingsError> {
+        let of_address = |address: &Address| match address {
+            Address::Tcp(text) => text.parse().ok(),
+            Address::Unix(_) => None,
+        };
+        let authority = settings.addresses.iter().find_map(of_address);
+        let authority = authority.unwrap_or_else(|| Authority::from_static("localhost"));
         let dial = Arc::new(Dial::new(settings, service, limits, metrics)?);
         let pool = Arc::new(Pool::new(Arc::clone(&dial)));
-        Ok(Self { dial, pool })
+        Ok(Self { dial, pool, authority })
     }
 
     /// What it is called.
@@ -61,6 +69,12 @@ impl Upstream {
     #[must_use]
     pub fn settings(&self) -> &config::Upstream {
         self.dial.settings()
+    }
+
+    /// The host of requests that name none: its first TCP address, or `localhost`.
+    #[must_use]
+    pub const fn authority(&self) -> &Authority {
+        &self.authority
     }
 
     /// The limits that it keeps.

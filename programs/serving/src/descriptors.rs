@@ -1,6 +1,7 @@
 //! File descriptors: as many as the limits on connections ask for, and some to spare.
 
 use std::io;
+use std::os::unix::net::UnixDatagram;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -15,6 +16,20 @@ pub fn is_exhausted(error: &io::Error) -> bool {
     use nix::errno::Errno::{EMFILE, ENFILE, ENOBUFS, ENOMEM};
     let code = error.raw_os_error();
     [EMFILE, ENFILE, ENOBUFS, ENOMEM].into_iter().any(|one| code == Some(one as i32))
+}
+
+/// How many a look-up of a name may take at once, and some to spare.
+const OF_A_LOOKUP: usize = 4;
+
+/// Why a look-up of a name failed: for want of descriptors it says only that it failed, so whether
+/// there are any is tried out.
+#[must_use]
+pub fn of_lookup(error: io::Error) -> io::Error {
+    let tried: io::Result<Vec<_>> = (0..OF_A_LOOKUP).map(|_| UnixDatagram::unbound()).collect();
+    match tried {
+        Err(lack) if is_exhausted(&lack) => lack,
+        _ => error,
+    }
 }
 
 /// Makes room for this many connections and the reserve, by raising the process' own limit if need

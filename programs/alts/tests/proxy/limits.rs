@@ -118,8 +118,13 @@ async fn descriptors_are_there_for_all_connections_or_it_does_not_start() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_the_machine_lacks_is_said_once_and_not_blamed_on_the_upstream() {
     let (server, _echo) = echo_server("echo").await;
-    let to = server.to_string();
-    let running = Running::start(&["--listen", "127.0.0.1:0", "--to", &to]);
+    exhaust(&server.to_string()).await;
+    // A look-up of a name fails in its own way.
+    exhaust(&format!("localhost:{}", server.port())).await;
+}
+
+async fn exhaust(to: &str) {
+    let running = Running::start(&["--listen", "127.0.0.1:0", "--to", to]);
     let at: SocketAddr = running.address("127.0.0.1:0").await;
     echo(&mut connect(at).await, "before").await;
     running.line("connection", &[("outcome", "finished")]).await;

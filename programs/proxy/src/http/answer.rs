@@ -85,6 +85,7 @@ impl Refusal {
             );
         }
         let text = match error {
+            _ if error.is_exhaustion() => "the proxy has nothing left for another connection",
             ConnectError::Full => "there are too many connections to the upstream",
             ConnectError::Handshake(_) => "the ALTS handshake with the upstream failed",
             _ => "the upstream cannot be reached",

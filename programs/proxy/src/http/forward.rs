@@ -60,9 +60,9 @@ pub(super) async fn forward(
     let address = client.addresses.map(|(remote, _)| remote.ip());
     headers::for_upstream(&mut head.headers, client.account(), forwarding, address);
     if by_http2 {
-        for_http2(&mut head)?;
+        for_http2(&mut head, upstream.authority())?;
     } else {
-        for_http1(&mut head, &body)?;
+        for_http1(&mut head, &body, upstream.authority())?;
     }
     if wants_websocket {
         headers::become_websocket(&mut head.headers);
@@ -152,14 +152,13 @@ async fn send(
 }
 
 /// Turns the head of a request into that of an HTTP/1.1 request.
-fn for_http1(head: &mut Parts, body: &Incoming) -> Result<(), Refusal> {
-    if let Some(authority) = head.uri.authority() {
+fn for_http1(head: &mut Parts, body: &Incoming, upstream: &Authority) -> Result<(), Refusal> {
+    // An HTTP/1.0 client may name no host, and an HTTP/1.1 request has one (RFC 9112, section 3.2).
+    let missing = (!head.headers.contains_key(HOST)).then_some(upstream);
+    if let Some(authority) = head.uri.authority().or(missing) {
         let host = HeaderValue::from_str(authority.as_str())
             .map_err(|_| Refusal::bad_request("the authority cannot be a Host header"))?;
         head.headers.insert(HOST, host);
-    } else if !head.headers.contains_key(HOST) {
-        // An HTTP/1.0 client: nobody knows what was meant.
-        head.headers.insert(HOST, HeaderValue::from_static(""));
     }
     if head.version == Version::HTTP_2 {
         headers::join_cookies(&mut head.headers);
@@ -175,14 +174,13 @@ fn for_http1(head: &mut Parts, body: &Incoming) -> Result<(), Refusal> {
 }
 
 /// Turns the head of a request into that of an HTTP/2 request.
-fn for_http2(head: &mut Parts) -> Result<(), Refusal> {
+fn for_http2(head: &mut Parts, upstream: &Authority) -> Result<(), Refusal> {
     let host = head.headers.remove(HOST);
     let mut uri = std::mem::take(&mut head.uri).into_parts();
     if uri.authority.is_none() {
         let host = host.filter(|host| !host.is_empty());
-        let authority = host.map_or(Ok(Authority::from_static("localhost")), |host| {
-            Authority::try_from(host.as_bytes())
-        });
+        let authority =
+            host.map_or(Ok(upstream.clone()), |host| Authority::try_from(host.as_bytes()));
         let authority =
             authority.map_err(|_| Refusal::bad_request("the Host header is not an authority"))?;
         uri.authority = Some(authority);

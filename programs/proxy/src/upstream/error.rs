@@ -1,5 +1,6 @@
 //! Why there is no connection to an upstream.
 
+use std::error::Error;
 use std::{fmt, io};
 
 use alts_serving::descriptors::is_exhausted;
@@ -29,10 +30,23 @@ impl ConnectError {
         match self {
             Self::NoTime => Attempt::Timeout,
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Attempt::Timeout,
-            Self::Io(error) if is_exhausted(error) => Attempt::Exhausted,
+            _ if self.is_exhaustion() => Attempt::Exhausted,
             Self::Io(_) | Self::Http(_) | Self::Full => Attempt::Refused,
             Self::Handshake(_) => Attempt::Handshake,
         }
+    }
+
+    /// Whether this process or its machine had nothing left for it, wherever it was wanted.
+    #[must_use]
+    pub fn is_exhaustion(&self) -> bool {
+        let first: &(dyn Error + 'static) = match self {
+            Self::Io(error) => error,
+            Self::Handshake(error) => error,
+            Self::Http(error) => error,
+            Self::NoTime | Self::Full => return false,
+        };
+        std::iter::successors(Some(first), |&one| one.source())
+            .any(|one| one.downcast_ref().is_some_and(is_exhausted))
     }
 
     /// Whether it took too long.
@@ -50,9 +64,9 @@ impl ConnectError {
     #[must_use]
     pub fn is_of_address(&self) -> bool {
         match self {
+            _ if self.is_exhaustion() => false,
             Self::Handshake(error) => error.fault() == Fault::Peer,
-            Self::Io(error) => !is_exhausted(error),
-            Self::NoTime | Self::Full | Self::Http(_) => true,
+            Self::Io(_) | Self::NoTime | Self::Full | Self::Http(_) => true,
         }
     }
 }
@@ -74,7 +88,7 @@ impl fmt::Display for ConnectError {
     }
 }
 
-impl std::error::Error for ConnectError {}
+impl Error for ConnectError {}
 
 #[cfg(test)]
 mod tests {

@@ -8,6 +8,7 @@
     reason = "a test that meets one of these fails, as it should; all of it is one program"
 )]
 
+mod broken;
 mod bytes;
 mod hostile;
 mod http;
