@@ -17,7 +17,7 @@ use tokio_alts::platform;
 use self::report::{Facts, Report, Said, Step, Stop};
 use crate::diagnosis::{EXIT_STATUSES, Fault, Problem, UNWRITTEN};
 use crate::handshaker;
-use crate::reach::{Deadline, Place, span};
+use crate::reach::{Deadline, Destination, span};
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -29,7 +29,7 @@ pub struct Arguments {
     /// The target: `host:port`, `unix:/path` or `unix-abstract:name`. Without one, only this
     /// machine's side is checked.
     #[arg(value_name = "TARGET")]
-    pub target: Option<Place>,
+    pub target: Option<Destination>,
     /// The handshaker service: an address (`host:port`, `unix:/path`, `unix-abstract:name`),
     /// `google`, or `dev:ACCOUNT` for a throw-away identity in this process. Default: `google` on Google Cloud.
     #[arg(long, value_name = "HANDSHAKER")]

@@ -23,7 +23,7 @@ use crate::diagnosis::{EXIT_STATUSES, Fault, Problem, UNWRITTEN};
 use crate::handshaker;
 use crate::reach::http2::Http2;
 use crate::reach::refusal::{admitted, refusal};
-use crate::reach::{Place, Resolved, Watched, expect, span};
+use crate::reach::{Destination, Resolved, Watched, expect, span};
 
 /// The command line.
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ use crate::reach::{Place, Resolved, Watched, expect, span};
 pub struct Arguments {
     /// The target: `host:port`, `unix:/path` or `unix-abstract:name`.
     #[arg(value_name = "TARGET")]
-    pub target: Place,
+    pub target: Destination,
     /// The handshaker service: an address (`host:port`, `unix:/path`, `unix-abstract:name`),
     /// `google`, or `dev:ACCOUNT` for a throw-away identity in this process. Default: `google` on
     /// Google Cloud.
@@ -137,7 +137,7 @@ pub fn main(arguments: Arguments) -> ExitCode {
 
 /// Whom to connect to, and with what.
 struct Course {
-    target: Place,
+    target: Destination,
     resolved: Resolved,
     service: Arc<dyn HandshakerService>,
     expected: Vec<String>,

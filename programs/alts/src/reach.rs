@@ -59,16 +59,16 @@ impl Deadline {
     }
 }
 
-/// A place to connect to, and what is there.
+/// What to connect to, and what is there.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct Destination {
     end: End,
     text: String,
     address: Address,
 }
 
 /// The target of a command: `host:port`, `unix:/path` or `unix-abstract:name`.
-impl FromStr for Place {
+impl FromStr for Destination {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -82,13 +82,13 @@ impl FromStr for Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for Destination {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
-impl Place {
+impl Destination {
     /// Where a handshaker service is.
     #[must_use]
     pub fn of_handshaker(address: Address, text: String) -> Self {
@@ -236,7 +236,11 @@ async fn connect_tcp(addresses: &[SocketAddr]) -> io::Result<(Watched, String)> 
 ///
 /// # Errors
 /// When it is none of them.
-pub fn expect(target: &Place, context: &AltsContext, accounts: &[String]) -> Result<(), Problem> {
+pub fn expect(
+    target: &Destination,
+    context: &AltsContext,
+    accounts: &[String],
+) -> Result<(), Problem> {
     if accounts.is_empty() || context.authorize(accounts).is_ok() {
         return Ok(());
     }
@@ -259,10 +263,10 @@ mod tests {
     #[test]
     fn targets_are_addresses() {
         for text in ["localhost:80", "[::1]:80", "unix:/run/x.sock", "unix-abstract:x"] {
-            assert_eq!(text.parse::<Place>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<Destination>().unwrap().to_string(), text);
         }
         for text in ["localhost", "https://localhost:1", "", ":1", "unix:"] {
-            let error = text.parse::<Place>().unwrap_err();
+            let error = text.parse::<Destination>().unwrap_err();
             assert!(error.contains("host:port"), "{error}");
         }
     }

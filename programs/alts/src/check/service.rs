@@ -14,7 +14,7 @@ use tokio_alts::{HandshakerService, ServiceError};
 use super::report::{Facts, Said};
 use crate::diagnosis::{Fault, Problem};
 use crate::handshaker;
-use crate::reach::{Foreign, Place, Resolved};
+use crate::reach::{Destination, Foreign, Resolved};
 
 /// The gRPC status codes that say something about a service.
 const PERMISSION_DENIED: u32 = 7;
@@ -25,9 +25,9 @@ const UNIMPLEMENTED: u32 = 12;
 pub(super) type Service = Arc<dyn HandshakerService>;
 
 /// Where the service is; `None` for one in this process.
-pub(super) fn place(handshaker: &Locator) -> Option<Place> {
+pub(super) fn place(handshaker: &Locator) -> Option<Destination> {
     let address = handshaker.address()?;
-    Some(Place::of_handshaker(address, handshaker.to_string()))
+    Some(Destination::of_handshaker(address, handshaker.to_string()))
 }
 
 /// Sends a client's start message, and checks that there is an answer that makes sense.

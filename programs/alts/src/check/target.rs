@@ -13,11 +13,11 @@ use super::service::Service;
 use crate::diagnosis::Problem;
 use crate::reach::http2::Http2;
 use crate::reach::refusal::{admitted, refusal};
-use crate::reach::{Deadline, Place, Watched, expect};
+use crate::reach::{Deadline, Destination, Watched, expect};
 
 /// Goes through the steps until one fails.
 pub(super) async fn check<W: io::Write>(
-    target: &Place,
+    target: &Destination,
     service: Service,
     expected: &[String],
     deadline: Deadline,
@@ -72,7 +72,7 @@ fn described(stream: AltsStream<Watched>) -> Said<AltsStream<Watched>> {
 }
 
 fn account(
-    target: &Place,
+    target: &Destination,
     stream: &AltsStream<Watched>,
     expected: &[String],
 ) -> Result<Said<()>, Problem> {
@@ -90,7 +90,7 @@ fn account(
 
 /// Whether HTTP/2 and gRPC are answered. ALTS works either way: what fails is a call that is refused.
 async fn http2(
-    target: &Place,
+    target: &Destination,
     stream: AltsStream<Watched>,
     deadline: Duration,
 ) -> Result<(String, Facts), Problem> {

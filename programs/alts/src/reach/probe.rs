@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
-use super::{EXPLAINING, Foreign, Place, Resolved};
+use super::{Destination, EXPLAINING, Foreign, Resolved};
 
 /// A `ClientHello` of TLS 1.2 that offers what servers have long supported: they answer with a
 /// handshake message or an alert.
@@ -18,7 +18,7 @@ const HTTP2: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
 /// A request that every HTTP/1 server answers somehow.
 const HTTP1: &[u8] = b"HEAD / HTTP/1.0\r\n\r\n";
 
-impl Place {
+impl Destination {
     /// What listens there, if it answers to the first words of TLS or HTTP.
     pub async fn probe(&self, resolved: &Resolved, deadline: Duration) -> Option<Foreign> {
         let deadline = deadline.min(EXPLAINING / 3);

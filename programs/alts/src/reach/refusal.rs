@@ -7,7 +7,7 @@ use alts_core::StatusCode;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, join, split};
 use tokio::time::timeout;
 
-use super::Place;
+use super::Destination;
 use super::http2::Answer;
 use crate::diagnosis::{Fault, Problem};
 
@@ -25,7 +25,7 @@ const UNAUTHENTICATED: u32 = 16;
 /// # Errors
 /// When it has closed it.
 pub async fn admitted<IO>(
-    target: &Place,
+    target: &Destination,
     own: &str,
     mut io: IO,
 ) -> Result<impl AsyncRead + AsyncWrite + Send + Unpin + use<IO>, Problem>
@@ -48,7 +48,7 @@ fn broken(error: &io::Error) -> String {
     format!("the connection broke: {error}")
 }
 
-fn closed(target: &Place, own: &str, got: &str) -> Problem {
+fn closed(target: &Destination, own: &str, got: &str) -> Problem {
     Problem::new(
         Fault::Refusal,
         format!("to use the connection to {target} as {own}"),
@@ -62,7 +62,7 @@ fn closed(target: &Place, own: &str, got: &str) -> Problem {
 
 /// Why an answer is a refusal, if it is one.
 #[must_use]
-pub fn refusal(target: &Place, own: &str, answer: &Answer) -> Option<Problem> {
+pub fn refusal(target: &Destination, own: &str, answer: &Answer) -> Option<Problem> {
     let got = match answer.grpc_status {
         Some(code) => format!("status {}", StatusCode(code)),
         None => format!("HTTP status {}, and no gRPC status", answer.http_status),
