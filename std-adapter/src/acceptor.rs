@@ -7,6 +7,8 @@ use alts_core::aead::Aead;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::config::ServerConfig;
+#[cfg(feature = "net")]
+use crate::handshake::Crowd;
 use crate::handshake::{Accept, Shared, Slots};
 use crate::service::HandshakerService;
 
@@ -59,7 +61,16 @@ impl AltsAcceptor {
     /// [`HandshakeFailure`](crate::HandshakeFailure), which has the I/O object, after the configured
     /// deadline at the latest.
     pub fn accept<IO: AsyncRead + AsyncWrite + Unpin>(&self, io: IO) -> Accept<IO> {
-        Accept::new(&self.shared, io)
+        Accept::new(&self.shared, None, io)
+    }
+
+    /// As [`accept`](Self::accept), among connections of which any makes room for another.
+    #[cfg(feature = "net")]
+    pub(crate) fn accept_among<IO>(&self, pending: Arc<Crowd>, io: IO) -> Accept<IO>
+    where
+        IO: AsyncRead + AsyncWrite + Unpin,
+    {
+        Accept::new(&self.shared, Some(pending), io)
     }
 
     /// As [`accept`](Self::accept), with a specific provider for the records.
@@ -68,7 +79,7 @@ impl AltsAcceptor {
         A: Aead + Send + 'static,
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        Accept::new(&self.shared, io)
+        Accept::new(&self.shared, None, io)
     }
 }
 

@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 use tower::{Layer, Service};
 
 use crate::connect_info::AltsConnectInfo;
+use crate::observe::call_refused;
 
 /// What a gRPC call's content type begins with.
 const GRPC: &str = "application/grpc";
@@ -52,6 +53,9 @@ impl AltsRequest for http::request::Parts {
 /// single services. gRPC calls get `PERMISSION_DENIED` for another account and `UNAUTHENTICATED`
 /// without ALTS; other requests get 403 and 401. No answer reveals which accounts
 /// would be admitted. An empty list admits nobody.
+///
+/// Each refusal is an event at INFO, `call refused`, with the caller's account, and is counted in
+/// `alts_calls_refused_total` (feature `metrics`).
 #[derive(Clone, Debug)]
 pub struct RequireServiceAccounts {
     accounts: Arc<[String]>,
@@ -71,6 +75,14 @@ impl Refused {
         match self {
             Self::Unauthenticated => "this needs a connection that is secured by ALTS",
             Self::PermissionDenied => "the caller's service account is not admitted",
+        }
+    }
+
+    /// As metrics call it.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Unauthenticated => "unauthenticated",
+            Self::PermissionDenied => "permission_denied",
         }
     }
 
@@ -106,11 +118,15 @@ impl RequireServiceAccounts {
     }
 
     pub(crate) fn check(&self, extensions: &Extensions) -> Result<(), Refused> {
-        let context = extensions.alts_context().ok_or(Refused::Unauthenticated)?;
-        context.authorize(&self.accounts).map_err(|_| {
-            tracing::debug!(peer = context.peer_service_account(), "call refused");
-            Refused::PermissionDenied
-        })
+        let context = extensions.alts_context();
+        let refused = match context {
+            None => Refused::Unauthenticated,
+            Some(context) if context.authorize(&self.accounts).is_ok() => return Ok(()),
+            Some(_) => Refused::PermissionDenied,
+        };
+        let peer = context.map(AltsContext::peer_service_account);
+        call_refused(peer, refused.reason());
+        Err(refused)
     }
 }
 

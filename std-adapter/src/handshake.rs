@@ -1,5 +1,6 @@
 //! The one driver of handshakes: between the socket, the machine and the handshaker service.
 
+mod crowd;
 mod future;
 mod peer;
 mod slots;
@@ -20,10 +21,14 @@ use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 use zeroize::Zeroizing;
 
+#[cfg(feature = "net")]
+pub(crate) use self::crowd::Asked;
+pub(crate) use self::crowd::Crowd;
+use self::crowd::{MakeRoom, Member};
 pub use self::future::{Accept, Connect};
 use self::peer::Peer;
+use self::slots::Place;
 pub(crate) use self::slots::Slots;
-use self::slots::{MakeRoom, Place};
 use crate::config::{ClientConfig, ServerConfig, listed};
 use crate::error::{Error, ErrorKind, Phase, Report};
 use crate::observe::{Observed, span};
@@ -49,16 +54,21 @@ type Outcome<A> = Result<(Session<A>, Vec<u8>), Error>;
 /// The accounts that one connection's peer may have, instead of the configuration's.
 pub(crate) type Expected = Option<Arc<[String]>>;
 
-/// A server's handshake, whose clock starts when it is first polled.
+/// A server's handshake, whose clock starts when it is first polled. Among those of `pending` it makes
+/// room for others also before it has begun.
 fn server<A: Aead + Send + 'static>(
     shared: Arc<Shared<ServerConfig>>,
+    pending: Option<Arc<Crowd>>,
     peer: Peer,
 ) -> BoxFuture<'static, Outcome<A>> {
     let span = span(Side::Server, shared.service.address(), "");
     let drive = async move {
         let Shared { config, service, slots } = &*shared;
+        let member = pending.as_deref().map(Crowd::join);
+        let pending = member.as_ref();
+        let service = &**service;
         let around =
-            Around { side: Side::Server, target: "", service: &**service, slots, expected: &[] };
+            Around { side: Side::Server, target: "", service, slots, pending, expected: &[] };
         let mut identities = [""; capacity::LOCAL_IDENTITIES];
         let mut protocols = [""; capacity::PROTOCOLS];
         let asked = config.core(
@@ -83,7 +93,8 @@ fn client<A: Aead + Send + 'static>(
         let Shared { config, service, slots } = &*shared;
         let target = target.as_deref().unwrap_or_else(|| config.target_name());
         let expected = expected.as_deref().unwrap_or_else(|| config.expected_service_accounts());
-        let around = Around { side: Side::Client, target, service: &**service, slots, expected };
+        let service = &**service;
+        let around = Around { side: Side::Client, target, service, slots, pending: None, expected };
         let mut accounts = [""; capacity::TARGET_IDENTITIES];
         let mut protocols = [""; capacity::PROTOCOLS];
         let asked = config.core(
@@ -105,6 +116,8 @@ struct Around<'a> {
     service: &'a dyn HandshakerService,
     /// A handshake that holds one of these may ask the service.
     slots: &'a Slots,
+    /// Itself among the connections that are not established yet, if others may need its place there.
+    pending: Option<&'a Member<'a>>,
     /// The accounts that are expected of the peer, for errors.
     expected: &'a [String],
 }
@@ -196,13 +209,8 @@ async fn drive<R: Role>(
             Want::PeerBytes => {
                 *step = Step::Peer;
                 let read = peer.read(&mut from_peer);
-                let count = match &place {
-                    Some(place) => {
-                        let since = part_since.unwrap_or_else(Instant::now);
-                        place.wait_for_peer(since, read).await??
-                    }
-                    None => read.await?,
-                };
+                let since = part_since.unwrap_or_else(Instant::now);
+                let count = around.wait_for_peer(place.as_ref(), since, read).await??;
                 if count == 0 {
                     return Err(machine.peer_closed().into());
                 }
@@ -239,10 +247,7 @@ async fn drive<R: Role>(
             Want::Send => {
                 *step = Step::Peer;
                 let write = peer.write(&mut response, to_peer.clone());
-                match &place {
-                    Some(place) => place.wait_for_peer(Instant::now(), write).await??,
-                    None => write.await?,
-                }
+                around.wait_for_peer(place.as_ref(), Instant::now(), write).await??;
                 machine.sent(began.elapsed());
             }
             Want::Alert => {
@@ -289,6 +294,22 @@ impl Around<'_> {
             service: self.service.address().to_owned(),
             expected: self.expected.to_vec(),
             ..Report::default()
+        }
+    }
+
+    /// Waits for the peer, as long as nobody needs what this handshake holds more.
+    async fn wait_for_peer<F: Future>(
+        &self,
+        place: Option<&Place<'_>>,
+        since: Instant,
+        peer: F,
+    ) -> Result<F::Output, MakeRoom> {
+        match (self.pending, place.map(|place| &place.member)) {
+            (None, None) => Ok(peer.await),
+            (Some(member), None) | (None, Some(member)) => member.wait_for_peer(since, peer).await,
+            (Some(one), Some(other)) => {
+                one.wait_for_peer(since, other.wait_for_peer(since, peer)).await?
+            }
         }
     }
 

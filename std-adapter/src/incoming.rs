@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
@@ -10,13 +11,14 @@ use std::{fmt, io};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::task::JoinSet;
-use tokio::time::{Sleep, sleep};
+use tokio::time::{Sleep, sleep, sleep_until};
 use tokio_stream::Stream;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::acceptor::AltsAcceptor;
 use crate::connect_info::Transport;
 use crate::error::HandshakeFailure;
+use crate::handshake::{Asked, Crowd};
 use crate::stream::AltsStream;
 
 /// Connections that are not established yet, at most, by default.
@@ -30,7 +32,8 @@ type Callback<IO> = Box<dyn Fn(IncomingFailure<'_, IO>) + Send + Sync>;
 /// The ALTS connections that arrive at a listener.
 ///
 /// Each connection has its handshake in a separate task, with its own deadline. A silent client
-/// delays nobody, and one that stops in the middle of its handshake makes room for others: see
+/// delays nobody: when there are too many ([`max_pending`](Self::max_pending)), the one that has been
+/// silent longest makes room. So does one that stops in the middle of its handshake: see
 /// [`max_concurrent_handshakes`](crate::config::ServerConfigBuilder::max_concurrent_handshakes). Failures are reported through tracing, and to
 /// [`on_failure`](Self::on_failure); neither a handshake nor an error of the listener ends the
 /// stream. Dropping it closes the listener and ends the handshakes under way.
@@ -41,7 +44,13 @@ pub struct AltsIncoming<IO = TcpStream> {
     local_addr: Option<SocketAddr>,
     acceptor: AltsAcceptor,
     handshakes: JoinSet<Result<AltsStream<IO>, HandshakeFailure<IO>>>,
+    /// The same connections, of which one can be asked to make room.
+    pending: Arc<Crowd>,
     max_pending: usize,
+    /// The next connection, while all places are taken.
+    next: Option<IO>,
+    /// When to ask for a place again.
+    ask_again: Option<Pin<Box<Sleep>>>,
     on_failure: Option<Callback<IO>>,
     /// Set while the listener rests after a failure.
     pause: Option<Pin<Box<Sleep>>>,
@@ -91,7 +100,10 @@ impl<IO> AltsIncoming<IO> {
             local_addr: None,
             acceptor,
             handshakes: JoinSet::new(),
+            pending: Arc::default(),
             max_pending: MAX_PENDING,
+            next: None,
+            ask_again: None,
             on_failure: None,
             pause: None,
             next_pause: PAUSES.0,
@@ -112,7 +124,9 @@ impl<IO> AltsIncoming<IO> {
     }
 
     /// How many connections may be open that are not established yet, silent ones included: 4096
-    /// by default. While there are that many, others wait in the listener's queue.
+    /// by default. When there are that many, the next one is given the place of the one that has kept
+    /// its handshake waiting longest, if that is more than 300 ms; that one
+    /// fails ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)). Others wait in the listener's queue.
     ///
     /// Of those, as many handshakes are made at once as the acceptor's configuration allows.
     #[must_use]
@@ -174,7 +188,22 @@ where
         self.next_pause = PAUSES.0;
         let peer = io.info().remote_addr().map(tracing::field::display);
         let span = info_span!("alts_connection", peer);
-        self.handshakes.spawn(self.acceptor.accept(io).instrument(span));
+        let handshake = self.acceptor.accept_among(Arc::clone(&self.pending), io);
+        self.handshakes.spawn(handshake.instrument(span));
+    }
+
+    /// Asks one of those pending after the other to make room: each has a moment for it.
+    fn poll_ask_for_room(&mut self, cx: &mut Context<'_>) -> Poll<Infallible> {
+        loop {
+            if let Some(again) = &mut self.ask_again {
+                ready!(again.as_mut().poll(cx));
+            }
+            let again = match self.pending.ask_for_room() {
+                Asked::Yes => Crowd::ask_again(),
+                Asked::NotBefore(again) => again,
+            };
+            self.ask_again = Some(Box::pin(sleep_until(again)));
+        }
     }
 
     /// The next connection that is established, or `None` when there will be no more.
@@ -189,9 +218,15 @@ where
             self.ended = true;
             self.connections = Box::pin(tokio_stream::empty());
             self.handshakes = JoinSet::new();
+            self.next = None;
         }
         loop {
-            match self.handshakes.poll_join_next(cx) {
+            let ended = self.handshakes.poll_join_next(cx);
+            if matches!(ended, Poll::Ready(Some(_))) {
+                // There is a place.
+                self.ask_again = None;
+            }
+            match ended {
                 Poll::Ready(Some(Ok(Ok(stream)))) => return Poll::Ready(Some(stream)),
                 Poll::Ready(Some(Ok(Err(failure)))) => {
                     self.report(IncomingFailure::Handshake(&failure));
@@ -205,15 +240,23 @@ where
                 Poll::Ready(None) if self.ended => return Poll::Ready(None),
                 Poll::Ready(None) | Poll::Pending => {}
             }
-            if self.ended || self.handshakes.len() >= self.max_pending {
+            if self.ended {
                 return Poll::Pending;
+            }
+            if let Some(io) = self.next.take() {
+                if self.handshakes.len() < self.max_pending {
+                    self.begin(io);
+                    continue;
+                }
+                self.next = Some(io);
+                match ready!(self.poll_ask_for_room(cx)) {}
             }
             if let Some(pause) = &mut self.pause {
                 ready!(pause.as_mut().poll(cx));
                 self.pause = None;
             }
             match ready!(self.connections.as_mut().poll_next(cx)) {
-                Some(Ok(io)) => self.begin(io),
+                Some(Ok(io)) => self.next = Some(io),
                 Some(Err(error)) => self.accept_failed(&error),
                 None => self.ended = true,
             }

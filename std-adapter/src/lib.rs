@@ -99,7 +99,7 @@
 //! | `http` | hyper's traits for the stream, [`AltsHttpConnector`], [`RequireServiceAccounts`] |
 //! | `tonic` (default) | tonic's servers and clients |
 //! | `axum` | [`AltsIncoming`] as axum's listener, [`AltsConnectInfo`] for its handlers |
-//! | `metrics` | `alts_handshakes_total`, `alts_handshakes_in_progress` and `alts_handshake_duration_seconds`, by side and outcome |
+//! | `metrics` | `alts_handshakes_total`, `alts_handshakes_in_progress` and `alts_handshake_duration_seconds`, by side and outcome; `alts_calls_refused_total`, by reason |
 //!
 //! Features are additive: none changes what an existing type is or does. Without `net` and what
 //! needs it, the crate has no sockets; it needs tokio's timers, so it compiles for wasm32 only where those

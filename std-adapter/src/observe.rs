@@ -1,12 +1,22 @@
-//! What is reported of each handshake: a span and events of tracing, and metrics behind a feature.
+//! What is reported of each handshake and of calls that are refused: a span and events of tracing, and
+//! metrics behind a feature.
 //!
 //! Accounts, addresses and protocol names are reported; keys and tokens never come this way.
 
 use alts_core::{AltsContext, Side};
 use tokio::time::Instant;
+#[cfg(feature = "http")]
+use tracing::info;
 use tracing::{Span, debug, info_span, warn};
 
 use crate::error::Error;
+
+/// A call was refused; `peer` is the account that it came from, if it came over ALTS.
+#[cfg(feature = "http")]
+pub(crate) fn call_refused(peer: Option<&str>, reason: &'static str) {
+    info!(peer, reason, "call refused");
+    metrics::call_refused(reason);
+}
 
 /// The span of one handshake.
 pub(crate) fn span(side: Side, service: &str, target_name: &str) -> Span {
@@ -88,6 +98,11 @@ mod metrics {
         histogram!("alts_handshake_duration_seconds", "side" => side, "outcome" => outcome)
             .record(elapsed);
     }
+
+    #[cfg(feature = "http")]
+    pub(super) fn call_refused(reason: &'static str) {
+        counter!("alts_calls_refused_total", "reason" => reason).increment(1);
+    }
 }
 
 #[cfg(not(feature = "metrics"))]
@@ -99,4 +114,7 @@ mod metrics {
     pub(super) const fn begun(_: Side) {}
 
     pub(super) const fn ended(_: Side, _: &'static str, _: Duration) {}
+
+    #[cfg(feature = "http")]
+    pub(super) const fn call_refused(_: &'static str) {}
 }

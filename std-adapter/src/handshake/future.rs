@@ -10,7 +10,7 @@ use alts_core::aead::Aead;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::peer::Peer;
-use super::{Expected, Outcome, Shared, client, server};
+use super::{Crowd, Expected, Outcome, Shared, client, server};
 use crate::aead::DefaultAead;
 use crate::config::{ClientConfig, ServerConfig};
 use crate::error::HandshakeFailure;
@@ -69,9 +69,13 @@ pub struct Connect<IO, A = DefaultAead> {
 }
 
 impl<IO, A: Aead + Send + 'static> Accept<IO, A> {
-    pub(crate) fn new(shared: &Arc<Shared<ServerConfig>>, io: IO) -> Self {
+    pub(crate) fn new(
+        shared: &Arc<Shared<ServerConfig>>,
+        pending: Option<Arc<Crowd>>,
+        io: IO,
+    ) -> Self {
         let (peer, options) = (Peer::default(), shared.config.stream_options());
-        let driver = server(Arc::clone(shared), peer.clone());
+        let driver = server(Arc::clone(shared), pending, peer.clone());
         Self { handshaking: Handshaking { io: Some(io), peer, driver, options } }
     }
 }

@@ -49,12 +49,19 @@ async fn first_message(service: alts_handshaker::Handshaker) -> Arc<[u8]> {
     bytes.into()
 }
 
+/// What the peers of a crowd send.
+#[derive(Clone, Copy)]
+enum First {
+    Byte,
+    Message,
+}
+
 /// How long the slowest of ten honest handshakes took beside `count` peers that send `first`.
-async fn slowest_beside(count: usize, first: &[u8]) -> Duration {
+async fn slowest_beside(count: usize, first: First) -> Duration {
     let (ours, theirs) = services();
     let first = match first {
-        [] => first_message(ours.clone()).await,
-        bytes => bytes.into(),
+        First::Message => first_message(ours.clone()).await,
+        First::Byte => b"x"[..].into(),
     };
     let mut incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs)).await.unwrap();
     let address = incoming.local_addr().unwrap();
@@ -83,20 +90,50 @@ async fn slowest_beside(count: usize, first: &[u8]) -> Duration {
 
 #[tokio::test]
 async fn peers_that_send_one_byte_and_come_again_delay_nobody_by_a_second() {
-    let worst = slowest_beside(150, b"x").await;
+    let worst = slowest_beside(150, First::Byte).await;
     assert!(worst < SECOND, "{worst:?}");
 }
 
 #[tokio::test]
 async fn peers_that_send_a_whole_message_and_come_again_delay_nobody_by_a_second() {
-    let worst = slowest_beside(150, b"").await;
+    let worst = slowest_beside(150, First::Message).await;
     assert!(worst < SECOND, "{worst:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_connection_that_has_been_silent_longest_makes_room() {
+    let (ours, theirs) = services();
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let receiver = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
+    let incoming = AltsIncoming::new(receiver, acceptor(theirs));
+    let mut incoming = incoming.max_pending(3);
+    let mut silent = Vec::new();
+    for _ in 0..3 {
+        let (near, far) = duplex(64 * 1024);
+        sender.send(Ok(near)).unwrap();
+        silent.push(far);
+        // Nobody else is waiting, so slow peers may be slow.
+        assert!(timeout(2 * SECOND, incoming.next()).await.is_err());
+    }
+    let (near, far) = duplex(64 * 1024);
+    sender.send(Ok(far)).unwrap();
+    let began = Instant::now();
+    let client = tokio::spawn(connector(ours).connect(near));
+    let mut server = timeout(SECOND, incoming.next()).await.unwrap().unwrap().unwrap();
+    talk(&mut client.await.unwrap().unwrap(), &mut server).await;
+    assert!(began.elapsed() < SECOND, "{:?}", began.elapsed());
+    let mut byte = [0];
+    let mut ended = Vec::new();
+    for far in &mut silent {
+        ended.push(timeout(SECOND, far.read(&mut byte)).await.is_ok());
+    }
+    assert_eq!(ended, [true, false, false], "one was enough");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn more_such_peers_than_there_are_places_delay_nobody_for_long() {
     // What is left is the processor's time: theirs and ours, in a debug build, are on the same one.
-    let worst = slowest_beside(500, b"").await;
+    let worst = slowest_beside(500, First::Message).await;
     assert!(worst < SECOND * 3, "{worst:?}");
 }
 

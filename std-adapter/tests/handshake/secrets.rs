@@ -342,4 +342,27 @@ mod metrics {
         assert!(sum("alts_handshakes_in_progress(client)").abs() < 0.1, "{sums:?}");
         assert!(sum("alts_handshakes_in_progress(server)").abs() < 0.1);
     }
+
+    #[test]
+    fn a_refused_call_is_told_of_at_info_and_counted() {
+        use tower::{Layer as _, ServiceExt as _};
+
+        let (sums, told) = (Sums::default(), Told::default());
+        let _second = tracing::Dispatch::new(Told::default());
+        let _guard = tracing::subscriber::set_default(told.clone());
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let require = tokio_alts::RequireServiceAccounts::new([CLIENT]);
+        let service = require.layer(tower::service_fn(|_: http::Request<()>| async {
+            Ok::<_, std::convert::Infallible>(http::Response::new(String::new()))
+        }));
+        let answer = with_local_recorder(&sums, || {
+            runtime.block_on(service.oneshot(http::Request::new(()))).unwrap()
+        });
+        assert_eq!(answer.status(), http::StatusCode::UNAUTHORIZED);
+        let told = told.0.lock().unwrap();
+        let line = told.lines().find(|line| line.contains("call refused")).unwrap();
+        assert!(line.starts_with("INFO ") && line.contains("unauthenticated"), "{line}");
+        let counted = sums.0.lock().unwrap();
+        assert!((counted["alts_calls_refused_total(unauthenticated)"] - 1.0).abs() < 0.1);
+    }
 }
