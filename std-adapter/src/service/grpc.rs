@@ -21,7 +21,7 @@ use tonic::{Request, Status};
 
 use self::backoff::Backoff;
 pub use self::codec::RawCodec;
-use self::dial::dial;
+use self::dial::{Listener, dial};
 use super::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
 use crate::address::{Address, AddressError};
 use crate::platform::{self, PlatformError};
@@ -40,9 +40,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// How long the service has to answer that question.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// Says whether a user may be the one who listens, or why not.
-type Listener = Arc<dyn Fn(u32) -> Result<(), String> + Send + Sync>;
 
 /// A handshaker service that is reached over gRPC, without TLS: it has to be near, and anyone who
 /// can take its place can pose as anybody. At a UNIX socket, [`require_uid`](Self::require_uid) makes

@@ -1,7 +1,6 @@
 //! Sockets to a handshaker service, and whether the program that listens there may be one.
 
 use std::io;
-#[cfg(unix)]
 use std::sync::Arc;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -9,8 +8,10 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 
-use super::Listener;
 use crate::address::Address;
+
+/// Says whether a user may be the one who listens, or why not.
+pub(super) type Listener = Arc<dyn Fn(u32) -> Result<(), String> + Send + Sync>;
 
 /// A socket of either kind.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
