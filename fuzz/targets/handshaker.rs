@@ -79,6 +79,8 @@ struct Start {
 struct Side {
     call: Call,
     started: bool,
+    /// The record protocols of its first request, if that is a start.
+    offered: Option<Vec<String>>,
     inbox: Vec<u8>,
     /// What the other side has sent, and what this one was given, in all.
     meant: Vec<u8>,
@@ -161,6 +163,7 @@ fuzz_target!(|scenario: Scenario| {
     let mut sides = handshakers().each_ref().map(|handshaker| Side {
         call: handshaker.begin(now),
         started: false,
+        offered: None,
         inbox: Vec::new(),
         meant: Vec::new(),
         given: Vec::new(),
@@ -243,6 +246,7 @@ fn go(sides: &mut [Side; 2], at: usize, now: Duration) {
 /// Asks, checks what has to hold for every answer, and hands on what is for the peer.
 fn ask(sides: &mut [Side; 2], at: usize, request: &[u8], in_bytes: &[u8], now: Duration) {
     let side = &mut sides[at];
+    side.offered.get_or_insert_with(|| offered(request));
     let was_finished = side.finished;
     let reply = side.call.handle(request, now);
     let bytes = reply.encode();
@@ -259,7 +263,7 @@ fn ask(sides: &mut [Side; 2], at: usize, request: &[u8], in_bytes: &[u8], now: D
         assert!(side.call.is_finished());
         assert!(consumed <= in_bytes.len());
         assert_eq!(result.key_data.expose().len(), 44);
-        assert_eq!(result.record_protocol, "ALTSRP_GCM_AES128_REKEY");
+        assert!(side.offered.iter().flatten().any(|name| name == result.record_protocol));
         side.finished = Some(true);
         side.given.extend(&in_bytes[..consumed]);
     } else if status.code == 0 {
@@ -276,6 +280,23 @@ fn ask(sides: &mut [Side; 2], at: usize, request: &[u8], in_bytes: &[u8], now: D
     let out_frames = response.out_frames.to_vec();
     sides[1 - at].meant.extend(&out_frames);
     sides[1 - at].inbox.extend(out_frames);
+}
+
+/// The record protocols that a start message offers.
+fn offered(request: &[u8]) -> Vec<String> {
+    match HandshakerReq::decode(request).ok().and_then(|message| message.request) {
+        Some(Request::ClientStart(start)) => {
+            start.record_protocols.iter().map(|&name| name.to_owned()).collect()
+        }
+        Some(Request::ServerStart(start)) => start
+            .handshake_parameters
+            .iter()
+            .filter(|(protocol, _)| **protocol == HandshakeProtocol::ALTS)
+            .flat_map(|(_, parameters)| parameters.record_protocols.iter())
+            .map(|&name| name.to_owned())
+            .collect(),
+        _ => Vec::new(),
+    }
 }
 
 /// A side that succeeded has seen all the peer's bytes as they were sent, and knows its account.
