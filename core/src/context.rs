@@ -4,6 +4,7 @@ use core::fmt;
 
 use heapless::{String, Vec};
 
+use crate::account::{AccountPattern, MAX_ACCOUNT};
 use crate::key::{RecordProtocol, SecurityLevel};
 use crate::msg::{HandshakerResult, Identity, Map, RpcProtocolVersions, capacity};
 use crate::wire::{DecodeError, EncodeError, Message, Refusal};
@@ -11,7 +12,7 @@ use crate::wire::{DecodeError, EncodeError, Message, Refusal};
 /// The name of an application protocol, in bytes.
 const APPLICATION_PROTOCOL: usize = 64;
 /// A service account, in bytes.
-const SERVICE_ACCOUNT: usize = 256;
+const SERVICE_ACCOUNT: usize = MAX_ACCOUNT;
 /// The names and values of all attributes together, in bytes.
 const ATTRIBUTES: usize = 1024;
 
@@ -123,7 +124,8 @@ impl AltsContext {
     }
 
     /// Checks that the peer is one of `accounts`, compared byte by byte. An empty list admits
-    /// nobody, and a peer without an account is never admitted.
+    /// nobody, and a peer without an account is never admitted. A star has no meaning here:
+    /// [`authorize_matching`](Self::authorize_matching) takes patterns.
     ///
     /// # Errors
     /// [`Unauthorized`] if it is none of them.
@@ -131,6 +133,20 @@ impl AltsContext {
         let peer = self.peer_service_account();
         let admitted = accounts.iter().any(|account| account.as_ref() == peer);
         if admitted && !peer.is_empty() { Ok(()) } else { Err(Unauthorized) }
+    }
+
+    /// Checks that the peer is one of those that the patterns match. An empty list admits nobody,
+    /// and a peer without an account is never admitted.
+    ///
+    /// # Errors
+    /// [`Unauthorized`] if none of them matches it.
+    pub fn authorize_matching<S: AsRef<str>>(
+        &self,
+        patterns: &[AccountPattern<S>],
+    ) -> Result<(), Unauthorized> {
+        let peer = self.peer_service_account();
+        let admitted = patterns.iter().any(|pattern| pattern.matches(peer));
+        if admitted { Ok(()) } else { Err(Unauthorized) }
     }
 
     fn from_view(view: &view::AltsContext<'_>) -> Result<Self, DecodeError> {

@@ -17,6 +17,7 @@
 //! | seal and open bytes | [`Session`] = [`Sealer`](record::Sealer) + [`Opener`](record::Opener) |
 //! | check and admit the peer | [`AltsContext`] |
 //! | write or read the service's messages | [`msg`] |
+//! | write down several accounts at once | [`account::AccountPattern`] |
 //! | look at a frame | [`frame::FrameHeader`] |
 //! | plug in another AES-GCM | [`aead::Aead`] |
 //!
@@ -143,6 +144,8 @@
 #[cfg(test)]
 extern crate std;
 
+#[cfg(feature = "handshake")]
+pub mod account;
 pub mod aead;
 #[cfg(feature = "handshake")]
 pub mod context;

@@ -230,7 +230,7 @@ impl Dialogue {
         let client_parameters = self.exchange.receive(body)?;
         let client = self.peer_subject()?;
         let client_offer = Offer::decode(&client_parameters)?;
-        require_vouched(&client, &client_offer.service_account)?;
+        self.require_vouched(&client, &client_offer.service_account)?;
         let (agreement, choice) = self.offer.choose(&client_offer)?;
         let own_parameters = choice.encode();
         let context = self.context(Side::Server, &client_parameters, &own_parameters);
@@ -257,7 +257,7 @@ impl Dialogue {
         let (server_parameters, confirmation) = split_choice(&data)?;
         let choice = Offer::decode(server_parameters)?;
         let server = self.peer_subject()?;
-        require_vouched(&server, &choice.service_account)?;
+        self.require_vouched(&server, &choice.service_account)?;
         if !self.expected.is_empty() && !self.expected.contains(&choice.service_account) {
             return Err(self.unexpected(&format!("service account {}", choice.service_account)));
         }
@@ -312,9 +312,34 @@ impl Dialogue {
                 SubjectError::NotVouched { why } => {
                     (Reason::AuthorityLimited, format!("the peer's certificate is refused: {why}"))
                 }
+                SubjectError::Revocation(why) => (
+                    Reason::CertificateRevoked,
+                    format!("the peer's certificate is refused: {why}"),
+                ),
+                SubjectError::Denied { why } => (
+                    Reason::CertificateRevoked,
+                    format!("the peer's certificate is refused: {why}"),
+                ),
             };
             Failure::new(Code::Unauthenticated, Fault::Peer, reason, details)
         })
+    }
+
+    fn require_vouched(&self, subject: &Subject, account: &str) -> Result<(), Failure> {
+        let (reason, details) = if !subject.vouches_for(account) {
+            (
+                Reason::IdentityNotVouched,
+                format!(
+                    "the peer claims to be {account}, and its certificate, which is for {subject}, \
+                     does not vouch for that"
+                ),
+            )
+        } else if self.roots.denies(account) {
+            (Reason::CertificateRevoked, format!("the peer is {account}, which is denied here"))
+        } else {
+            return Ok(());
+        };
+        Err(Failure::new(Code::Unauthenticated, Fault::Peer, reason, details))
     }
 
     fn unexpected(&self, found: &str) -> Failure {
@@ -388,21 +413,6 @@ fn no_data_yet(data: &[u8]) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::malformed("the peer sent parameters before both sides were authenticated"))
-}
-
-fn require_vouched(subject: &Subject, account: &str) -> Result<(), Failure> {
-    if subject.vouches_for(account) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        Code::Unauthenticated,
-        Fault::Peer,
-        Reason::IdentityNotVouched,
-        format!(
-            "the peer claims to be {account}, and its certificate, which is for {subject}, does \
-             not vouch for that"
-        ),
-    ))
 }
 
 /// The application data of `ServerParameters`: parameters and confirmation.

@@ -104,11 +104,13 @@ pub enum Reason {
     MachineRefused = 17,
     /// The certificate's authority may not vouch for the name in it.
     AuthorityLimited = 18,
+    /// The certificate is revoked or denied, or its status cannot be known.
+    CertificateRevoked = 19,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Malformed,
         Self::Version,
         Self::KeyExchange,
@@ -127,6 +129,7 @@ impl Reason {
         Self::CertificatePurpose,
         Self::MachineRefused,
         Self::AuthorityLimited,
+        Self::CertificateRevoked,
     ];
 
     /// The number on the wire.
@@ -180,6 +183,10 @@ impl Reason {
                 "the peer does not let the authority of this side's certificate vouch for the name \
                  in it (the peer's trust_roots)"
             }
+            Self::CertificateRevoked => {
+                "this side's certificate is revoked or denied, or the peer cannot know whether it is \
+                 (the peer's log says which)"
+            }
         }
     }
 
@@ -195,7 +202,8 @@ impl Reason {
             | Self::Confirmation
             | Self::CertificatePurpose
             | Self::MachineRefused
-            | Self::AuthorityLimited => Code::Unauthenticated,
+            | Self::AuthorityLimited
+            | Self::CertificateRevoked => Code::Unauthenticated,
             Self::ApplicationProtocol | Self::RecordProtocol | Self::RpcVersions => {
                 Code::FailedPrecondition
             }

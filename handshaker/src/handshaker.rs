@@ -107,7 +107,10 @@ impl Handshaker {
             match roots.subject(identity.chain(), role, now, *accept_machines) {
                 Ok(_) | Err(SubjectError::Machine(_)) => {}
                 Err(SubjectError::Certificate(why)) => return Err(own_refused(&why.to_string())),
-                Err(SubjectError::NotVouched { why }) => return Err(own_refused(&why)),
+                Err(SubjectError::NotVouched { why } | SubjectError::Denied { why }) => {
+                    return Err(own_refused(&why));
+                }
+                Err(SubjectError::Revocation(why)) => return Err(own_refused(&why.to_string())),
             }
         }
         Ok(())

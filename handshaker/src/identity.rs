@@ -20,6 +20,7 @@
 //! them printable ASCII without the space, so that none can forge a line in a log either.
 
 mod name;
+pub mod revocation;
 mod roots;
 pub mod vouching;
 
@@ -27,6 +28,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use alts_core::account::MAX_ACCOUNT;
+use alts_core::account::{is_email, is_uri};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -37,8 +40,9 @@ use x509_cert::ext::pkix::SubjectAltName;
 use x509_cert::ext::pkix::name::GeneralName;
 use zeroize::Zeroize;
 
-pub use self::name::{AccountFrom, IdentityError, MAX_ACCOUNT, MAX_CHAIN, check_account};
-use self::name::{check_machine, is_mailbox, is_uri};
+use self::name::check_machine;
+pub use self::name::{AccountFrom, IdentityError, MAX_CHAIN, check_account};
+pub use self::revocation::{DenyList, Revocation};
 pub use self::roots::TrustRoots;
 pub(crate) use self::roots::{Role, SubjectError};
 pub use self::vouching::Vouching;
@@ -86,7 +90,7 @@ impl Subject {
             }
         }
         let mailbox = |account: &str| {
-            if !is_mailbox(account) {
+            if !is_email(account) {
                 let why = "an e-mail name has one '@' and no ':'";
                 return Err(IdentityError::Name { why });
             }

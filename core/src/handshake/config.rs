@@ -3,6 +3,7 @@
 use core::fmt;
 use core::time::Duration;
 
+use crate::account::AccountPattern;
 use crate::frame::FrameSize;
 use crate::handshake::defaults;
 use crate::key::RecordProtocol;
@@ -104,13 +105,16 @@ pub enum ExpectedPeer<'c> {
     Any,
     /// A server with one of these service accounts, compared byte by byte. An empty list is refused.
     Accounts(&'c [&'c str]),
+    /// A server whose service account one of these patterns matches. An empty list is refused. The
+    /// handshaker service is not told: it has no words for patterns.
+    Matching(&'c [AccountPattern<&'c str>]),
 }
 
 impl<'c> ExpectedPeer<'c> {
-    /// The accounts that are passed to the service; an empty list stands for any.
+    /// The accounts that are passed to the service; an empty list stands for any, or for patterns.
     pub(super) const fn accounts(self) -> &'c [&'c str] {
         match self {
-            Self::Any => &[],
+            Self::Any | Self::Matching(_) => &[],
             Self::Accounts(accounts) => accounts,
         }
     }
@@ -119,6 +123,7 @@ impl<'c> ExpectedPeer<'c> {
         match self {
             Self::Any => true,
             Self::Accounts(accounts) => accounts.contains(&account),
+            Self::Matching(patterns) => patterns.iter().any(|pattern| pattern.matches(account)),
         }
     }
 
@@ -126,6 +131,8 @@ impl<'c> ExpectedPeer<'c> {
         let field = "expected_service_accounts";
         match self {
             Self::Any => Ok(()),
+            Self::Matching([]) => Err(HandshakeConfigError::Empty { field }),
+            Self::Matching(_) => Ok(()),
             Self::Accounts(accounts) if accounts.is_empty() || accounts.contains(&"") => {
                 Err(HandshakeConfigError::Empty { field })
             }

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-/// The longest service account, in bytes: what `AltsContext` has room for.
-pub const MAX_ACCOUNT: usize = 256;
+use alts_core::account;
 
 /// The longest chain of certificates, in bytes of DER: it has to fit into one message
 /// ([`framing`](crate::framing)) together with the parameters.
@@ -80,6 +79,13 @@ pub enum IdentityError {
     EncryptedKey,
     /// The private key does not belong to the certificate.
     KeyMismatch,
+    /// A revocation list cannot be used.
+    Revocation {
+        /// Which one, counted from zero.
+        index: usize,
+        /// What the reader said.
+        why: String,
+    },
     /// A trust root cannot be used.
     Root {
         /// Which one, counted from zero.
@@ -130,6 +136,9 @@ impl fmt::Display for IdentityError {
                  it without (openssl pkey -in KEY -out PLAIN), readable by this service only",
             ),
             Self::KeyMismatch => f.write_str("the private key does not belong to the certificate"),
+            Self::Revocation { index, why } => {
+                write!(f, "revocation list {index} (counted from 0) cannot be used: {why}")
+            }
             Self::Root { index, why } => {
                 write!(f, "trust root {index} (counted from 0) cannot be used: {why}")
             }
@@ -144,16 +153,7 @@ impl std::error::Error for IdentityError {}
 /// # Errors
 /// When it is empty, too long, or has characters other than printable ASCII.
 pub fn check_account(account: &str) -> Result<(), IdentityError> {
-    let why = if account.is_empty() {
-        "it is empty"
-    } else if account.len() > MAX_ACCOUNT {
-        "it has more than 256 bytes"
-    } else if !account.bytes().all(|byte| byte.is_ascii_graphic()) {
-        "it has characters other than printable ASCII"
-    } else {
-        return Ok(());
-    };
-    Err(IdentityError::Name { why })
+    account::check_account(account).map_err(|error| IdentityError::Name { why: error.why() })
 }
 
 /// A machine's name: a plain host name. No wildcard may vouch for a whole domain.
@@ -173,45 +173,7 @@ pub(super) fn check_machine(machine: &str) -> Result<(), IdentityError> {
     Err(IdentityError::Name { why })
 }
 
-/// Whether a name begins with a scheme and a colon, as every URI does.
-pub(super) fn is_uri(name: &str) -> bool {
-    name.split_once(':').is_some_and(|(scheme, rest)| {
-        !rest.is_empty()
-            && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
-    })
-}
-
-/// Whether a name has the form of a mailbox: one `@`, something on both sides, and no colon.
-pub(super) fn is_mailbox(name: &str) -> bool {
-    name.split_once('@').is_some_and(|(user, host)| {
-        !user.is_empty() && !host.is_empty() && !host.contains('@') && !name.contains(':')
-    })
-}
-
 /// The domain of an account that is a mailbox.
 pub(super) fn host_of(account: &str) -> Option<&str> {
     account.split_once('@').map(|(_, host)| host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn no_name_is_of_both_kinds() {
-        for (name, mailbox, uri) in [
-            ("web@prod.example", true, false),
-            ("spiffe://prod.example/web", false, true),
-            ("spiffe://a/web@prod.example", false, true),
-            ("mailto:web@prod.example", false, true),
-            ("a:b@c", false, true),
-            ("web", false, false),
-            ("a@b@c", false, false),
-            (":a@b", false, false),
-            ("@b", false, false),
-        ] {
-            assert_eq!((is_mailbox(name), is_uri(name)), (mailbox, uri), "{name}");
-        }
-    }
 }

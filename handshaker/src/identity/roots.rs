@@ -3,16 +3,19 @@
 use std::fmt;
 use std::sync::Arc;
 
+use alts_core::account::is_uri;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
 use rustls::{Error as TlsError, RootCertStore};
+use webpki::KeyUsage;
 use x509_cert::ext::pkix::NameConstraints;
 use x509_cert::ext::pkix::name::GeneralName;
 
-use super::name::{host_of, is_uri};
+use super::name::host_of;
+use super::revocation::{DenyList, Revocation, RevocationError};
 use super::{IdentityError, Subject, Vouching, parse, read_certificates};
 
 /// The role that a certificate has to be valid for.
@@ -31,6 +34,7 @@ pub struct TrustRoots {
     /// All of them.
     store: Arc<RootCertStore>,
     anchors: Arc<[Anchor]>,
+    denied: Arc<DenyList>,
 }
 
 /// One authority.
@@ -42,6 +46,7 @@ struct Anchor {
     /// Its subject, for sentences.
     name: String,
     vouching: Arc<Vouching>,
+    revocation: Option<Revocation>,
 }
 
 impl TrustRoots {
@@ -65,18 +70,32 @@ impl TrustRoots {
     #[must_use]
     pub fn vouching(self, vouching: Vouching) -> Self {
         let vouching = Arc::new(vouching);
-        let restricted =
-            |anchor: &Anchor| Anchor { vouching: Arc::clone(&vouching), ..anchor.clone() };
-        Self { anchors: self.anchors.iter().map(restricted).collect(), ..self }
+        self.each(|anchor| Anchor { vouching: Arc::clone(&vouching), ..anchor.clone() })
     }
 
-    /// These authorities and those, each restricted as it is.
+    /// Refuses what one of these authorities, or one below it, has revoked.
+    #[must_use]
+    pub fn revocation(self, revocation: &Revocation) -> Self {
+        self.each(|anchor| Anchor { revocation: Some(revocation.clone()), ..anchor.clone() })
+    }
+
+    /// Refuses what is on this list, whichever authority stands behind it. It replaces the one before.
+    #[must_use]
+    pub fn denying(self, denied: DenyList) -> Self {
+        Self { denied: Arc::new(denied), ..self }
+    }
+
+    fn each(self, change: impl Fn(&Anchor) -> Anchor) -> Self {
+        Self { anchors: self.anchors.iter().map(change).collect(), ..self }
+    }
+
+    /// These authorities and those, each restricted as it is, with the deny list of these.
     #[must_use]
     pub fn and(&self, others: &Self) -> Self {
         let mut store = (*self.store).clone();
         store.roots.extend(others.store.roots.iter().cloned());
         let anchors = self.anchors.iter().chain(others.anchors.iter()).cloned().collect();
-        Self { store: Arc::new(store), anchors }
+        Self { store: Arc::new(store), anchors, denied: Arc::clone(&self.denied) }
     }
 
     fn from_certificates(roots: Vec<CertificateDer<'static>>) -> Result<Self, IdentityError> {
@@ -92,7 +111,7 @@ impl TrustRoots {
         if anchors.is_empty() {
             return Err(IdentityError::Missing { what: "trust root" });
         }
-        Ok(Self { store: Arc::new(all), anchors: anchors.into() })
+        Ok(Self { store: Arc::new(all), anchors: anchors.into(), denied: Arc::default() })
     }
 
     pub(crate) fn store(&self) -> Arc<RootCertStore> {
@@ -127,20 +146,49 @@ impl TrustRoots {
         now: UnixTime,
         any_machine: bool,
     ) -> Result<Subject, SubjectError> {
+        if let Some(why) = self.denied.objection(chain) {
+            return Err(SubjectError::Denied { why });
+        }
         let alone = self.anchors.len() == 1;
         let mut refusal = None;
         for anchor in self.anchors.iter() {
             if !alone && anchor.verify(chain, role, now).is_err() {
                 continue;
             }
+            if let Err(error) = anchor.check_revocation(chain, role, now) {
+                let revoked = error == RevocationError::Revoked;
+                refusal = refusal.or(Some(SubjectError::Revocation(error)));
+                // Another authority may know the chain as well, and not that it is revoked.
+                if revoked {
+                    break;
+                }
+                continue;
+            }
             match self.judge(anchor, chain, any_machine) {
-                Ok(subject) => return Ok(subject),
+                Ok(subject) => return self.not_denied(subject),
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
         Err(refusal.unwrap_or_else(|| SubjectError::NotVouched {
             why: "no authority that this side trusts stands behind it".to_owned(),
         }))
+    }
+
+    fn not_denied(&self, subject: Subject) -> Result<Subject, SubjectError> {
+        match &subject {
+            Subject::ServiceAccount(account) if self.denied.has_account(account) => {
+                Err(SubjectError::Denied {
+                    why: format!("it is for {account}, which is denied here"),
+                })
+            }
+            // What a machine's users call themselves comes later.
+            _ => Ok(subject),
+        }
+    }
+
+    /// Whether this side denies an account, whatever its certificate.
+    pub(crate) fn denies(&self, account: &str) -> bool {
+        self.denied.has_account(account)
     }
 
     fn judge(
@@ -211,6 +259,10 @@ pub(crate) enum SubjectError {
     Machine(String),
     /// Its authority may not vouch for it.
     NotVouched { why: String },
+    /// Revocation lists are against it.
+    Revocation(RevocationError),
+    /// It is on this side's deny list.
+    Denied { why: String },
 }
 
 impl Anchor {
@@ -226,7 +278,22 @@ impl Anchor {
             WebPkiClientVerifier::builder_with_provider(Arc::clone(&store), Arc::clone(provider))
                 .build()
                 .map_err(|error| error.to_string())?;
-        Ok(Self { store, clients, certificate, name, vouching: Arc::default() })
+        let vouching = Arc::default();
+        Ok(Self { store, clients, certificate, name, vouching, revocation: None })
+    }
+
+    fn check_revocation(
+        &self,
+        chain: &[CertificateDer<'_>],
+        role: Role,
+        now: UnixTime,
+    ) -> Result<(), RevocationError> {
+        let usage = match role {
+            Role::Client => KeyUsage::client_auth(),
+            Role::Server => KeyUsage::server_auth(),
+        };
+        let Some(revocation) = &self.revocation else { return Ok(()) };
+        revocation.check(chain, &self.store.roots, usage, now)
     }
 
     fn verify(

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use alts_handshaker::identity::vouching::{AccountPattern, MachinePattern};
+use alts_handshaker::identity::vouching::{MachinePattern, VouchedAccounts};
 use alts_handshaker::identity::{AccountFrom, Vouching};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
@@ -60,7 +60,7 @@ impl<'de> Visitor<'de> for PathOrTable {
             table.machines.iter().map(|text| text.parse()).collect();
         let mut vouching = Vouching::new().machines(machines.map_err(Error::custom)?);
         if let Some(accounts) = table.accounts {
-            let accounts: Result<Vec<AccountPattern>, _> =
+            let accounts: Result<Vec<VouchedAccounts>, _> =
                 accounts.iter().map(|text| text.parse()).collect();
             vouching = vouching.accounts(accounts.map_err(Error::custom)?);
         }

@@ -58,13 +58,13 @@ pub struct Arguments {
     pub require_user: Option<RequiredUser>,
     /// A service account that the upstream may have. Can be given more than once.
     #[arg(long, value_name = "ACCOUNT", requires = "to_alts")]
-    pub expect_peer: Vec<String>,
+    pub expect_peer: Vec<AccountPattern<String>>,
     /// Accept any service account of the upstream.
     #[arg(long, requires = "to_alts", conflicts_with = "expect_peer")]
     pub any_peer: bool,
     /// A service account that clients may have. Can be given more than once.
     #[arg(long, value_name = "ACCOUNT", requires = "listen_alts")]
-    pub allow_peer: Vec<String>,
+    pub allow_peer: Vec<AccountPattern<String>>,
     /// Accept any service account of clients.
     #[arg(long, requires = "listen_alts", conflicts_with = "allow_peer")]
     pub allow_any_peer: bool,
@@ -205,7 +205,7 @@ impl Arguments {
     }
 }
 
-fn peers(accounts: Vec<String>, any: bool) -> Option<Peers> {
+fn peers(accounts: Vec<AccountPattern<String>>, any: bool) -> Option<Peers> {
     match (accounts.is_empty(), any) {
         (true, true) => Some(Peers::Any),
         (false, false) => Some(Peers::Only(accounts)),

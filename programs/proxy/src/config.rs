@@ -19,6 +19,7 @@ use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use tokio_alts::FrameSize;
+use tokio_alts::alts_core::account::{AccountPattern, PatternError};
 
 use super::address::Address;
 use super::headers::Forwarding;
@@ -124,17 +125,28 @@ pub struct Alts {
 pub enum Peers {
     /// Any that the handshaker service vouches for.
     Any,
-    /// These, byte by byte.
-    Only(Vec<String>),
+    /// Those that one of these patterns matches.
+    Only(Vec<AccountPattern<String>>),
 }
 
 impl Peers {
+    /// Those that one of these patterns matches.
+    ///
+    /// # Errors
+    /// A sentence about the first text that is no pattern.
+    pub fn matching(patterns: impl IntoIterator<Item = String>) -> Result<Self, String> {
+        let parse = |text: String| {
+            text.parse().map_err(|error: PatternError| format!("{text:?} is {error}"))
+        };
+        patterns.into_iter().map(parse).collect::<Result<_, _>>().map(Self::Only)
+    }
+
     /// Whether an account is among them.
     #[must_use]
     pub fn contains(&self, account: &str) -> bool {
         match self {
             Self::Any => true,
-            Self::Only(accounts) => accounts.iter().any(|one| one == account),
+            Self::Only(patterns) => patterns.iter().any(|one| one.matches(account)),
         }
     }
 }
@@ -143,7 +155,10 @@ impl fmt::Display for Peers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Any => f.write_str("any peer"),
-            Self::Only(accounts) => f.write_str(&accounts.join(", ")),
+            Self::Only(patterns) => {
+                let texts: Vec<_> = patterns.iter().map(AccountPattern::as_str).collect();
+                f.write_str(&texts.join(", "))
+            }
         }
     }
 }

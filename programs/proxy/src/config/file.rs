@@ -287,7 +287,7 @@ fn peers(key: &str, accounts: Option<Vec<String>>, any_peer: bool) -> Result<Pee
         (Some(accounts), false) if accounts.iter().any(String::is_empty) => {
             Err(format!("{key} has an empty account: remove it"))
         }
-        (Some(accounts), false) => Ok(Peers::Only(accounts)),
+        (Some(accounts), false) => Peers::matching(accounts).map_err(|why| format!("{key}: {why}")),
         (None, false) => {
             Err(format!("who may it be? Give {key} = [\"service account\"], or any_peer = true"))
         }

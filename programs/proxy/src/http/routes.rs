@@ -55,7 +55,7 @@ mod tests {
 
     fn route(prefix: &str, accounts: Option<&[&str]>) -> Route {
         let allow = accounts.map_or(Peers::Any, |accounts| {
-            Peers::Only(accounts.iter().map(ToString::to_string).collect())
+            Peers::matching(accounts.iter().map(ToString::to_string)).unwrap()
         });
         Route { prefix: prefix.to_owned().try_into().unwrap(), allow }
     }

@@ -192,7 +192,7 @@ fn client_config(alts: &Alts, handshakes: usize) -> Result<ClientConfig, tokio_a
         .max_concurrent_handshakes(handshakes);
     match &alts.peers {
         Peers::Any => builder.any_peer(),
-        Peers::Only(accounts) => builder.expected_service_accounts(accounts),
+        Peers::Only(patterns) => builder.expect_peers_matching(patterns.iter().cloned()),
     }
     .build()
 }
