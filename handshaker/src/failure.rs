@@ -354,7 +354,7 @@ mod tests {
             assert_eq!(Reason::from_number(reason.number()), Some(reason));
         }
         assert_eq!(Reason::from_number(0), None);
-        assert_eq!(Reason::from_number(19), None);
+        assert_eq!(Reason::from_number(20), None);
     }
 
     #[test]

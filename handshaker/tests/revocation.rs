@@ -16,7 +16,8 @@ use alts_handshaker::{Call, Code, Handshaker, Reason};
 use common::{CLIENT, End, NOW, SERVER, Start, drive};
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, IsCa, Issuer,
-    KeyIdMethod, KeyPair, KeyUsagePurpose, RevokedCertParams, SanType, SerialNumber, date_time_ymd,
+    KeyIdMethod, KeyPair, KeyUsagePurpose, PublicKeyData as _, RevokedCertParams, SanType,
+    SerialNumber, date_time_ymd,
 };
 use sha2::{Digest, Sha256};
 

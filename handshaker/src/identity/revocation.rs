@@ -36,7 +36,7 @@ pub enum WithoutStatus {
 /// revoked, and a list counts until its next update is due.
 #[derive(Clone)]
 pub struct Revocation {
-    lists: Arc<[CertRevocationList<'static>]>,
+    lists: Arc<[Arc<CertRevocationList<'static>>]>,
     unlisted: WithoutStatus,
     expired: WithoutStatus,
 }
@@ -65,13 +65,20 @@ impl Revocation {
         for (index, der) in lists.into_iter().enumerate() {
             let list = OwnedCertRevocationList::from_der(der.as_ref())
                 .map_err(|error| IdentityError::Revocation { index, why: error.to_string() })?;
-            parsed.push(CertRevocationList::Owned(list));
+            parsed.push(Arc::new(CertRevocationList::Owned(list)));
         }
         if parsed.is_empty() {
             return Err(IdentityError::Missing { what: "revocation list" });
         }
         let (unlisted, expired) = Default::default();
         Ok(Self { lists: parsed.into(), unlisted, expired })
+    }
+
+    /// These lists and those, with the policies of these.
+    #[must_use]
+    pub fn and(mut self, others: &Self) -> Self {
+        self.lists = self.lists.iter().chain(others.lists.iter()).cloned().collect();
+        self
     }
 
     /// Says what becomes of certificates for which there is no list of their issuer.
@@ -96,7 +103,7 @@ impl Revocation {
         usage: KeyUsage,
         now: UnixTime,
     ) -> Result<(), RevocationError> {
-        let lists: Vec<_> = self.lists.iter().collect();
+        let lists: Vec<_> = self.lists.iter().map(AsRef::as_ref).collect();
         let options = RevocationOptionsBuilder::new(&lists)
             .map_err(|_| RevocationError::Unknown)?
             .with_depth(RevocationCheckDepth::Chain)

@@ -149,19 +149,20 @@ impl TrustRoots {
         if let Some(why) = self.denied.objection(chain) {
             return Err(SubjectError::Denied { why });
         }
+        let standing = |anchor: &Anchor| anchor.check_revocation(chain, role, now);
+        let standings: Vec<_> = self.anchors.iter().map(standing).collect();
+        // Another authority may know the chain as well, and not that it is revoked.
+        if standings.contains(&Err(RevocationError::Revoked)) {
+            return Err(SubjectError::Revocation(RevocationError::Revoked));
+        }
         let alone = self.anchors.len() == 1;
         let mut refusal = None;
-        for anchor in self.anchors.iter() {
+        for (anchor, standing) in self.anchors.iter().zip(standings) {
             if !alone && anchor.verify(chain, role, now).is_err() {
                 continue;
             }
-            if let Err(error) = anchor.check_revocation(chain, role, now) {
-                let revoked = error == RevocationError::Revoked;
+            if let Err(error) = standing {
                 refusal = refusal.or(Some(SubjectError::Revocation(error)));
-                // Another authority may know the chain as well, and not that it is revoked.
-                if revoked {
-                    break;
-                }
                 continue;
             }
             match self.judge(anchor, chain, any_machine) {

@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use alts_handshaker::identity::Vouching;
 use alts_handshaker::identity::vouching::MachinePattern;
+use alts_handshaker::identity::{DenyList, Vouching};
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::log::{Format, Level};
 use alts_serving::settings::MetricsSettings;
@@ -139,16 +139,16 @@ impl Serve {
             (self.certificate, self.key)
         {
             let vouching = Vouching::new().machines(self.machines);
-            let root = |path| RootFile {
-                path,
+            let root = |path: PathBuf| RootFile {
                 vouching: vouching.clone(),
-                place: "--trust-roots".to_owned(),
+                ..RootFile::new(path, "--trust-roots")
             };
             let files = IdentityFiles {
                 certificate,
                 key,
                 trust_roots: self.trust_roots.into_iter().map(root).collect(),
                 verified_by: Vec::new(),
+                denied: DenyList::new(),
                 allow_readable_key: false,
                 place: "--certificate".to_owned(),
             };

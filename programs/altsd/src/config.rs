@@ -4,12 +4,15 @@
 //! is not a missing one. Paths are relative to the file's directory.
 
 use std::collections::HashSet;
+use std::fmt;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use alts_core::account::PatternError;
 use alts_handshaker::Limits;
+use alts_handshaker::identity::DenyList;
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::settings::{LogSettings, MetricsSettings, Places, Span};
 use alts_serving::settings_error::SettingsError;
@@ -283,6 +286,7 @@ struct Raw {
     #[serde(default)]
     trust_roots: Vec<Spanned<RawRoot>>,
     accept_machines: Option<Spanned<bool>>,
+    deny: Option<Spanned<RawDeny>>,
     #[serde(default)]
     listen: Vec<Spanned<RawListen>>,
     #[serde(default)]
@@ -298,6 +302,34 @@ struct Raw {
     reload: RawReload,
     #[serde(default)]
     shutdown: RawShutdown,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawDeny {
+    #[serde(default)]
+    accounts: Vec<String>,
+    #[serde(default)]
+    serials: Vec<String>,
+    #[serde(default)]
+    keys: Vec<String>,
+}
+
+impl RawDeny {
+    fn list(self) -> Result<DenyList, String> {
+        let sentence = |text: &str, why: &dyn fmt::Display| format!("{text:?}: {why}");
+        let pattern =
+            |text: String| text.parse().map_err(|why: PatternError| sentence(&text, &why));
+        let accounts = self.accounts.into_iter().map(pattern).collect::<Result<_, _>>()?;
+        let mut list = DenyList::new().accounts(accounts);
+        for text in &self.serials {
+            list = list.serial(text).map_err(|why| sentence(text, &why))?;
+        }
+        for text in &self.keys {
+            list = list.key(text).map_err(|why| sentence(text, &why))?;
+        }
+        Ok(list)
+    }
 }
 
 #[derive(Deserialize)]
@@ -365,10 +397,17 @@ impl Reader<'_> {
             ));
         }
         let trust_roots = self.roots(raw.trust_roots);
+        let denied = raw.deny.map_or_else(
+            || Ok(DenyList::new()),
+            |deny| {
+                let place = self.places.of(&deny, "[deny]");
+                deny.into_inner().list().map_err(|what| SettingsError::new(place, what))
+            },
+        )?;
         let identities = raw
             .identity
             .into_iter()
-            .map(|identity| self.identity(identity, &trust_roots))
+            .map(|identity| self.identity(identity, &trust_roots, &denied))
             .collect::<Result<_, _>>()?;
         let rules = raw
             .policy
@@ -397,8 +436,19 @@ impl Reader<'_> {
     fn roots(&self, roots: Vec<Spanned<RawRoot>>) -> Vec<RootFile> {
         let one = |root: Spanned<RawRoot>| {
             let place = self.places.of(&root, "trust_roots");
-            let RawRoot { path, vouching } = root.into_inner();
-            RootFile { path: self.places.path(path), vouching, place }
+            let RawRoot { path, vouching, revoked } = root.into_inner();
+            RootFile {
+                path: self.places.path(path),
+                vouching,
+                revocation_lists: revoked
+                    .lists
+                    .into_iter()
+                    .map(|path| self.places.path(path))
+                    .collect(),
+                unlisted: revoked.unlisted,
+                expired: revoked.expired,
+                place,
+            }
         };
         roots.into_iter().map(one).collect()
     }
@@ -443,6 +493,7 @@ impl Reader<'_> {
         &self,
         identity: Spanned<RawIdentity>,
         trust_roots: &[RootFile],
+        denied: &DenyList,
     ) -> Result<Source, SettingsError> {
         let place = self.places.of(&identity, "[[identity]]");
         let raw = identity.into_inner();
@@ -458,6 +509,7 @@ impl Reader<'_> {
             key: self.places.path(raw.key),
             trust_roots: roots,
             verified_by: self.roots(raw.verified_by.unwrap_or_default()),
+            denied: denied.clone(),
             allow_readable_key: raw.allow_readable_key,
             place,
         }))

@@ -7,12 +7,17 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use alts_handshaker::identity::{AccountFrom, Identity, IdentityError, TrustRoots, Vouching};
+use alts_handshaker::identity::revocation::WithoutStatus;
+use alts_handshaker::identity::{
+    AccountFrom, DenyList, Identity, IdentityError, Revocation, TrustRoots, Vouching,
+};
 use alts_handshaker::{Failure, Handshaker};
 use zeroize::Zeroizing;
 
-/// The largest file that is read, in bytes.
+/// The largest file of certificates or keys that is read, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
+/// The largest file of revocation lists, in bytes.
+const MAX_LISTS: u64 = 16 * 1024 * 1024;
 
 /// Where an identity comes from.
 #[derive(Clone, Debug)]
@@ -34,6 +39,8 @@ pub struct IdentityFiles {
     pub trust_roots: Vec<RootFile>,
     /// The authorities through which peers believe this identity, if they are others.
     pub verified_by: Vec<RootFile>,
+    /// What is refused whichever authority stands behind it.
+    pub denied: DenyList,
     /// Whether the key is used although others than its owner and group can read it.
     pub allow_readable_key: bool,
     /// Where it was written.
@@ -47,8 +54,53 @@ pub struct RootFile {
     pub path: PathBuf,
     /// What each of them may vouch for.
     pub vouching: Vouching,
+    /// The revocation lists of these authorities and of those below them, PEM.
+    pub revocation_lists: Vec<PathBuf>,
+    /// What becomes of certificates whose issuer has no list here.
+    pub unlisted: WithoutStatus,
+    /// What becomes of certificates whose issuer's list should have been replaced.
+    pub expired: WithoutStatus,
     /// Where it was written.
     pub place: String,
+}
+
+impl RootFile {
+    /// A file of authorities that may vouch for every service account and revoke nothing.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>, place: impl Into<String>) -> Self {
+        Self {
+            path: path.into(),
+            vouching: Vouching::new(),
+            revocation_lists: Vec::new(),
+            unlisted: WithoutStatus::Refuse,
+            expired: WithoutStatus::Refuse,
+            place: place.into(),
+        }
+    }
+
+    fn paths(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.path].into_iter().chain(&self.revocation_lists)
+    }
+
+    fn load(&self) -> Result<TrustRoots, LoadError> {
+        let content = |path: &Path, why| LoadError::Content { path: path.to_owned(), why };
+        let roots = TrustRoots::from_pem(&read(&self.path, MAX_FILE, None)?)
+            .map_err(|why| content(&self.path, why))?
+            .vouching(self.vouching.clone());
+        let mut all: Option<Revocation> = None;
+        for path in &self.revocation_lists {
+            let lists = Revocation::from_pem(&read(path, MAX_LISTS, None)?)
+                .map_err(|why| content(path, why))?;
+            all = Some(match all {
+                None => lists.unlisted(self.unlisted).expired(self.expired),
+                Some(all) => all.and(&lists),
+            });
+        }
+        Ok(match all {
+            None => roots,
+            Some(all) => roots.revocation(&all),
+        })
+    }
 }
 
 /// Why an identity cannot be loaded.
@@ -61,10 +113,12 @@ pub enum LoadError {
         /// Why.
         why: io::Error,
     },
-    /// A file is larger than any certificate.
+    /// A file is larger than any of its kind.
     TooLarge {
         /// Which.
         path: PathBuf,
+        /// How many bytes it may have.
+        most: u64,
     },
     /// Too many can read the private key.
     KeyPermissions {
@@ -104,8 +158,8 @@ impl fmt::Display for LoadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, why } => write!(f, "{}: {why}", path.display()),
-            Self::TooLarge { path } => {
-                write!(f, "{}: larger than {MAX_FILE} bytes: is it PEM?", path.display())
+            Self::TooLarge { path, most } => {
+                write!(f, "{}: larger than {most} bytes: is it PEM?", path.display())
             }
             Self::KeyPermissions { path, mode } => write!(
                 f,
@@ -142,7 +196,7 @@ pub struct Fingerprint(Vec<Option<[i128; 5]>>);
 
 impl IdentityFiles {
     fn paths(&self) -> impl Iterator<Item = &Path> {
-        let roots = self.trust_roots.iter().chain(&self.verified_by).map(|root| &root.path);
+        let roots = self.trust_roots.iter().chain(&self.verified_by).flat_map(RootFile::paths);
         [&self.certificate, &self.key].into_iter().chain(roots).map(PathBuf::as_path)
     }
 
@@ -174,8 +228,8 @@ impl IdentityFiles {
             let path = path.to_owned();
             move |why| LoadError::Content { path, why }
         };
-        let certificate = read(&self.certificate, None)?;
-        let key = read(&self.key, Some(self.allow_readable_key))?;
+        let certificate = read(&self.certificate, MAX_FILE, None)?;
+        let key = read(&self.key, MAX_FILE, Some(self.allow_readable_key))?;
         let identity = Identity::from_pem_by(&certificate, &key, self.account_from()).map_err(
             |why| match why {
                 IdentityError::Key { .. }
@@ -187,7 +241,8 @@ impl IdentityFiles {
             },
         )?;
         let roots = roots(&self.trust_roots)?
-            .ok_or(LoadError::Policy("there are no trust roots".to_owned()))?;
+            .ok_or(LoadError::Policy("there are no trust roots".to_owned()))?
+            .denying(self.denied.clone());
         let handshaker =
             Handshaker::builder(identity, roots).build().map_err(LoadError::Handshaker)?;
         // As a peer will look at it: better now than in the first handshake.
@@ -208,20 +263,17 @@ impl IdentityFiles {
 /// Reads authorities; `None` when there are no files.
 fn roots(files: &[RootFile]) -> Result<Option<TrustRoots>, LoadError> {
     let mut all: Option<TrustRoots> = None;
-    for RootFile { path, vouching, place } in files {
-        let at = |why| LoadError::At { place: place.clone(), why: Box::new(why) };
-        let pem = read(path, None).map_err(at)?;
-        let roots = TrustRoots::from_pem(&pem)
-            .map_err(|why| at(LoadError::Content { path: path.clone(), why }))?
-            .vouching(vouching.clone());
+    for file in files {
+        let at = |why| LoadError::At { place: file.place.clone(), why: Box::new(why) };
+        let roots = file.load().map_err(at)?;
         all = Some(all.map_or_else(|| roots.clone(), |all| all.and(&roots)));
     }
     Ok(all)
 }
 
-/// Reads a file, wiped when dropped. `private` says that it is a key, and whether it is used
+/// Reads a file of at most so many bytes, wiped when dropped. `private` says that it is a key, and whether it is used
 /// although others can read it.
-fn read(path: &Path, private: Option<bool>) -> Result<Zeroizing<Vec<u8>>, LoadError> {
+fn read(path: &Path, most: u64, private: Option<bool>) -> Result<Zeroizing<Vec<u8>>, LoadError> {
     let failed = |why| LoadError::Read { path: path.to_owned(), why };
     let file = File::open(path).map_err(failed)?;
     // Of the open file, so that it cannot be another one than is read.
@@ -230,13 +282,13 @@ fn read(path: &Path, private: Option<bool>) -> Result<Zeroizing<Vec<u8>>, LoadEr
     if private == Some(false) && mode & 0o037 != 0 {
         return Err(LoadError::KeyPermissions { path: path.to_owned(), mode });
     }
-    if metadata.len() > MAX_FILE {
-        return Err(LoadError::TooLarge { path: path.to_owned() });
+    if metadata.len() > most {
+        return Err(LoadError::TooLarge { path: path.to_owned(), most });
     }
     // Room for all of it from the start: a growing vector would leave copies behind.
     let room = usize::try_from(metadata.len()).unwrap_or(0).saturating_add(1);
     let mut bytes = Zeroizing::new(Vec::with_capacity(room));
-    file.take(MAX_FILE).read_to_end(&mut bytes).map_err(failed)?;
+    file.take(most).read_to_end(&mut bytes).map_err(failed)?;
     Ok(bytes)
 }
 

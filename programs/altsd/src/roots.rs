@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use alts_handshaker::identity::revocation::WithoutStatus;
 use alts_handshaker::identity::vouching::{MachinePattern, VouchedAccounts};
 use alts_handshaker::identity::{AccountFrom, Vouching};
 use serde::de::value::MapAccessDeserializer;
@@ -16,6 +17,16 @@ pub(crate) struct RawRoot {
     pub(crate) path: PathBuf,
     /// What its authorities may vouch for.
     pub(crate) vouching: Vouching,
+    /// What they have revoked.
+    pub(crate) revoked: RawRevoked,
+}
+
+/// The revocation lists of one entry.
+#[derive(Debug, Default)]
+pub(crate) struct RawRevoked {
+    pub(crate) lists: Vec<PathBuf>,
+    pub(crate) unlisted: WithoutStatus,
+    pub(crate) expired: WithoutStatus,
 }
 
 #[derive(Deserialize)]
@@ -26,6 +37,26 @@ struct Table {
     account_from: Option<Kind>,
     #[serde(default)]
     machines: Vec<String>,
+    #[serde(default)]
+    crl: Vec<PathBuf>,
+    without_crl: Option<Verdict>,
+    expired_crl: Option<Verdict>,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Verdict {
+    Refuse,
+    Accept,
+}
+
+impl From<Verdict> for WithoutStatus {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Refuse => Self::Refuse,
+            Verdict::Accept => Self::Accept,
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -47,11 +78,12 @@ impl<'de> Visitor<'de> for PathOrTable {
     type Value = RawRoot;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a path, or a table with path, accounts, account_from and machines")
+        f.write_str("a path, or a table with path, accounts, account_from, machines, crl, without_crl and expired_crl")
     }
 
     fn visit_str<E: Error>(self, path: &str) -> Result<RawRoot, E> {
-        Ok(RawRoot { path: path.into(), vouching: Vouching::new() })
+        let (vouching, revoked) = Default::default();
+        Ok(RawRoot { path: path.into(), vouching, revoked })
     }
 
     fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<RawRoot, A::Error> {
@@ -70,6 +102,14 @@ impl<'de> Visitor<'de> for PathOrTable {
                 Kind::Uri => AccountFrom::Uri,
             });
         }
-        Ok(RawRoot { path: table.path, vouching })
+        if table.crl.is_empty() && (table.without_crl.is_some() || table.expired_crl.is_some()) {
+            return Err(Error::custom("without_crl and expired_crl are only for roots with a crl"));
+        }
+        let revoked = RawRevoked {
+            lists: table.crl,
+            unlisted: table.without_crl.map_or_else(Default::default, Into::into),
+            expired: table.expired_crl.map_or_else(Default::default, Into::into),
+        };
+        Ok(RawRoot { path: table.path, vouching, revoked })
     }
 }
