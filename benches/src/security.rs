@@ -94,7 +94,7 @@ impl Alts {
         options: StreamOptions,
     ) -> Outcome<Self> {
         let mine = tokio_alts::ClientConfig::builder().expect_peer(SERVER).stream_options(options);
-        let theirs = tokio_alts::ServerConfig::builder().stream_options(options);
+        let theirs = tokio_alts::ServerConfig::builder().any_peer().stream_options(options);
         Ok(Self {
             connector: AltsConnector::new(mine.build()?, client),
             acceptor: AltsAcceptor::new(theirs.build()?, server),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use alts_core::frame::FrameSize;
-use alts_core::handshake::{self, ExpectedPeer, HandshakeErrorKind, Offer};
+use alts_core::handshake::{self, ExpectedPeer, HandshakeConfigError, HandshakeErrorKind, Offer};
 use alts_core::key::RecordProtocol;
 use alts_core::wire::SecretText;
 use alts_core::{ClientHandshake, ServerHandshake};
@@ -33,16 +33,24 @@ const SERVER_DEADLINE: Duration = handshake::defaults::SERVER_TIMEOUT;
 #[derive(Clone, Debug)]
 pub struct ClientConfig {
     common: Common,
-    expected: Vec<String>,
     target_name: String,
     local_identity: Option<String>,
     token: Token,
 }
 
-/// What a server asks of its handshakes. The [`Default`] is good for a gRPC server.
+/// What a server asks of its handshakes.
 ///
-/// Which clients it serves is not decided in the handshake: the application decides, even for each
-/// call, with [`AltsContext::authorize`](alts_core::AltsContext::authorize) or what is built on it.
+/// It says which clients are served. A server that decides for each call, with
+/// [`AltsContext::authorize`](alts_core::AltsContext::authorize) or what is built on it, admits any
+/// client to the handshake, and has to say so.
+///
+/// ```
+/// use tokio_alts::ServerConfig;
+///
+/// let raw = ServerConfig::builder().expect_peer("client@prod.example").build()?;
+/// let grpc = ServerConfig::builder().any_peer().build()?; // each method has its rule
+/// # Ok::<_, tokio_alts::ConfigError>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct ServerConfig {
     common: Common,
@@ -53,6 +61,9 @@ pub struct ServerConfig {
 /// What both sides ask.
 #[derive(Clone, Debug)]
 struct Common {
+    /// The accounts that the peer may have; empty when it may have any.
+    expected: Vec<String>,
+    any_peer: bool,
     application_protocols: Vec<String>,
     record_protocols: Vec<RecordProtocol>,
     frame_size: FrameSize,
@@ -74,6 +85,8 @@ impl fmt::Debug for Token {
 impl Common {
     fn new(deadline: Duration) -> Self {
         Self {
+            expected: Vec::new(),
+            any_peer: false,
             application_protocols: handshake::defaults::APPLICATION_PROTOCOLS
                 .iter()
                 .map(|&name| name.to_owned())
@@ -87,7 +100,16 @@ impl Common {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        if self.concurrent_handshakes == 0 { Err(ConfigError::NoHandshakes) } else { Ok(()) }
+        match (self.any_peer, self.expected.is_empty()) {
+            (false, true) => Err(ConfigError::NoExpectedPeer),
+            (true, false) => Err(ConfigError::AnyPeerAndSome),
+            _ if self.expected.iter().any(String::is_empty) => {
+                let field = "expected_service_accounts";
+                Err(ConfigError::Unsendable(HandshakeConfigError::Empty { field }))
+            }
+            _ if self.concurrent_handshakes == 0 => Err(ConfigError::NoHandshakes),
+            _ => Ok(()),
+        }
     }
 
     fn offer<'c>(&'c self, application_protocols: &'c [&'c str]) -> Offer<'c> {
@@ -105,19 +127,11 @@ impl ClientConfig {
         ClientConfigBuilder {
             config: Self {
                 common: Common::new(CLIENT_DEADLINE),
-                expected: Vec::new(),
                 target_name: String::new(),
                 local_identity: None,
                 token: Token::default(),
             },
-            any_peer: false,
         }
-    }
-
-    /// The service accounts that the server may have; empty when it may have any.
-    #[must_use]
-    pub fn expected_service_accounts(&self) -> &[String] {
-        &self.expected
     }
 
     /// The name under which the server is looked for, unless a connection has its own.
@@ -148,22 +162,22 @@ impl ClientConfig {
             .with_timeout(self.common.deadline)
     }
 
-    fn check(&self, any_peer: bool) -> Result<(), ConfigError> {
-        match (any_peer, self.expected.is_empty()) {
-            (false, true) => return Err(ConfigError::NoExpectedPeer),
-            (true, false) => return Err(ConfigError::AnyPeerAndSome),
-            _ => self.common.check()?,
-        }
-        let (expected, protocols) = (strs(&self.expected), strs(self.application_protocols()));
+    fn check(&self) -> Result<(), ConfigError> {
+        self.common.check()?;
+        let (expected, protocols) =
+            (strs(self.expected_service_accounts()), strs(self.application_protocols()));
         let config = self.core("", &expected, &protocols);
         sendable(ClientHandshake::client(&config, Duration::ZERO).map(drop))
     }
 }
 
 impl ServerConfig {
-    /// A builder.
+    /// A builder. It has to know which clients are served: call
+    /// [`expect_peer`](ServerConfigBuilder::expect_peer) or
+    /// [`any_peer`](ServerConfigBuilder::any_peer).
     pub fn builder() -> ServerConfigBuilder {
-        ServerConfigBuilder { config: Self::default() }
+        let common = Common::new(SERVER_DEADLINE);
+        ServerConfigBuilder { config: Self { common, local_identities: Vec::new(), token: None } }
     }
 
     /// The core's form of this configuration, around lists that the caller makes of
@@ -191,12 +205,6 @@ impl ServerConfig {
             (strs(&self.local_identities), strs(self.application_protocols()));
         let config = self.core(&identities, &protocols);
         sendable(ServerHandshake::server(&config, Duration::ZERO).map(drop))
-    }
-}
-
-impl Default for ServerConfig {
-    fn default() -> Self {
-        Self { common: Common::new(SERVER_DEADLINE), local_identities: Vec::new(), token: None }
     }
 }
 
@@ -231,7 +239,6 @@ fn sendable(started: Result<(), handshake::HandshakeError>) -> Result<(), Config
 #[must_use]
 pub struct ClientConfigBuilder {
     config: ClientConfig,
-    any_peer: bool,
 }
 
 /// Builds a [`ServerConfig`].
@@ -243,8 +250,14 @@ pub struct ServerConfigBuilder {
 
 /// What both builders, and both configurations, have.
 macro_rules! common {
-    ($config:ident, $builder:ident, $deadline:literal) => {
+    ($config:ident, $builder:ident, $deadline:literal, $peer:literal) => {
         impl $config {
+            #[doc = concat!("The service accounts that the ", $peer, " may have; empty when it may have any.")]
+            #[must_use]
+            pub fn expected_service_accounts(&self) -> &[String] {
+                &self.common.expected
+            }
+
             /// The application protocols that are offered.
             #[must_use]
             pub fn application_protocols(&self) -> &[String] {
@@ -271,6 +284,29 @@ macro_rules! common {
         }
 
         impl $builder {
+            #[doc = concat!("A service account that the ", $peer, " may have. After several calls it may have any of them.")]
+            ///
+            /// This side itself compares accounts, byte by byte, whatever the handshaker service says.
+            pub fn expect_peer(mut self, service_account: impl Into<String>) -> Self {
+                self.config.common.expected.push(service_account.into());
+                self
+            }
+
+            #[doc = concat!("The service accounts that the ", $peer, " may have, besides those already given.")]
+            pub fn expected_service_accounts<S: Into<String>>(
+                mut self,
+                service_accounts: impl IntoIterator<Item = S>,
+            ) -> Self {
+                self.config.common.expected.extend(service_accounts.into_iter().map(Into::into));
+                self
+            }
+
+            #[doc = concat!("Admits any ", $peer, " that the handshaker service vouches for. The caller has to check which ", $peer, " it is.")]
+            pub const fn any_peer(mut self) -> Self {
+                self.config.common.any_peer = true;
+                self
+            }
+
             /// The application protocols to offer, the preferred one first: only `grpc` by default.
             pub fn application_protocols<S: Into<String>>(
                 mut self,
@@ -329,34 +365,10 @@ macro_rules! common {
     };
 }
 
-common!(ClientConfig, ClientConfigBuilder, "20");
-common!(ServerConfig, ServerConfigBuilder, "30");
+common!(ClientConfig, ClientConfigBuilder, "20", "server");
+common!(ServerConfig, ServerConfigBuilder, "30", "client");
 
 impl ClientConfigBuilder {
-    /// A service account that the server may have. After several calls it may have any of them.
-    ///
-    /// The client itself compares accounts, byte by byte, whatever the handshaker service says.
-    pub fn expect_peer(mut self, service_account: impl Into<String>) -> Self {
-        self.config.expected.push(service_account.into());
-        self
-    }
-
-    /// The service accounts that the server may have, besides those already given.
-    pub fn expected_service_accounts<S: Into<String>>(
-        mut self,
-        service_accounts: impl IntoIterator<Item = S>,
-    ) -> Self {
-        self.config.expected.extend(service_accounts.into_iter().map(Into::into));
-        self
-    }
-
-    /// Admits any server that the handshaker service vouches for. The caller has to check which
-    /// server it is.
-    pub const fn any_peer(mut self) -> Self {
-        self.any_peer = true;
-        self
-    }
-
     /// The name under which the server is looked for, `host:port` in gRPC. Connectors that know
     /// it set it for each connection.
     pub fn target_name(mut self, target_name: impl Into<String>) -> Self {
@@ -381,7 +393,7 @@ impl ClientConfigBuilder {
     /// # Errors
     /// [`ConfigError`], above all when it was not said whom to expect.
     pub fn build(self) -> Result<ClientConfig, ConfigError> {
-        self.config.check(self.any_peer)?;
+        self.config.check()?;
         Ok(self.config)
     }
 }
@@ -403,7 +415,7 @@ impl ServerConfigBuilder {
     /// The configuration.
     ///
     /// # Errors
-    /// [`ConfigError`] when it can never lead to a handshake.
+    /// [`ConfigError`], above all when it was not said which clients are served.
     pub fn build(self) -> Result<ServerConfig, ConfigError> {
         self.config.check()?;
         Ok(self.config)
@@ -421,14 +433,14 @@ pub enum ConfigError {
     /// The limit on concurrent handshakes is 0.
     NoHandshakes,
     /// What cannot be sent to a handshaker service.
-    Unsendable(handshake::HandshakeConfigError),
+    Unsendable(HandshakeConfigError),
 }
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoExpectedPeer => f.write_str(
-                "no expected service account: name those that the server may have, or say that any peer will do",
+                "no expected service account: name those that the peer may have, or say that any peer will do",
             ),
             Self::AnyPeerAndSome => {
                 f.write_str("service accounts are expected, and any peer will do: which one is it?")
@@ -466,8 +478,24 @@ mod tests {
         assert_eq!(two.expected_service_accounts(), ["a@b", "c@d"]);
         let nameless = builder().expect_peer("").build();
         let field = "expected_service_accounts";
-        let error = ConfigError::Unsendable(handshake::HandshakeConfigError::Empty { field });
+        let error = ConfigError::Unsendable(HandshakeConfigError::Empty { field });
         assert_eq!(nameless.err(), Some(error));
+    }
+
+    #[test]
+    fn which_clients_are_served_is_an_explicit_choice() {
+        let builder = ServerConfig::builder;
+        assert_eq!(builder().build().err(), Some(ConfigError::NoExpectedPeer));
+        let none: [&str; 0] = [];
+        let empty = builder().expected_service_accounts(none).build();
+        assert_eq!(empty.err(), Some(ConfigError::NoExpectedPeer));
+        let both = builder().expect_peer("a@b").any_peer().build();
+        assert_eq!(both.err(), Some(ConfigError::AnyPeerAndSome));
+        assert!(builder().expect_peer("").build().is_err());
+        assert!(builder().any_peer().build().unwrap().expected_service_accounts().is_empty());
+        // More than one handshake could tell a service about: this side compares.
+        let many = builder().expected_service_accounts((0..1000).map(|n| format!("{n}@b"))).build();
+        assert_eq!(many.unwrap().expected_service_accounts().len(), 1000);
     }
 
     #[test]
@@ -478,9 +506,9 @@ mod tests {
             Some(ConfigError::NoHandshakes)
         );
         assert!(client().record_protocols([]).build().is_err());
-        assert!(ServerConfig::builder().application_protocols([""; 0]).build().is_err());
-        let many = (0..9)
-            .fold(ServerConfig::builder(), |builder, n| builder.local_identity(format!("{n}@x")));
+        let server = || ServerConfig::builder().any_peer();
+        assert!(server().application_protocols([""; 0]).build().is_err());
+        let many = (0..9).fold(server(), |builder, n| builder.local_identity(format!("{n}@x")));
         assert!(many.build().is_err());
     }
 
@@ -490,7 +518,7 @@ mod tests {
         assert_eq!(client.application_protocols(), ["grpc"]);
         assert_eq!(client.deadline(), Duration::from_secs(20));
         assert_eq!(client.max_concurrent_handshakes(), 100);
-        let server = ServerConfig::default();
+        let server = ServerConfig::builder().any_peer().build().unwrap();
         assert_eq!(server.deadline(), Duration::from_secs(30));
         assert_eq!(server.max_concurrent_handshakes(), 100);
         let core = client.core("t:1", &[], &["grpc"]);

@@ -16,7 +16,7 @@ use alts_core::handshake::{
 };
 use alts_core::msg::capacity;
 use alts_core::record::RecordError;
-use alts_core::{ClientHandshake, Fault, ServerHandshake, Session, Side};
+use alts_core::{AltsContext, ClientHandshake, Fault, ServerHandshake, Session, Side};
 use tokio::time::{Instant, timeout, timeout_at};
 use tracing::Instrument;
 use zeroize::Zeroizing;
@@ -67,8 +67,8 @@ fn server<A: Aead + Send + 'static>(
         let member = pending.as_deref().map(Crowd::join);
         let pending = member.as_ref();
         let service = &**service;
-        let around =
-            Around { side: Side::Server, target: "", service, slots, pending, expected: &[] };
+        let expected = config.expected_service_accounts();
+        let around = Around { side: Side::Server, target: "", service, slots, pending, expected };
         let mut identities = [""; capacity::LOCAL_IDENTITIES];
         let mut protocols = [""; capacity::PROTOCOLS];
         let asked = config.core(
@@ -118,7 +118,7 @@ struct Around<'a> {
     slots: &'a Slots,
     /// Itself among the connections that are not established yet, if others may need its place there.
     pending: Option<&'a Member<'a>>,
-    /// The accounts that are expected of the peer, for errors.
+    /// The accounts that the peer may have; empty when it may have any.
     expected: &'a [String],
 }
 
@@ -137,6 +137,7 @@ async fn session<R: Role, A: Aead>(
         let session = Session::new(established).map_err(|error| {
             around.error(HandshakePhase::Result, Failure::Record(error), Step::Peer)
         })?;
+        around.admit(session.context())?;
         Ok((session, leftover))
     });
     match &outcome {
@@ -311,6 +312,18 @@ impl Around<'_> {
                 one.wait_for_peer(since, other.wait_for_peer(since, peer)).await?
             }
         }
+    }
+
+    /// Refuses a peer that is none of those expected. A client's machine has compared already; a
+    /// server's never does.
+    fn admit(&self, context: &AltsContext) -> Result<(), Error> {
+        if self.expected.is_empty() || context.authorize(self.expected).is_ok() {
+            return Ok(());
+        }
+        let peer = context.peer_service_account().to_owned();
+        let kind = ErrorKind::Handshake(HandshakeErrorKind::UnexpectedPeer);
+        let phase = Phase::Handshake(HandshakePhase::Result);
+        Err(Error::new(self.side, phase, kind, Report { peer, ..self.report() }))
     }
 
     /// An error about which no more is known.

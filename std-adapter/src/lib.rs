@@ -24,7 +24,9 @@
 //! let (client, server) =
 //!     (authority.handshaker("client@dev.test")?, authority.handshaker("server@dev.test")?);
 //!
-//! let acceptor = AltsAcceptor::new(ServerConfig::default(), server);
+//! // Or `any_peer`, and `RequireServiceAccounts` for services or calls.
+//! let config = ServerConfig::builder().expect_peer("client@dev.test").build()?;
+//! let acceptor = AltsAcceptor::new(config, server);
 //! let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
 //! let address = incoming.local_addr().ok_or("not TCP")?;
 //! tokio::spawn(Server::builder().add_routes(routes).serve_with_incoming(incoming));
@@ -48,8 +50,8 @@
 //! # The parts
 //!
 //! - [`AltsConnector`] and [`AltsAcceptor`] make an [`AltsStream`] from any I/O object, as
-//!   [`ClientConfig`] and [`ServerConfig`] say. A client has to say which service accounts it
-//!   expects; expecting any account is a separate, explicit choice.
+//!   [`ClientConfig`] and [`ServerConfig`] say. Both have to say which service accounts they
+//!   expect of the peer; expecting any account is a separate, explicit choice.
 //! - [`HandshakerService`] is the handshaker: [`GrpcHandshaker`] reaches one over gRPC, `altsd`
 //!   brings one that runs in this process.
 //! - [`AltsIncoming`] accepts connections and makes their handshakes concurrently;

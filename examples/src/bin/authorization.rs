@@ -55,7 +55,9 @@ fn serving() -> HealthCheckResponse {
 #[tokio::main]
 async fn main() -> Outcome<()> {
     let authority = Authority::new()?;
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), authority.handshaker(SERVER)?);
+    // Any client may connect: the layer below decides which calls are answered.
+    let config = ServerConfig::builder().any_peer().build()?;
+    let acceptor = AltsAcceptor::new(config, authority.handshaker(SERVER)?);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
     let address = incoming.local_addr().ok_or("not TCP")?;
     let server = || {

@@ -73,7 +73,8 @@ fn serve(path: &Path, uid: u32, handshaker: Handshaker) -> Result<String, std::i
 async fn with_itself(address: &str) -> Result<String, Box<dyn Error + Send + Sync>> {
     let client = ClientConfig::builder().any_peer().build()?;
     let connector = AltsConnector::new(client, GrpcHandshaker::at(address)?);
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), GrpcHandshaker::at(address)?);
+    let server = ServerConfig::builder().any_peer().build()?;
+    let acceptor = AltsAcceptor::new(server, GrpcHandshaker::at(address)?);
     let (near, far) = tokio::io::duplex(4096);
     let (client, _) = tokio::try_join!(connector.connect(near), acceptor.accept(far))?;
     Ok(client.context().peer_service_account().to_owned())

@@ -20,7 +20,10 @@ const HTTP: [&str; 1] = ["http/1.1"];
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let authority = Authority::new()?;
-    let config = ServerConfig::builder().application_protocols(HTTP).build()?;
+    let config = ServerConfig::builder()
+        .expect_peer("client@dev.test")
+        .application_protocols(HTTP)
+        .build()?;
     let acceptor = AltsAcceptor::new(config, authority.handshaker("server@dev.test")?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

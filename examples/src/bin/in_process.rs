@@ -45,7 +45,8 @@ fn handshaker(files: &Files, account: &str) -> Outcome<Handshaker> {
 async fn meet(client: Handshaker, server: Handshaker) -> Outcome<String> {
     let config = ClientConfig::builder().expect_peer("server@prod.example").build()?;
     let connector = AltsConnector::new(config, client);
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), server);
+    let config = ServerConfig::builder().expect_peer("client@prod.example").build()?;
+    let acceptor = AltsAcceptor::new(config, server);
     let (near, far) = tokio::io::duplex(4096);
     let (client, server) = tokio::try_join!(connector.connect(near), acceptor.accept(far))?;
     let (server, client) =

@@ -70,7 +70,8 @@ async fn main() -> Outcome<()> {
     let authority = Authority::new()?;
 
     // The server. The layer refuses all calls of accounts that are not on its list.
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), authority.handshaker(SERVER)?);
+    let config = ServerConfig::builder().any_peer().build()?;
+    let acceptor = AltsAcceptor::new(config, authority.handshaker(SERVER)?);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
     let address = incoming.local_addr().ok_or("not TCP")?;
     let server = Server::builder()

@@ -14,8 +14,8 @@ use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, ServerConfig};
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let authority = Authority::new()?;
-    let acceptor =
-        AltsAcceptor::new(ServerConfig::default(), authority.handshaker("server@dev.test")?);
+    let config = ServerConfig::builder().expect_peer("client@dev.test").build()?;
+    let acceptor = AltsAcceptor::new(config, authority.handshaker("server@dev.test")?);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     let server = tokio::spawn(async move {

@@ -24,7 +24,10 @@ fn main() -> Outcome<()> {
     let _entered = clock.enter();
 
     let authority = Authority::new()?;
-    let config = ServerConfig::builder().deadline(Duration::from_millis(500)).build()?;
+    let config = ServerConfig::builder()
+        .expect_peer("client@dev.test")
+        .deadline(Duration::from_millis(500))
+        .build()?;
     let acceptor = AltsAcceptor::new(config, authority.handshaker("server@dev.test")?);
     let config = ClientConfig::builder().expect_peer("server@dev.test").build()?;
     let connector = AltsConnector::new(config, authority.handshaker("client@dev.test")?);

@@ -17,8 +17,8 @@ const DOOR: &str = "door";
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let authority = Authority::new()?;
-    let acceptor =
-        AltsAcceptor::new(ServerConfig::default(), authority.handshaker("server@dev.test")?);
+    let config = ServerConfig::builder().expect_peer("client@dev.test").build()?;
+    let acceptor = AltsAcceptor::new(config, authority.handshaker("server@dev.test")?);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
     let address = incoming.local_addr().ok_or("not TCP")?;
     let (reporter, health) = tonic_health::server::health_reporter();

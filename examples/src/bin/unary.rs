@@ -51,7 +51,9 @@ async fn run() -> Result<(), Box<dyn Error + Send + Sync>> {
     let expected = arguments.next().unwrap_or_else(|| SERVER.to_owned());
 
     // The server: gRPC's health service, which comes with tonic; any other would do.
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), server);
+    // Any client may connect: this service answers everybody.
+    let config = ServerConfig::builder().any_peer().build()?;
+    let acceptor = AltsAcceptor::new(config, server);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
     let address = incoming.local_addr().ok_or("not TCP")?;
     let (_reporter, health) = health_reporter();

@@ -19,7 +19,8 @@ use tokio_alts::{
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error + Send + Sync>> {
     let authority = Authority::new()?;
-    let config = ServerConfig::builder().application_protocols(["h2"]).build()?;
+    // Each route says who may call it.
+    let config = ServerConfig::builder().any_peer().application_protocols(["h2"]).build()?;
     let acceptor = AltsAcceptor::new(config, authority.handshaker("server@dev.test")?);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
     let address = incoming.local_addr().ok_or("not TCP")?;

@@ -15,7 +15,7 @@ async fn main() -> Result<(), Failure> {
     let mut arguments = Arguments::new(std::env::args().skip(1));
     let listen = arguments.required("--listen")?;
     let handshaker = arguments.option("--handshaker")?;
-    let mut config = ServerConfig::builder();
+    let mut config = ServerConfig::builder().any_peer();
     if let Some(size) = arguments.option("--max-frame-size")? {
         config = config.max_frame_size(FrameSize::new(size.parse()?));
     }

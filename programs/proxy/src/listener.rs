@@ -55,7 +55,9 @@ impl Listener {
     ) -> Result<Self, SettingsError> {
         let acceptor = match (&settings.security, service) {
             (Security::Alts(alts), Some(service)) => {
+                // Who may call is the `allow` of the rules, for each connection or request.
                 let config = ServerConfig::builder()
+                    .any_peer()
                     .max_frame_size(alts.max_frame_size)
                     .deadline(alts.handshake_deadline)
                     .max_concurrent_handshakes(limits.handshakes)

@@ -37,7 +37,10 @@ fn few_descriptors() {
         let handshaker = |account| authority.handshaker(account).unwrap();
         let failed = Arc::new(AtomicUsize::new(0));
         let told = failed.clone();
-        let acceptor = AltsAcceptor::new(ServerConfig::default(), handshaker("server@dev.test"));
+        let acceptor = AltsAcceptor::new(
+            ServerConfig::builder().any_peer().build().unwrap(),
+            handshaker("server@dev.test"),
+        );
         let mut incoming =
             AltsIncoming::bind("127.0.0.1:0", acceptor).await.unwrap().on_failure(move |failure| {
                 if let IncomingFailure::Accept(error) = failure {

@@ -52,7 +52,7 @@ async fn first_message(service: Handshaker) -> Vec<u8> {
 async fn beside_slow_peers(peers: usize) -> (Duration, isize) {
     let (ours, theirs) = services();
     let hello = Arc::new(first_message(ours.clone()).await);
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), theirs);
+    let acceptor = AltsAcceptor::new(ServerConfig::builder().any_peer().build().unwrap(), theirs);
     let before = heap::live();
     heap::forget_peak();
     let began = Instant::now();
@@ -163,7 +163,7 @@ async fn a_silent_handshaker() {
     let gave_up = began.elapsed();
     speaks.store(true, Ordering::SeqCst);
     let began = std::time::Instant::now();
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), theirs);
+    let acceptor = AltsAcceptor::new(ServerConfig::builder().any_peer().build().unwrap(), theirs);
     let (near, far) = duplex(64 * 1024);
     let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
     assert!(client.is_ok() && server.is_ok());

@@ -198,7 +198,7 @@ fn schedule(seed: u64, sides: Option<&Sides>, tally: &mut Tally) {
         };
         let server = async {
             let stream = if let Some(sides) = sides {
-                let config = ServerConfig::builder().deadline(DEADLINE);
+                let config = ServerConfig::builder().any_peer().deadline(DEADLINE);
                 let config = config.max_frame_size(frame_size).build().unwrap();
                 let acceptor = AltsAcceptor::new(config, sides.1.clone());
                 let accepted = acceptor.accept(far).await;

@@ -7,7 +7,9 @@ use alts_core::Fault;
 use alts_core::handshake::{HandshakeErrorKind, HandshakePhase};
 use alts_core::msg::HandshakerStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
-use tokio_alts::{ClientConfig, Error, ErrorKind, HandshakeFailure, Phase, ServerConfig};
+use tokio_alts::{
+    AltsAcceptor, ClientConfig, Error, ErrorKind, HandshakeFailure, Phase, ServerConfig,
+};
 
 use crate::support::*;
 
@@ -302,13 +304,14 @@ async fn frame_sizes_and_protocols_are_negotiated() {
     let client =
         ClientConfig::builder().any_peer().application_protocols(["x", "y"]).build().unwrap();
     let server = ServerConfig::builder()
+        .any_peer()
         .application_protocols(["y"])
         .max_frame_size(alts_core::frame::FrameSize::MIN)
         .build()
         .unwrap();
     let (near, far) = duplex(64 * 1024);
     let connector = tokio_alts::AltsConnector::new(client, ours);
-    let acceptor = tokio_alts::AltsAcceptor::new(server, theirs);
+    let acceptor = AltsAcceptor::new(server, theirs);
     let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
     let (mut client, mut server) = (client.unwrap(), server.unwrap());
     assert_eq!(client.context().application_protocol(), "y");
@@ -336,4 +339,43 @@ async fn what_a_service_says_is_fit_for_a_terminal_and_debug_is_the_sentence() {
         assert_eq!(debug, text);
         assert_eq!(format!("{error:?}"), text);
     }
+}
+
+#[tokio::test]
+async fn a_server_hands_out_no_stream_of_a_client_that_it_does_not_expect() {
+    let (ours, theirs) = services();
+    let server = |accounts: &[&str]| {
+        let accounts = accounts.iter().copied();
+        let config = ServerConfig::builder().expected_service_accounts(accounts).build().unwrap();
+        AltsAcceptor::new(config, theirs.clone())
+    };
+    let connector = connector(ours);
+
+    let (near, far) = duplex(64 * 1024);
+    let acceptor = server(&["other@dev.test", CLIENT]);
+    let (client, server_stream) = tokio::join!(connector.connect(near), acceptor.accept(far));
+    talk(&mut client.unwrap(), &mut server_stream.unwrap()).await;
+
+    // Neither case nor what stands around an account is overlooked.
+    let other = ["other@dev.test", "Client@dev.test", "client@dev.test "];
+    let acceptor = server(&other);
+    let (near, far) = duplex(64 * 1024);
+    let (client, server_stream) = tokio::join!(connector.connect(near), acceptor.accept(far));
+    let failure = server_stream.err().unwrap();
+    let error = failure.error();
+    let expected = HandshakeErrorKind::UnexpectedPeer;
+    assert!(matches!(error.kind(), ErrorKind::Handshake(kind) if *kind == expected), "{error}");
+    assert_eq!(error.fault(), Fault::Peer);
+    assert_eq!(error.peer_service_account(), CLIENT);
+    assert_eq!(error.expected_service_accounts(), other);
+    assert_eq!(
+        error.to_string(),
+        "server handshake failed, end of the handshake: peer: expected one of [other@dev.test, \
+         Client@dev.test, client@dev.test ], the peer is client@dev.test"
+    );
+    let kind = io::Error::from(failure.into_error()).kind();
+    assert_eq!(kind, io::ErrorKind::PermissionDenied);
+    // The connection is closed, and the client has heard nothing.
+    let heard = client.unwrap().read(&mut [0]).await;
+    assert!(matches!(heard, Ok(0) | Err(_)), "{heard:?}");
 }

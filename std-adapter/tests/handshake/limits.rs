@@ -18,7 +18,7 @@ fn client_of(service: impl tokio_alts::HandshakerService, slots: usize) -> AltsC
 }
 
 pub(crate) fn server_of(service: impl tokio_alts::HandshakerService, slots: usize) -> AltsAcceptor {
-    let config = ServerConfig::builder().max_concurrent_handshakes(slots);
+    let config = ServerConfig::builder().any_peer().max_concurrent_handshakes(slots);
     AltsAcceptor::new(config.build().unwrap(), service)
 }
 
@@ -76,7 +76,7 @@ async fn a_peer_that_takes_nothing_delays_a_failure_by_a_second_at_most() {
     let (near, mut far) = duplex(1);
     far.write_all(b"x").await.unwrap();
     let began = Instant::now();
-    let config = ServerConfig::builder().deadline(SECOND / 2).build().unwrap();
+    let config = ServerConfig::builder().any_peer().deadline(SECOND / 2).build().unwrap();
     let service = Scripted::new(ours, |_| Act::Change(refuse));
     let error = AltsAcceptor::new(config, service).accept(near).await.err().unwrap().into_error();
     assert_eq!(began.elapsed().as_millis(), 500);

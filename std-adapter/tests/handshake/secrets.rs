@@ -99,7 +99,8 @@ async fn handshakes_are_told_of_and_tokens_are_not() {
     let (ours, theirs) = (Scripted::new(ours, script), Scripted::new(theirs, script));
     let config = ClientConfig::builder().any_peer().access_token(TOKEN).target_name("greeter:1");
     let connector = AltsConnector::new(config.build().unwrap(), ours);
-    let acceptor = AltsAcceptor::new(ServerConfig::builder().token(TOKEN).build().unwrap(), theirs);
+    let acceptor =
+        AltsAcceptor::new(ServerConfig::builder().any_peer().token(TOKEN).build().unwrap(), theirs);
     let (near, far) = duplex(64 * 1024);
     let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
     let (client, server) = (client.unwrap(), server.unwrap());

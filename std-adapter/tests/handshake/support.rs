@@ -32,7 +32,7 @@ pub(crate) fn connector(service: impl HandshakerService) -> AltsConnector {
 }
 
 pub(crate) fn acceptor(service: impl HandshakerService) -> AltsAcceptor {
-    AltsAcceptor::new(ServerConfig::default(), service)
+    AltsAcceptor::new(ServerConfig::builder().any_peer().build().unwrap(), service)
 }
 
 /// What a service does with one request instead of what is right.

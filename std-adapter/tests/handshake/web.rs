@@ -27,7 +27,7 @@ async fn context(request: Request<axum::body::Body>) -> String {
 async fn axum_and_hyper_know_who_the_other_is() {
     for protocol in ["http/1.1", "h2"] {
         let (ours, theirs) = services();
-        let config = ServerConfig::builder().application_protocols(["h2", "http/1.1"]);
+        let config = ServerConfig::builder().any_peer().application_protocols(["h2", "http/1.1"]);
         let acceptor = AltsAcceptor::new(config.build().unwrap(), theirs);
         let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await.unwrap();
         let address = incoming.local_addr().unwrap();

@@ -103,7 +103,9 @@ async fn greet(client: &mut Client) -> Outcome<()> {
 
 /// A server with a greeter for everybody, and a vault only for the stranger.
 async fn serve(handshaker: Handshaker) -> Outcome<SocketAddr> {
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), handshaker);
+    // Any client may connect: each service has its rule.
+    let config = ServerConfig::builder().any_peer().build()?;
+    let acceptor = AltsAcceptor::new(config, handshaker);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await?;
     let address = incoming.local_addr().ok_or("no local address")?;
     let greeter = InterceptedService::new(Greeter, show_once());

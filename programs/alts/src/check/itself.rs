@@ -33,7 +33,7 @@ pub(super) async fn handshake(service: Service, deadline: Duration) -> Result<Sa
         Problem::new(Fault::Local, tried.as_str(), error.to_string(), remedy)
     };
     let client = ClientConfig::builder().any_peer().deadline(deadline).build().map_err(defect)?;
-    let server = ServerConfig::builder().deadline(deadline).build().map_err(defect)?;
+    let server = ServerConfig::builder().any_peer().deadline(deadline).build().map_err(defect)?;
     let connector = AltsConnector::new(client, service.clone());
     let acceptor = AltsAcceptor::new(server, service);
     let (near, far) = duplex(PIPE);

@@ -303,7 +303,7 @@ async fn a_peer_whose_handshaker_is_down() {
     let (service, _) = pair().await;
     let (_held, nobody) = nobody();
     let acceptor = tokio_alts::AltsAcceptor::new(
-        tokio_alts::ServerConfig::default(),
+        tokio_alts::ServerConfig::builder().any_peer().build().unwrap(),
         tokio_alts::GrpcHandshaker::at(&nobody).unwrap(),
     );
     let incoming = tokio_alts::AltsIncoming::bind("127.0.0.1:0", acceptor).await.unwrap();

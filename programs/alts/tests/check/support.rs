@@ -206,7 +206,8 @@ pub async fn plain_grpc() -> String {
 }
 
 pub async fn incoming(handshaker: Handshaker) -> (AltsIncoming, String) {
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), handshaker);
+    let acceptor =
+        AltsAcceptor::new(ServerConfig::builder().any_peer().build().unwrap(), handshaker);
     let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor).await.unwrap();
     let address = incoming.local_addr().unwrap().to_string();
     (incoming, address)

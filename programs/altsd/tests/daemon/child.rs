@@ -184,7 +184,10 @@ async fn server() {
     println!("LISTENING {}", listener.local_addr().unwrap());
     let (stream, _) = listener.accept().await.unwrap();
     let mut stream =
-        AltsAcceptor::new(ServerConfig::default(), service).accept(stream).await.unwrap();
+        AltsAcceptor::new(ServerConfig::builder().any_peer().build().unwrap(), service)
+            .accept(stream)
+            .await
+            .unwrap();
     let mut bytes = [0; 4];
     stream.read_exact(&mut bytes).await.unwrap();
     let peer = stream.context().peer_service_account().to_owned();

@@ -78,7 +78,8 @@ async fn many_listeners_of_every_kind() {
     let config = ClientConfig::builder().expect_peer("web@dev.test").build().unwrap();
     let (one, other) = tokio::io::duplex(65_536);
     let connector = AltsConnector::new(config, service());
-    let acceptor = AltsAcceptor::new(ServerConfig::default(), service());
+    let acceptor =
+        AltsAcceptor::new(ServerConfig::builder().any_peer().build().unwrap(), service());
     let (client, server) = tokio::join!(connector.connect(one), acceptor.accept(other));
     assert_eq!(client.unwrap().context().peer_service_account(), "web@dev.test");
     assert_eq!(server.unwrap().context().peer_service_account(), "web@dev.test");

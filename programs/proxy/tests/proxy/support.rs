@@ -106,7 +106,7 @@ impl World {
     /// Accepts as `account`.
     pub fn acceptor(&self, account: &str) -> AltsAcceptor {
         let service = Locator::Development(account.to_owned()).service(&self.development);
-        AltsAcceptor::new(ServerConfig::default(), service.unwrap())
+        AltsAcceptor::new(ServerConfig::builder().any_peer().build().unwrap(), service.unwrap())
     }
 }
 
