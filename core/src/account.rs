@@ -174,6 +174,12 @@ impl<S: AsRef<str>> AccountPattern<S> {
     }
 }
 
+impl<S: AsRef<str>> AsRef<str> for AccountPattern<S> {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
 impl<S: AsRef<str> + for<'a> From<&'a str>> FromStr for AccountPattern<S> {
     type Err = PatternError;
 

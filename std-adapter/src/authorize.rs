@@ -1,11 +1,13 @@
 //! Authorization: a layer and an interceptor that require service accounts.
 
+use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use alts_core::AltsContext;
+use alts_core::account::AccountPattern;
 use http::header::CONTENT_TYPE;
 use http::{Extensions, HeaderMap, HeaderValue, Request, Response, StatusCode};
 use pin_project_lite::pin_project;
@@ -47,7 +49,8 @@ impl AltsRequest for http::request::Parts {
     }
 }
 
-/// Requires that callers have one of the given service accounts, compared byte by byte.
+/// Requires that callers have one of the given service accounts, compared byte by byte, or are
+/// admitted by patterns or a rule of one's own.
 ///
 /// It is a tower layer for whole servers, and a tonic interceptor (feature `tonic`) for
 /// single services. gRPC calls get `PERMISSION_DENIED` for another account and `UNAUTHENTICATED`
@@ -58,7 +61,33 @@ impl AltsRequest for http::request::Parts {
 /// `alts_calls_refused_total` (feature `metrics`).
 #[derive(Clone, Debug)]
 pub struct RequireServiceAccounts {
-    accounts: Arc<[String]>,
+    rule: Rule,
+}
+
+#[derive(Clone)]
+enum Rule {
+    Accounts(Arc<[AccountPattern<String>]>),
+    By(Arc<dyn Fn(&AltsContext) -> bool + Send + Sync>),
+}
+
+impl Rule {
+    fn admits(&self, context: &AltsContext) -> bool {
+        match self {
+            Self::Accounts(accounts) => context.authorize_matching(accounts).is_ok(),
+            Self::By(admits) => admits(context),
+        }
+    }
+}
+
+impl fmt::Debug for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Accounts(accounts) => {
+                f.debug_list().entries(accounts.iter().map(AccountPattern::as_str)).finish()
+            }
+            Self::By(_) => f.write_str("a rule of the application's"),
+        }
+    }
 }
 
 /// Why a call is refused.
@@ -114,14 +143,37 @@ impl RequireServiceAccounts {
     /// Admits these accounts.
     #[must_use]
     pub fn new<S: Into<String>>(accounts: impl IntoIterator<Item = S>) -> Self {
-        Self { accounts: accounts.into_iter().map(Into::into).collect() }
+        Self::matching(accounts.into_iter().map(Into::into).map(AccountPattern::exact))
+    }
+
+    /// Admits the accounts that one of these patterns matches: [`alts_core::account`] has their
+    /// grammar.
+    #[must_use]
+    pub fn matching(patterns: impl IntoIterator<Item = AccountPattern<String>>) -> Self {
+        Self { rule: Rule::Accounts(patterns.into_iter().collect()) }
+    }
+
+    /// Admits callers for whose connection `rule` returns true. It is asked for every call, and has to
+    /// answer at once.
+    ///
+    /// ```
+    /// use tokio_alts::{RecordProtocol, RequireServiceAccounts};
+    ///
+    /// let internal = RequireServiceAccounts::by(|context| {
+    ///     context.peer_service_account().ends_with("@internal.example")
+    ///         && context.record_protocol() == RecordProtocol::AesGcm128Rekey
+    /// });
+    /// ```
+    #[must_use]
+    pub fn by(rule: impl Fn(&AltsContext) -> bool + Send + Sync + 'static) -> Self {
+        Self { rule: Rule::By(Arc::new(rule)) }
     }
 
     pub(crate) fn check(&self, extensions: &Extensions) -> Result<(), Refused> {
         let context = extensions.alts_context();
         let refused = match context {
             None => Refused::Unauthenticated,
-            Some(context) if context.authorize(&self.accounts).is_ok() => return Ok(()),
+            Some(context) if self.rule.admits(context) => return Ok(()),
             Some(_) => Refused::PermissionDenied,
         };
         let peer = context.map(AltsContext::peer_service_account);

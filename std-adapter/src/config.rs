@@ -3,9 +3,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use alts_core::account::AccountPattern;
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{self, ExpectedPeer, HandshakeConfigError, HandshakeErrorKind, Offer};
 use alts_core::key::RecordProtocol;
+use alts_core::msg::capacity;
 use alts_core::wire::SecretText;
 use alts_core::{ClientHandshake, ServerHandshake};
 use zeroize::Zeroizing;
@@ -62,7 +64,7 @@ pub struct ServerConfig {
 #[derive(Clone, Debug)]
 struct Common {
     /// The accounts that the peer may have; empty when it may have any.
-    expected: Vec<String>,
+    expected: Vec<AccountPattern<String>>,
     any_peer: bool,
     application_protocols: Vec<String>,
     record_protocols: Vec<RecordProtocol>,
@@ -103,7 +105,7 @@ impl Common {
         match (self.any_peer, self.expected.is_empty()) {
             (false, true) => Err(ConfigError::NoExpectedPeer),
             (true, false) => Err(ConfigError::AnyPeerAndSome),
-            _ if self.expected.iter().any(String::is_empty) => {
+            _ if self.expected.iter().any(|account| account.as_str().is_empty()) => {
                 let field = "expected_service_accounts";
                 Err(ConfigError::Unsendable(HandshakeConfigError::Empty { field }))
             }
@@ -146,14 +148,9 @@ impl ClientConfig {
     pub(crate) fn core<'c>(
         &'c self,
         target_name: &'c str,
-        expected_service_accounts: &'c [&'c str],
+        expected_peer: ExpectedPeer<'c>,
         application_protocols: &'c [&'c str],
     ) -> handshake::ClientConfig<'c> {
-        // `check` has seen that it was said: no accounts are those of `any_peer`.
-        let expected_peer = match expected_service_accounts {
-            [] => ExpectedPeer::Any,
-            accounts => ExpectedPeer::Accounts(accounts),
-        };
         handshake::ClientConfig::new(expected_peer)
             .with_offer(self.common.offer(application_protocols))
             .with_target_name(target_name)
@@ -164,9 +161,11 @@ impl ClientConfig {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.common.check()?;
-        let (expected, protocols) =
-            (strs(self.expected_service_accounts()), strs(self.application_protocols()));
-        let config = self.core("", &expected, &protocols);
+        let (room, protocols) = (
+            ExpectedRoom::of(self.expected_service_accounts()),
+            strs(self.application_protocols()),
+        );
+        let config = self.core("", room.expected_peer(), &protocols);
         sendable(ClientHandshake::client(&config, Duration::ZERO).map(drop))
     }
 }
@@ -213,6 +212,37 @@ pub(crate) fn strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
+/// Expected accounts, borrowed in the form that the core takes.
+pub(crate) enum ExpectedRoom<'a> {
+    /// It was said that any will do: no list is ever empty.
+    Any,
+    /// As many as a service can be told of.
+    Accounts(Vec<&'a str>),
+    /// More of them, or patterns.
+    Matching(Vec<AccountPattern<&'a str>>),
+}
+
+impl<'a> ExpectedRoom<'a> {
+    pub(crate) fn of(expected: &'a [AccountPattern<String>]) -> Self {
+        let exact = expected.iter().all(AccountPattern::is_exact);
+        match expected.len() {
+            0 => Self::Any,
+            1..=capacity::TARGET_IDENTITIES if exact => {
+                Self::Accounts(expected.iter().map(AccountPattern::as_str).collect())
+            }
+            _ => Self::Matching(expected.iter().map(AccountPattern::borrowed).collect()),
+        }
+    }
+
+    pub(crate) fn expected_peer(&self) -> ExpectedPeer<'_> {
+        match self {
+            Self::Any => ExpectedPeer::Any,
+            Self::Accounts(accounts) => ExpectedPeer::Accounts(accounts),
+            Self::Matching(patterns) => ExpectedPeer::Matching(patterns),
+        }
+    }
+}
+
 /// Borrowed texts, in room for as many as the configuration may have: it was checked when it was built.
 pub(crate) fn listed<'r, 't, const N: usize>(
     texts: &'t [String],
@@ -254,7 +284,7 @@ macro_rules! common {
         impl $config {
             #[doc = concat!("The service accounts that the ", $peer, " may have; empty when it may have any.")]
             #[must_use]
-            pub fn expected_service_accounts(&self) -> &[String] {
+            pub fn expected_service_accounts(&self) -> &[AccountPattern<String>] {
                 &self.common.expected
             }
 
@@ -288,7 +318,14 @@ macro_rules! common {
             ///
             /// This side itself compares accounts, byte by byte, whatever the handshaker service says.
             pub fn expect_peer(mut self, service_account: impl Into<String>) -> Self {
-                self.config.common.expected.push(service_account.into());
+                self.config.common.expected.push(AccountPattern::exact(service_account.into()));
+                self
+            }
+
+            #[doc = concat!("Service accounts that the ", $peer, " may have, besides those already given: by a pattern such as")]
+            /// `web@*.prod.example`, in the grammar of [`alts_core::account`].
+            pub fn expect_peer_matching(mut self, pattern: AccountPattern<String>) -> Self {
+                self.config.common.expected.push(pattern);
                 self
             }
 
@@ -297,7 +334,8 @@ macro_rules! common {
                 mut self,
                 service_accounts: impl IntoIterator<Item = S>,
             ) -> Self {
-                self.config.common.expected.extend(service_accounts.into_iter().map(Into::into));
+                let exact = service_accounts.into_iter().map(Into::into).map(AccountPattern::exact);
+                self.config.common.expected.extend(exact);
                 self
             }
 
@@ -475,7 +513,8 @@ mod tests {
         assert_eq!(both.err(), Some(ConfigError::AnyPeerAndSome));
         assert!(builder().any_peer().build().unwrap().expected_service_accounts().is_empty());
         let two = builder().expect_peer("a@b").expected_service_accounts(["c@d"]).build().unwrap();
-        assert_eq!(two.expected_service_accounts(), ["a@b", "c@d"]);
+        let names = two.expected_service_accounts().iter().map(AccountPattern::as_str);
+        assert!(names.eq(["a@b", "c@d"]));
         let nameless = builder().expect_peer("").build();
         let field = "expected_service_accounts";
         let error = ConfigError::Unsendable(HandshakeConfigError::Empty { field });
@@ -521,7 +560,7 @@ mod tests {
         let server = ServerConfig::builder().any_peer().build().unwrap();
         assert_eq!(server.deadline(), Duration::from_secs(30));
         assert_eq!(server.max_concurrent_handshakes(), 100);
-        let core = client.core("t:1", &[], &["grpc"]);
+        let core = client.core("t:1", ExpectedPeer::Any, &["grpc"]);
         assert_eq!(core.offer.record_protocols, [RecordProtocol::AesGcm128Rekey]);
         assert_eq!(core.target_name, "t:1");
     }
@@ -535,6 +574,6 @@ mod tests {
         assert!(!text.contains("do-not-print"), "{text}");
         assert!(text.contains("[redacted]"));
         let config = client.build().unwrap();
-        assert_eq!(config.core("", &[], &["grpc"]).access_token.expose(), secret);
+        assert_eq!(config.core("", ExpectedPeer::Any, &["grpc"]).access_token.expose(), secret);
     }
 }

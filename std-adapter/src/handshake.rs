@@ -9,6 +9,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alts_core::account::AccountPattern;
 use alts_core::aead::Aead;
 use alts_core::handshake::{
     Established, Handshake, HandshakeError, HandshakeErrorKind, HandshakePhase, REQUEST_OVERHEAD,
@@ -29,7 +30,7 @@ pub use self::future::{Accept, Connect};
 use self::peer::Peer;
 use self::slots::Place;
 pub(crate) use self::slots::Slots;
-use crate::config::{ClientConfig, ServerConfig, listed};
+use crate::config::{ClientConfig, ExpectedRoom, ServerConfig, listed};
 use crate::error::{Error, ErrorKind, Phase, Report};
 use crate::observe::{Observed, span};
 use crate::service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
@@ -52,7 +53,7 @@ pub(crate) struct Shared<C> {
 type Outcome<A> = Result<(Session<A>, Vec<u8>), Error>;
 
 /// The accounts that one connection's peer may have, instead of the configuration's.
-pub(crate) type Expected = Option<Arc<[String]>>;
+pub(crate) type Expected = Option<Arc<[AccountPattern<String>]>>;
 
 /// A server's handshake, whose clock starts when it is first polled. Among those of `pending` it makes
 /// room for others also before it has begun.
@@ -95,11 +96,11 @@ fn client<A: Aead + Send + 'static>(
         let expected = expected.as_deref().unwrap_or_else(|| config.expected_service_accounts());
         let service = &**service;
         let around = Around { side: Side::Client, target, service, slots, pending: None, expected };
-        let mut accounts = [""; capacity::TARGET_IDENTITIES];
+        let room = ExpectedRoom::of(expected);
         let mut protocols = [""; capacity::PROTOCOLS];
         let asked = config.core(
             target,
-            listed(expected, &mut accounts),
+            room.expected_peer(),
             listed(config.application_protocols(), &mut protocols),
         );
         session(ClientHandshake::client(&asked, Duration::ZERO), peer, around).await
@@ -119,7 +120,7 @@ struct Around<'a> {
     /// Itself among the connections that are not established yet, if others may need its place there.
     pending: Option<&'a Member<'a>>,
     /// The accounts that the peer may have; empty when it may have any.
-    expected: &'a [String],
+    expected: &'a [AccountPattern<String>],
 }
 
 /// The session that `machine` comes to, as far as it could be started.
@@ -293,7 +294,7 @@ impl Around<'_> {
         Report {
             target: self.target.to_owned(),
             service: self.service.address().to_owned(),
-            expected: self.expected.to_vec(),
+            expected: self.expected.iter().map(ToString::to_string).collect(),
             ..Report::default()
         }
     }
@@ -317,7 +318,7 @@ impl Around<'_> {
     /// Refuses a peer that is none of those expected. A client's machine has compared already; a
     /// server's never does.
     fn admit(&self, context: &AltsContext) -> Result<(), Error> {
-        if self.expected.is_empty() || context.authorize(self.expected).is_ok() {
+        if self.expected.is_empty() || context.authorize_matching(self.expected).is_ok() {
             return Ok(());
         }
         let peer = context.peer_service_account().to_owned();

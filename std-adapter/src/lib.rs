@@ -137,6 +137,7 @@ mod tonic;
 pub use acceptor::AltsAcceptor;
 pub use address::{Address, AddressError};
 pub use aead::DefaultAead;
+pub use alts_core::account::AccountPattern;
 pub use alts_core::frame::FrameSize;
 pub use alts_core::key::{RecordProtocol, SecurityLevel};
 pub use alts_core::{self, AltsContext, Fault, Side, StatusCode};

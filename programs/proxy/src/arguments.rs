@@ -11,7 +11,7 @@ use alts_serving::settings::{MetricsSettings, Span};
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use clap::{ArgGroup, Args};
-use tokio_alts::FrameSize;
+use tokio_alts::{AccountPattern, FrameSize};
 
 use super::address::Address;
 use super::config::{Alts, Config, Level, Listen, Peers, Protocol, Security, Upstream, frame_size};

@@ -8,6 +8,7 @@ use std::time::Duration;
 use std::{fmt, io};
 
 use alts_core::Side;
+use alts_core::account::AccountPattern;
 use alts_core::aead::Aead;
 use http::Uri;
 use hyper_util::client::legacy::connect::{Connected, Connection};
@@ -43,7 +44,7 @@ const HTTP_2: [&str; 2] = ["grpc", "h2"];
 #[derive(Clone)]
 pub struct AltsHttpConnector {
     connector: AltsConnector,
-    targets: BTreeMap<Box<str>, Arc<[String]>>,
+    targets: BTreeMap<Box<str>, Arc<[AccountPattern<String>]>>,
     connect_timeout: Duration,
     on_established: Option<Callback>,
 }
@@ -71,8 +72,8 @@ impl AltsHttpConnector {
         target: impl Into<Box<str>>,
         service_accounts: impl IntoIterator<Item = S>,
     ) -> Self {
-        let service_accounts = service_accounts.into_iter().map(Into::into).collect();
-        self.targets.insert(target.into(), service_accounts);
+        let exact = service_accounts.into_iter().map(Into::into).map(AccountPattern::exact);
+        self.targets.insert(target.into(), exact.collect());
         self
     }
 

@@ -342,6 +342,49 @@ async fn what_a_service_says_is_fit_for_a_terminal_and_debug_is_the_sentence() {
 }
 
 #[tokio::test]
+async fn patterns_say_whom_to_expect_and_exact_accounts_are_not_patterns() {
+    // More than a service can be told of.
+    let many: Vec<_> = (0..40).map(|n| format!("{n}@b.test")).chain([SERVER.to_owned()]).collect();
+    let many: Vec<_> = many.iter().map(String::as_str).collect();
+    let cases: [(&[&str], &[&str], bool); 7] = [
+        (&[], &["*@dev.test"], true),
+        (&["a@b.test"], &["*"], true),
+        (&[SERVER], &["a@*.test"], true),
+        (&[], &["*@*.dev.test"], false),
+        (&["*@dev.test"], &[], false),
+        (&["*"], &["a@b.test"], false),
+        (&many, &[], true),
+    ];
+    for (number, (exact, patterns, admitted)) in cases.into_iter().enumerate() {
+        let (ours, theirs) = services();
+        let mut builder = ClientConfig::builder().expected_service_accounts(exact.iter().copied());
+        for pattern in patterns {
+            builder = builder.expect_peer_matching(pattern.parse().unwrap());
+        }
+        let config = builder.build().unwrap();
+        let (near, far) = duplex(64 * 1024);
+        let _server = tokio::spawn(async move { acceptor(theirs).accept(far).await });
+        let connected = tokio_alts::AltsConnector::new(config, ours).connect(near).await;
+        match connected {
+            Ok(_) => assert!(admitted, "case {number}"),
+            Err(failure) => {
+                assert!(!admitted, "case {number}: {failure}");
+                let kind = failure.error().kind();
+                assert!(
+                    matches!(
+                        kind,
+                        ErrorKind::Handshake(
+                            HandshakeErrorKind::UnexpectedPeer | HandshakeErrorKind::Refused { .. }
+                        )
+                    ),
+                    "case {number}: {failure}"
+                );
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_server_hands_out_no_stream_of_a_client_that_it_does_not_expect() {
     let (ours, theirs) = services();
     let server = |accounts: &[&str]| {

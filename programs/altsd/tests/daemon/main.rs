@@ -22,6 +22,7 @@ mod machine;
 mod pages;
 mod policy;
 mod reload;
+mod revocation;
 mod support;
 mod telling;
 mod users;

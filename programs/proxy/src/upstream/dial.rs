@@ -192,7 +192,10 @@ fn client_config(alts: &Alts, handshakes: usize) -> Result<ClientConfig, tokio_a
         .max_concurrent_handshakes(handshakes);
     match &alts.peers {
         Peers::Any => builder.any_peer(),
-        Peers::Only(patterns) => builder.expect_peers_matching(patterns.iter().cloned()),
+        Peers::Only(patterns) => patterns
+            .iter()
+            .cloned()
+            .fold(builder, |builder, pattern| builder.expect_peer_matching(pattern)),
     }
     .build()
 }
