@@ -1,6 +1,8 @@
 //! The server's end: from an accepted I/O object to a stream.
 
 use std::fmt;
+#[cfg(feature = "net")]
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use alts_core::aead::Aead;
@@ -49,7 +51,7 @@ impl AltsAcceptor {
     /// ```
     ///
     /// A client that says nothing costs no more than this future, until the deadline: it counts
-    /// among the handshakes under way only when its first bytes have arrived. One that stops in the
+    /// among the handshakes under way only when its whole first frame has arrived. One that stops in the
     /// middle makes room for others when all places are taken: see
     /// [`max_concurrent_handshakes`](crate::config::ServerConfigBuilder::max_concurrent_handshakes).
     /// The future may be dropped at any point; what it holds is freed with it.
@@ -64,13 +66,19 @@ impl AltsAcceptor {
         Accept::new(&self.shared, None, io)
     }
 
-    /// As [`accept`](Self::accept), among connections of which any makes room for another.
+    /// As [`accept`](Self::accept), of a connection from that address, among others of which any makes
+    /// room for another.
     #[cfg(feature = "net")]
-    pub(crate) fn accept_among<IO>(&self, pending: Arc<Crowd>, io: IO) -> Accept<IO>
+    pub(crate) fn accept_among<IO>(
+        &self,
+        pending: Arc<Crowd>,
+        from: Option<IpAddr>,
+        io: IO,
+    ) -> Accept<IO>
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        Accept::new(&self.shared, Some(pending), io)
+        Accept::new(&self.shared, Some((pending, from)), io)
     }
 
     /// As [`accept`](Self::accept), with a specific provider for the records.

@@ -8,6 +8,7 @@ use alts_core::handshake::HandshakeErrorKind;
 use alts_core::record::RecordError;
 use alts_core::{Fault, Side};
 
+pub use crate::foreign::Foreign;
 pub use crate::printable::Printable;
 use crate::service::ServiceError;
 
@@ -60,6 +61,8 @@ pub enum Phase {
 pub enum ErrorKind {
     /// The peer, the handshaker service's answers or the configuration broke a rule.
     Handshake(HandshakeErrorKind),
+    /// The peer does not speak ALTS: this is what its first bytes are.
+    Foreign(Foreign),
     /// The deadline passed while this side waited.
     TimedOut {
         /// What it waited for: [`Fault::Local`] means for other handshakes of this process to end.
@@ -108,7 +111,7 @@ impl Error {
             ErrorKind::Handshake(kind) => kind.fault(),
             ErrorKind::TimedOut { waiting_for } => *waiting_for,
             ErrorKind::Service(_) => Fault::HandshakerService,
-            ErrorKind::Io(_) | ErrorKind::MadeRoom { .. } => Fault::Peer,
+            ErrorKind::Foreign(_) | ErrorKind::Io(_) | ErrorKind::MadeRoom { .. } => Fault::Peer,
             ErrorKind::Record(error) => error.fault(),
         }
     }
@@ -177,6 +180,7 @@ impl fmt::Display for Error {
                     details => write!(f, ": {}", Printable(details)),
                 }
             }
+            ErrorKind::Foreign(foreign) => write!(f, "does not speak ALTS: it sent {foreign}"),
             ErrorKind::TimedOut { .. } if *phase == Phase::Slot => {
                 f.write_str("too many handshakes at once, none ended before the deadline")
             }
@@ -204,6 +208,7 @@ impl StdError for Error {
             ErrorKind::Service(error) => error.source(),
             ErrorKind::Io(error) => error.source(),
             ErrorKind::Handshake(_)
+            | ErrorKind::Foreign(_)
             | ErrorKind::TimedOut { .. }
             | ErrorKind::MadeRoom { .. }
             | ErrorKind::Record(_) => None,
@@ -230,6 +235,7 @@ impl From<Error> for io::Error {
                 io::ErrorKind::PermissionDenied
             }
             ErrorKind::Handshake(HandshakeErrorKind::PeerClosed) => io::ErrorKind::UnexpectedEof,
+            ErrorKind::Foreign(_) => io::ErrorKind::InvalidData,
             _ => io::ErrorKind::Other,
         };
         Self::new(kind, error)

@@ -6,14 +6,15 @@ mod peer;
 mod slots;
 
 use std::io;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use alts_core::account::AccountPattern;
 use alts_core::aead::Aead;
 use alts_core::handshake::{
-    Established, Handshake, HandshakeError, HandshakeErrorKind, HandshakePhase, REQUEST_OVERHEAD,
-    Role, Want,
+    Established, Handshake, HandshakeError, HandshakeErrorKind, HandshakePhase,
+    MAX_HANDSHAKE_BYTES, REQUEST_OVERHEAD, Role, Want,
 };
 use alts_core::msg::capacity;
 use alts_core::record::RecordError;
@@ -32,6 +33,7 @@ use self::slots::Place;
 pub(crate) use self::slots::Slots;
 use crate::config::{ClientConfig, ExpectedRoom, ServerConfig, listed};
 use crate::error::{Error, ErrorKind, Phase, Report};
+use crate::foreign::Foreign;
 use crate::observe::{Observed, span};
 use crate::service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, ServiceMessage};
 
@@ -39,6 +41,9 @@ use crate::service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError,
 const ALERT: Duration = Duration::from_secs(1);
 /// The longest deadline that is kept: some 30 years.
 const FOREVER: Duration = Duration::from_secs(1_000_000_000);
+/// How much of a peer's first frame is waited for, at most. A client's is some hundred bytes long; of
+/// a server's longer one, with its certificates, the service gets the rest as it comes.
+const FIRST_FRAME: usize = 4 * 1024;
 /// What a request that is not the first has besides the peer's bytes, at most.
 const NEXT_OVERHEAD: usize = 64;
 
@@ -59,13 +64,13 @@ pub(crate) type Expected = Option<Arc<[AccountPattern<String>]>>;
 /// room for others also before it has begun.
 fn server<A: Aead + Send + 'static>(
     shared: Arc<Shared<ServerConfig>>,
-    pending: Option<Arc<Crowd>>,
+    pending: Option<(Arc<Crowd>, Option<IpAddr>)>,
     peer: Peer,
 ) -> BoxFuture<'static, Outcome<A>> {
     let span = span(Side::Server, shared.service.address(), "");
     let drive = async move {
         let Shared { config, service, slots } = &*shared;
-        let member = pending.as_deref().map(Crowd::join);
+        let member = pending.as_ref().map(|(crowd, from)| crowd.join(*from));
         let pending = member.as_ref();
         let service = &**service;
         let expected = config.expected_service_accounts();
@@ -205,16 +210,30 @@ async fn drive<R: Role>(
     // Since when the service needs more of a message of which the peer has sent a part: a byte now and
     // then does not make it longer.
     let mut part_since = None;
+    // Whether the peer has sent its first frame. Less than that is not worth a slot.
+    let mut began_well = false;
     let mut overhead = REQUEST_OVERHEAD;
     loop {
         match machine.want(began.elapsed())? {
             Want::PeerBytes => {
-                *step = Step::Peer;
+                let partly = !began_well && !from_peer.is_empty();
+                *step = if partly { Step::FirstFrame } else { Step::Peer };
                 let read = peer.read(&mut from_peer);
                 let since = part_since.unwrap_or_else(Instant::now);
                 let count = around.wait_for_peer(place.as_ref(), since, read).await??;
                 if count == 0 {
                     return Err(machine.peer_closed().into());
+                }
+                if !began_well {
+                    if let Some(foreign) = Foreign::certain(&from_peer) {
+                        return Err(Failure::Foreign(foreign));
+                    }
+                    if !has_first_frame(&from_peer) {
+                        part_since = Some(since);
+                        continue;
+                    }
+                    began_well = true;
+                    around.began_well();
                 }
                 request = ask(machine, &from_peer, overhead, began)?;
             }
@@ -260,6 +279,15 @@ async fn drive<R: Role>(
             Want::Established => return Ok(from_peer),
         }
     }
+}
+
+/// Whether a peer's first bytes are a whole frame, so much of one that the service may begin, or none.
+fn has_first_frame(first: &[u8]) -> bool {
+    let Some(length) = first.first_chunk() else { return false };
+    let length = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX);
+    let end = length.saturating_add(size_of::<u32>());
+    // One that is too long is the service's to refuse, in its words.
+    end > MAX_HANDSHAKE_BYTES || first.len() >= end.min(FIRST_FRAME)
 }
 
 /// The machine's next request.
@@ -315,6 +343,13 @@ impl Around<'_> {
         }
     }
 
+    /// Takes note that the peer has sent its first frame.
+    fn began_well(&self) {
+        if let Some(member) = self.pending {
+            member.began_well();
+        }
+    }
+
     /// Refuses a peer that is none of those expected. A client's machine has compared already; a
     /// server's never does.
     fn admit(&self, context: &AltsContext) -> Result<(), Error> {
@@ -339,6 +374,8 @@ enum Step {
     Slot,
     Service,
     Peer,
+    /// The rest of the first frame, of which the peer has sent a part.
+    FirstFrame,
 }
 
 impl Step {
@@ -346,6 +383,8 @@ impl Step {
         match self {
             Self::Slot => Phase::Slot,
             Self::Service | Self::Peer => Phase::Handshake(phase),
+            // The machine has not seen these bytes.
+            Self::FirstFrame => Phase::Handshake(HandshakePhase::Exchange),
         }
     }
 }
@@ -353,6 +392,7 @@ impl Step {
 /// What has ended a handshake.
 enum Failure {
     Machine(HandshakeError),
+    Foreign(Foreign),
     Service(ServiceError),
     Io(io::Error),
     Record(RecordError),
@@ -364,6 +404,7 @@ impl Failure {
     fn into_kind(self, step: Step) -> ErrorKind {
         match self {
             Self::Machine(error) if !is_timeout(&error) => ErrorKind::Handshake(error.kind()),
+            Self::Foreign(foreign) => ErrorKind::Foreign(foreign),
             Self::Service(error) => ErrorKind::Service(error),
             Self::Io(error) => ErrorKind::Io(error),
             Self::Record(error) => ErrorKind::Record(error),
@@ -372,7 +413,7 @@ impl Failure {
                 waiting_for: match step {
                     Step::Slot => Fault::Local,
                     Step::Service => Fault::HandshakerService,
-                    Step::Peer => Fault::Peer,
+                    Step::Peer | Step::FirstFrame => Fault::Peer,
                 },
             },
         }

@@ -1,15 +1,17 @@
 //! Incoming connections as a stream: accepted, and their handshakes made, concurrently.
 
 use std::convert::Infallible;
+use std::future::{pending, poll_fn};
 use std::net::SocketAddr;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
 
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep, sleep_until};
 use tokio_stream::Stream;
@@ -23,10 +25,14 @@ use crate::stream::AltsStream;
 
 /// Connections that are not established yet, at most, by default.
 const MAX_PENDING: usize = 4096;
+/// Connections that the kernel keeps until they are accepted; it has a limit of its own besides. When
+/// its queue is full, a client has to try again after 1 s, 2 s, 4 s, and its place is anybody's.
+const BACKLOG: u32 = 4096;
 /// The pauses after failures of the listener, such as too many open files.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(5), Duration::from_secs(1));
 
 type Connections<IO> = Pin<Box<dyn Stream<Item = io::Result<IO>> + Send>>;
+type Stop = Pin<Box<dyn Future<Output = ()> + Send>>;
 type Callback<IO> = Box<dyn Fn(IncomingFailure<'_, IO>) + Send + Sync>;
 
 /// The ALTS connections that arrive at a listener.
@@ -56,8 +62,22 @@ pub struct AltsIncoming<IO = TcpStream> {
     pause: Option<Pin<Box<Sleep>>>,
     next_pause: Duration,
     /// Says when to accept no more.
-    stop: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    stop: Option<Stop>,
+    /// How long established connections may go on then.
+    grace: Option<Duration>,
+    /// How far the stop has come, if there is a grace.
+    stage: Option<watch::Receiver<Stage>>,
     ended: bool,
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Serving,
+    /// No connection is accepted any more.
+    Stopping,
+    /// Connections that are still open end.
+    Over,
 }
 
 /// What went wrong with an incoming connection.
@@ -71,12 +91,20 @@ pub enum IncomingFailure<'a, IO> {
 }
 
 impl AltsIncoming {
-    /// Listens on a TCP address.
+    /// Listens on a TCP address. The kernel may queue up to 4096 connections in front of it, where
+    /// [`TcpListener::bind`] has room for 128 on most systems.
     ///
     /// # Errors
     /// Those of [`TcpListener::bind`].
     pub async fn bind(address: impl ToSocketAddrs, acceptor: AltsAcceptor) -> io::Result<Self> {
-        Ok(Self::from_listener(TcpListener::bind(address).await?, acceptor))
+        let mut last = io::Error::from(io::ErrorKind::InvalidInput);
+        for address in lookup_host(address).await? {
+            match listen(address) {
+                Ok(listener) => return Ok(Self::from_listener(listener, acceptor)),
+                Err(error) => last = error,
+            }
+        }
+        Err(last)
     }
 
     /// Accepts from a TCP listener. Connections have `TCP_NODELAY` set.
@@ -108,6 +136,8 @@ impl<IO> AltsIncoming<IO> {
             pause: None,
             next_pause: PAUSES.0,
             stop: None,
+            grace: None,
+            stage: None,
             ended: false,
         }
     }
@@ -139,10 +169,24 @@ impl<IO> AltsIncoming<IO> {
     /// are dropped, and the stream ends. Established connections go on.
     ///
     /// A server's own graceful stop waits for its connections; this one sees to it that none comes
-    /// from a client that is silent in its handshake.
+    /// from a client that is silent in its handshake. [`grace`](Self::grace) bounds how long the others
+    /// are waited for.
     #[must_use]
     pub fn stop_when(mut self, stop: impl Future<Output = ()> + Send + 'static) -> Self {
         self.stop = Some(Box::pin(stop));
+        self
+    }
+
+    /// How long the connections that it has handed out may go on once [`stop_when`](Self::stop_when)
+    /// is ready: for ever by default. Those that are open after that fail with
+    /// [`TimedOut`](io::ErrorKind::TimedOut), also if a server of this crate's streams waits for them.
+    ///
+    /// A graceful stop of tonic, hyper or axum asks each client to end its connection, and waits. A client
+    /// that sits silent after its handshake, or after the preface of HTTP/2, never does: without a
+    /// grace, it holds up the stop for as long as it likes.
+    #[must_use]
+    pub const fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
         self
     }
 
@@ -186,10 +230,32 @@ where
 {
     fn begin(&mut self, io: IO) {
         self.next_pause = PAUSES.0;
-        let peer = io.info().remote_addr().map(tracing::field::display);
-        let span = info_span!("alts_connection", peer);
-        let handshake = self.acceptor.accept_among(Arc::clone(&self.pending), io);
+        let from = io.info().remote_addr();
+        let span = info_span!("alts_connection", peer = from.map(tracing::field::display));
+        let pending = Arc::clone(&self.pending);
+        let handshake = self.acceptor.accept_among(pending, from.map(|from| from.ip()), io);
         self.handshakes.spawn(handshake.instrument(span));
+    }
+
+    /// Where there is a grace, starts what counts it: a server asks for no more connections once it
+    /// stops, so it has to count by itself.
+    fn count_grace(&mut self) {
+        let Some((stop, grace)) =
+            self.stop.take_if(|_| self.grace.is_some()).zip(self.grace.take())
+        else {
+            return;
+        };
+        let (sender, stage) = watch::channel(Stage::Serving);
+        self.stop = Some(Box::pin(reached(stage.clone(), Stage::Stopping)));
+        self.stage = Some(stage);
+        tokio::spawn(async move {
+            // Without anybody who would hear of it, it counts nothing.
+            if first(sender.closed(), stop).await.is_some() {
+                sender.send_replace(Stage::Stopping);
+                sleep(grace).await;
+                sender.send_replace(Stage::Over);
+            }
+        });
     }
 
     /// Asks one of those pending after the other to make room: each has a moment for it.
@@ -211,6 +277,7 @@ where
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<AltsStream<IO>>> {
+        self.count_grace();
         if let Some(stop) = &mut self.stop
             && stop.as_mut().poll(cx).is_ready()
         {
@@ -227,7 +294,13 @@ where
                 self.ask_again = None;
             }
             match ended {
-                Poll::Ready(Some(Ok(Ok(stream)))) => return Poll::Ready(Some(stream)),
+                Poll::Ready(Some(Ok(Ok(mut stream)))) => {
+                    if let Some(stage) = &self.stage {
+                        let end = || Box::pin(reached(stage.clone(), Stage::Over));
+                        stream.end_when(end(), end());
+                    }
+                    return Poll::Ready(Some(stream));
+                }
                 Poll::Ready(Some(Ok(Err(failure)))) => {
                     self.report(IncomingFailure::Handshake(&failure));
                     continue;
@@ -256,7 +329,12 @@ where
                 self.pause = None;
             }
             match ready!(self.connections.as_mut().poll_next(cx)) {
-                Some(Ok(io)) => self.next = Some(io),
+                Some(Ok(io)) => {
+                    if self.handshakes.len() < self.max_pending {
+                        self.pending.has_room();
+                    }
+                    self.next = Some(io);
+                }
                 Some(Err(error)) => self.accept_failed(&error),
                 None => self.ended = true,
             }
@@ -285,6 +363,34 @@ impl<IO> fmt::Debug for AltsIncoming<IO> {
             .field("pending", &self.handshakes.len())
             .finish_non_exhaustive()
     }
+}
+
+/// A listener as [`TcpListener::bind`] makes it, with a longer queue.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    // On Windows, this would let another program take the port.
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
+
+/// Waits until the stop has come as far as `stage`.
+async fn reached(mut now: watch::Receiver<Stage>, stage: Stage) {
+    if now.wait_for(|now| *now >= stage).await.is_err() {
+        // Nobody counts any more: the runtime of the count has ended.
+        pending::<()>().await;
+    }
+}
+
+/// Waits until one of both is ready; says whether it is the second.
+async fn first<T>(one: impl Future, other: impl Future<Output = T>) -> Option<T> {
+    let (mut one, mut other) = (pin!(one), pin!(other));
+    poll_fn(|cx| match other.as_mut().poll(cx) {
+        Poll::Ready(done) => Poll::Ready(Some(done)),
+        Poll::Pending => one.as_mut().poll(cx).map(|_| None),
+    })
+    .await
 }
 
 /// The connections of a TCP listener.

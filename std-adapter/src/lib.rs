@@ -84,7 +84,7 @@
 //! rely on the end of the stream.**
 //!
 //! **Memory.** A connection that has not begun its handshake holds less than 10 KiB, and no place: a
-//! server takes one when the first bytes have arrived. An idle stream holds no buffer.
+//! server takes one when the whole first frame has arrived. An idle stream holds no buffer.
 //!
 //! **Other runtimes.** An [`AltsStream`] needs no runtime. A handshake needs tokio's timers for its deadline
 //! and panics where no runtime with time enabled is entered; in a current-thread runtime that nobody blocks on
@@ -121,6 +121,7 @@ pub mod config;
 mod connect_info;
 mod connector;
 pub mod error;
+mod foreign;
 mod handshake;
 #[cfg(feature = "http")]
 mod hyper;

@@ -1,5 +1,6 @@
 //! The stream: tokio's reading and writing over an established ALTS connection.
 
+mod ending;
 mod failure;
 mod reader;
 mod writer;
@@ -16,6 +17,9 @@ use alts_core::frame::OVERHEAD;
 use alts_core::record::{Opener, Sealer};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
+#[cfg(feature = "net")]
+pub(crate) use self::ending::End;
+use self::ending::Ending;
 use self::failure::{Direction, Directions, Failure};
 use self::reader::Reader;
 use self::writer::Writer;
@@ -82,6 +86,9 @@ pub struct AltsStream<IO, A = DefaultAead> {
     reader: Reader<A>,
     writer: Writer<A>,
     directions: Directions,
+    /// Of each direction its own: two tasks may wait for them.
+    read_end: Ending,
+    write_end: Ending,
     context: Arc<AltsContext>,
 }
 
@@ -105,8 +112,16 @@ impl<IO, A: Aead> AltsStream<IO, A> {
             reader: Reader::new(opener, leftover),
             writer: Writer::new(sealer, options.hold_until_flush),
             directions: Directions::default(),
+            read_end: Ending::Open,
+            write_end: Ending::Open,
             context,
         }
+    }
+
+    /// Both directions fail from when these are ready.
+    #[cfg(feature = "net")]
+    pub(crate) fn end_when(&mut self, read: End, write: End) {
+        (self.read_end, self.write_end) = (Ending::When(read), Ending::When(write));
     }
 
     /// What the handshake has proved.
@@ -176,6 +191,7 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.directions.check(Direction::Read)?;
+        this.read_end.check(cx)?;
         let result = ready!(this.reader.poll_read(Pin::new(&mut this.io), cx, buf));
         this.conclude(Direction::Read, result)
     }
@@ -185,6 +201,7 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncBufRead for AltsStream<IO, A> 
     fn poll_fill_buf(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let this = self.get_mut();
         this.directions.check(Direction::Read)?;
+        this.read_end.check(cx)?;
         let result = ready!(this.reader.poll_payload(Pin::new(&mut this.io), cx));
         ready!(this.conclude(Direction::Read, result))?;
         Poll::Ready(Ok(this.reader.payload()))
@@ -211,6 +228,7 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
     ) -> Poll<io::Result<usize>> {
         let this = &mut *self;
         this.directions.check(Direction::Write)?;
+        this.write_end.check(cx)?;
         let result = ready!(this.writer.poll_write(Pin::new(&mut this.io), cx, bufs));
         this.conclude(Direction::Write, result)
     }
@@ -222,6 +240,7 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.directions.check(Direction::Write)?;
+        this.write_end.check(cx)?;
         let result = ready!(this.writer.poll_flush(Pin::new(&mut this.io), cx));
         this.conclude(Direction::Write, result)
     }
@@ -230,7 +249,11 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
     /// object down at once. Reading goes on.
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if self.directions.check(Direction::Write).is_ok() {
-            ready!(self.as_mut().poll_flush(cx))?;
+            // What does not get through any more keeps nothing open.
+            match ready!(self.as_mut().poll_flush(cx)) {
+                Err(_) if matches!(self.write_end, Ending::Over) => {}
+                flushed => flushed?,
+            }
         }
         let ended = ready!(Pin::new(&mut self.io).poll_shutdown(cx));
         self.conclude(Direction::Write, ended.map_err(Failure::from))

@@ -1,7 +1,6 @@
 //! Connections, one step at a time: a name, a socket, an ALTS handshake; and why a step failed.
 
 mod explain;
-mod foreign;
 pub mod http2;
 mod probe;
 pub mod refusal;
@@ -16,12 +15,12 @@ use std::{fmt, io};
 
 use tokio::net::{TcpStream, UnixStream, lookup_host};
 use tokio::time::{Instant, timeout};
+use tokio_alts::error::Foreign;
 use tokio_alts::{
     Address, AltsConnector, AltsContext, AltsStream, ClientConfig, HandshakerService,
 };
 
 use self::explain::Heard;
-pub use self::foreign::Foreign;
 pub use self::resolved::{End, Resolved};
 pub use self::watched::{Socket, Watched};
 use crate::diagnosis::{Fault, Problem};

@@ -1,8 +1,10 @@
-//! Handshakes that share what is scarce, and which of them makes room for another: the one that has
-//! waited longest for its peer.
+//! Handshakes that share what is scarce, and which of them makes room for another: one that has sent
+//! nothing rather than one that gets on, of a crowded address, the one that has waited longest.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
+use std::net::{IpAddr, Ipv6Addr};
 use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, Waker};
@@ -12,21 +14,30 @@ use tokio::time::Instant;
 
 /// How long a peer may keep its handshake waiting before that one has to make room for another.
 const PATIENCE: Duration = Duration::from_millis(300);
+/// The same for one that has not sent its first frame, while such peers come again and again. A client
+/// needs no answer of the server's for its first frame, so distance does not count.
+const LEAST_PATIENCE: Duration = Duration::from_millis(50);
 
 /// Handshakes that share what is scarce.
 #[derive(Default)]
 pub(crate) struct Crowd(Mutex<Members>);
 
-#[derive(Default)]
 struct Members {
     next: u64,
     by_number: BTreeMap<u64, State>,
+    /// How many come from the same place.
+    by_place: BTreeMap<Option<IpAddr>, usize>,
+    /// How long a peer may keep its handshake waiting that has not sent its first frame.
+    patience: Duration,
 }
 
-#[derive(Default)]
 struct State {
-    /// When the wait for the peer began, and when its patience ends.
-    waits: Option<(Instant, Instant)>,
+    /// Where it comes from, if that is known.
+    place: Option<IpAddr>,
+    /// Whether its peer has sent a whole first frame.
+    began_well: bool,
+    /// When the wait for the peer began.
+    waits: Option<Instant>,
     makes_room: bool,
     waker: Option<Waker>,
 }
@@ -45,38 +56,64 @@ pub(super) struct MakeRoom {
     pub(super) waited: Duration,
 }
 
+impl Default for Members {
+    fn default() -> Self {
+        let (by_number, by_place) = (BTreeMap::new(), BTreeMap::new());
+        Self { next: 0, by_number, by_place, patience: PATIENCE }
+    }
+}
+
 impl Crowd {
-    /// One more handshake, until what is returned is dropped.
-    pub(super) fn join(&self) -> Member<'_> {
+    /// One more handshake, with a peer at that address, until what is returned is dropped.
+    pub(super) fn join(&self, from: Option<IpAddr>) -> Member<'_> {
         let mut members = self.members();
         let number = members.next;
         members.next = number.wrapping_add(1);
-        members.by_number.insert(number, State::default());
+        let place = from.map(place);
+        let count = members.by_place.entry(place).or_default();
+        *count = count.saturating_add(1);
+        let state = State { place, began_well: false, waits: None, makes_room: false, waker: None };
+        members.by_number.insert(number, state);
         Member { of: self, number }
     }
 
-    /// Asks the one that has waited longest for its peer, beyond its patience, to make room.
+    /// Asks one that has waited for its peer beyond its patience to make room.
     pub(crate) fn ask_for_room(&self) -> Asked {
         let now = Instant::now();
         let mut members = self.members();
-        let staying = members.by_number.values_mut().filter(|member| !member.makes_room);
-        let waiting = staying.filter_map(|member| member.waits.map(|waits| (waits, member)));
+        let Members { by_number, by_place, patience, .. } = &mut *members;
         // One that begins to wait for its peer now may do so at least that long.
-        let mut earliest = now + PATIENCE;
-        let mut longest = None::<(Instant, &mut State)>;
-        for ((since, until), member) in waiting {
+        let mut earliest = now + *patience;
+        let mut chosen = None;
+        for member in by_number.values_mut().filter(|member| !member.makes_room) {
+            let Some(since) = member.waits else { continue };
+            let until = since + if member.began_well { PATIENCE } else { *patience };
             if until > now {
                 earliest = earliest.min(until);
-            } else if longest.as_ref().is_none_or(|(other, _)| since < *other) {
-                longest = Some((since, member));
+                continue;
+            }
+            let neighbours = by_place.get(&member.place).copied().unwrap_or_default();
+            let rank = (!member.began_well, neighbours, Reverse(since));
+            if chosen.as_ref().is_none_or(|(other, _)| rank > *other) {
+                chosen = Some((rank, member));
             }
         }
-        let Some((_, member)) = longest else { return Asked::NotBefore(earliest) };
+        let Some((_, member)) = chosen else { return Asked::NotBefore(earliest) };
+        if !member.began_well {
+            *patience = (*patience * 7 / 8).max(LEAST_PATIENCE);
+        }
         member.makes_room = true;
         if let Some(waker) = member.waker.take() {
             waker.wake();
         }
         Asked::Yes
+    }
+
+    /// Takes note that one more had a place without asking: patience grows again.
+    #[cfg(feature = "net")]
+    pub(crate) fn has_room(&self) {
+        let mut members = self.members();
+        members.patience = (members.patience * 8 / 7).min(PATIENCE);
     }
 
     /// When to ask again after one was asked that has not gone: it may be waiting for the service by now.
@@ -106,7 +143,7 @@ impl Member<'_> {
         peer: F,
     ) -> Result<F::Output, MakeRoom> {
         let mut peer = pin!(peer);
-        self.with(|state| state.waits = Some((since, since + PATIENCE)));
+        self.with(|state| state.waits = Some(since));
         let outcome = poll_fn(|cx| {
             if let Poll::Ready(done) = peer.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));
@@ -127,6 +164,11 @@ impl Member<'_> {
         outcome
     }
 
+    /// Takes note that the peer has sent its first frame.
+    pub(super) fn began_well(&self) {
+        self.with(|state| state.began_well = true);
+    }
+
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> Option<T> {
         self.of.members().by_number.get_mut(&self.number).map(act)
     }
@@ -134,6 +176,24 @@ impl Member<'_> {
 
 impl Drop for Member<'_> {
     fn drop(&mut self) {
-        self.of.members().by_number.remove(&self.number);
+        let mut members = self.of.members();
+        let Some(State { place, .. }) = members.by_number.remove(&self.number) else { return };
+        if let Some(count) = members.by_place.get_mut(&place) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                members.by_place.remove(&place);
+            }
+        }
+    }
+}
+
+/// What one client has for itself: an IPv4 address, or 64 bits of an IPv6 address.
+fn place(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => {
+            let [a, b, c, d, ..] = address.segments();
+            Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
+        }
+        address => address,
     }
 }

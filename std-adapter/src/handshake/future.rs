@@ -1,6 +1,7 @@
 //! The futures of `accept` and `connect`: they own what they need, and can be named and spawned.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -71,7 +72,7 @@ pub struct Connect<IO, A = DefaultAead> {
 impl<IO, A: Aead + Send + 'static> Accept<IO, A> {
     pub(crate) fn new(
         shared: &Arc<Shared<ServerConfig>>,
-        pending: Option<Arc<Crowd>>,
+        pending: Option<(Arc<Crowd>, Option<IpAddr>)>,
         io: IO,
     ) -> Self {
         let (peer, options) = (Peer::default(), shared.config.stream_options());

@@ -48,7 +48,10 @@ impl Slots {
             Ok(permit) => Some(permit),
             Err(_) => self.wait().await,
         };
-        Place { of: self, member: self.crowd.join(), _permit: permit }
+        let member = self.crowd.join(None);
+        // Without its first frame nobody gets here.
+        member.began_well();
+        Place { of: self, member, _permit: permit }
     }
 
     async fn wait(&self) -> Option<SemaphorePermit<'_>> {

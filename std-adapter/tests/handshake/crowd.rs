@@ -19,8 +19,13 @@ use crate::support::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Sends a byte now and then of a frame that is 100 bytes long.
-async fn drip(mut far: tokio::io::DuplexStream) {
+/// Sends `first`, if there is one, takes the answer, and then sends a byte now and then of a frame that
+/// is 100 bytes long.
+async fn drip(mut far: tokio::io::DuplexStream, first: Arc<[u8]>) {
+    if !first.is_empty() {
+        far.write_all(&first).await.unwrap();
+        assert!(far.read(&mut [0; 64 * 1024]).await.unwrap() > 0);
+    }
     let mut byte = 100;
     while far.write_all(&[byte]).await.is_ok() {
         byte = 0;
@@ -31,10 +36,13 @@ async fn drip(mut far: tokio::io::DuplexStream) {
 /// Connects, sends `first`, waits to be dropped, and comes again.
 async fn pester(address: std::net::SocketAddr, first: Arc<[u8]>) {
     loop {
-        if let Ok(mut io) = TcpStream::connect(address).await {
-            let _ = io.write_all(&first).await;
-            while matches!(io.read(&mut [0; 4096]).await, Ok(count) if count > 0) {}
-        }
+        let Ok(mut io) = TcpStream::connect(address).await else {
+            // It may be out of ports.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+            continue;
+        };
+        let _ = io.write_all(&first).await;
+        while matches!(io.read(&mut [0; 4096]).await, Ok(count) if count > 0) {}
     }
 }
 
@@ -52,18 +60,26 @@ async fn first_message(service: alts_handshaker::Handshaker) -> Arc<[u8]> {
 /// What the peers of a crowd send.
 #[derive(Clone, Copy)]
 enum First {
+    Nothing,
     Byte,
     Message,
 }
 
 /// How long the slowest of ten honest handshakes took beside `count` peers that send `first`.
 async fn slowest_beside(count: usize, first: First) -> Duration {
+    slowest_among(count, first, 4096).await
+}
+
+/// The same, at a server that has so many places.
+async fn slowest_among(count: usize, first: First, places: usize) -> Duration {
     let (ours, theirs) = services();
     let first = match first {
         First::Message => first_message(ours.clone()).await,
         First::Byte => b"x"[..].into(),
+        First::Nothing => b""[..].into(),
     };
-    let mut incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs)).await.unwrap();
+    let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs)).await.unwrap();
+    let mut incoming = incoming.max_pending(places);
     let address = incoming.local_addr().unwrap();
     let serving = tokio::spawn(async move {
         let mut served = Vec::new();
@@ -85,7 +101,20 @@ async fn slowest_beside(count: usize, first: First) -> Duration {
         task.abort();
     }
     serving.abort();
+    println!("beside {count} peers: {worst:?}");
     worst
+}
+
+#[tokio::test]
+async fn silent_peers_that_come_again_delay_nobody_by_a_second_where_places_are_few() {
+    let worst = slowest_among(150, First::Nothing, 20).await;
+    assert!(worst < SECOND, "{worst:?}");
+}
+
+#[tokio::test]
+async fn five_hundred_silent_peers_that_come_again_delay_nobody_by_a_second() {
+    let worst = slowest_beside(500, First::Byte).await;
+    assert!(worst < SECOND, "{worst:?}");
 }
 
 #[tokio::test]
@@ -239,10 +268,11 @@ async fn the_one_that_has_waited_longest_for_its_peer_makes_room() {
     let service = Scripted::new(theirs, |_| Act::Honest);
     // Four places.
     let acceptor = server_of(service.clone(), 1);
+    let first = first_message(ours.clone()).await;
     let mut stuck = Vec::new();
     for _ in 0..4 {
         let (near, mut far) = duplex(64 * 1024);
-        far.write_all(b"x").await.unwrap();
+        far.write_all(&first).await.unwrap();
         stuck.push((far, tokio::spawn(acceptor.accept(near))));
         tokio::time::sleep(SECOND).await;
     }
@@ -275,11 +305,11 @@ async fn whoever_waits_for_the_service_makes_no_room() {
     let service = silent();
     let acceptor = server_of(service.clone(), 1);
     let (near, mut far) = duplex(64);
-    far.write_all(b"x").await.unwrap();
+    far.write_all(FIRST).await.unwrap();
     let first = tokio::spawn(acceptor.accept(near));
     tokio::time::sleep(SECOND).await;
     let (near, mut far) = duplex(64);
-    far.write_all(b"x").await.unwrap();
+    far.write_all(FIRST).await.unwrap();
     assert!(timeout(10 * SECOND, acceptor.accept(near)).await.is_err());
     assert!(!first.is_finished());
     assert_eq!((service.opened(), service.open()), (1, 1));
@@ -309,11 +339,12 @@ async fn handshakes_that_get_on_keep_their_slots() {
 async fn a_byte_now_and_then_buys_no_time() {
     let (ours, theirs) = services();
     let acceptor = server_of(Scripted::new(theirs, |_| Act::Honest), 1);
+    let first = first_message(ours.clone()).await;
     let mut slow = Vec::new();
     let mut dripping = Vec::new();
     for _ in 0..4 {
         let (near, far) = duplex(64 * 1024);
-        dripping.push(tokio::spawn(drip(far)));
+        dripping.push(tokio::spawn(drip(far, first.clone())));
         slow.push(tokio::spawn(acceptor.accept(near)));
     }
     tokio::time::sleep(SECOND * 2 / 5).await;
@@ -331,4 +362,86 @@ async fn a_byte_now_and_then_buys_no_time() {
     for task in dripping {
         task.abort();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn less_than_a_first_frame_costs_the_service_nothing() {
+    let (ours, theirs) = services();
+    let service = Scripted::new(theirs, |_| Act::Honest);
+    // One slot.
+    let acceptor = server_of(service.clone(), 1);
+    let first = first_message(ours.clone()).await;
+    let mut held = Vec::new();
+    for sent in [1, 3, 4, 5, first.len() - 1] {
+        let (near, mut far) = duplex(64 * 1024);
+        far.write_all(&first[..sent]).await.unwrap();
+        held.push((far, tokio::spawn(acceptor.accept(near))));
+    }
+    tokio::time::sleep(SECOND).await;
+    assert_eq!(service.opened(), 0);
+    // The rest comes, and the service is asked.
+    let (mut far, last) = held.pop().unwrap();
+    far.write_all(&first[first.len() - 1..]).await.unwrap();
+    assert!(far.read(&mut [0; 4096]).await.unwrap() > 0, "the server answers");
+    assert_eq!(service.opened(), 1);
+    last.abort();
+    // One that goes away in the middle has begun: it is no probe.
+    let (far, gone) = held.pop().unwrap();
+    drop(far);
+    let error = gone.await.unwrap().err().unwrap().into_error();
+    assert_eq!(
+        error.to_string(),
+        "server handshake failed, exchange of handshake messages: peer: closed the connection"
+    );
+    // The others cost no more than the deadline.
+    for (_far, task) in held {
+        let error = task.await.unwrap().err().unwrap().into_error();
+        assert!(
+            matches!(error.kind(), ErrorKind::TimedOut { waiting_for: Fault::Peer }),
+            "{error}"
+        );
+    }
+    assert_eq!(service.opened(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_sent_nothing_makes_room_before_whoever_gets_on() {
+    let (ours, theirs) = services();
+    let first = first_message(ours.clone()).await;
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let receiver = tokio_stream::wrappers::UnboundedReceiverStream::new(receiver);
+    let mut incoming = AltsIncoming::new(receiver, acceptor(theirs)).max_pending(3);
+    // The one that gets on has been waited for longest. Of the others, one sends a byte now and then.
+    let (near, mut slow) = duplex(64 * 1024);
+    slow.write_all(&first).await.unwrap();
+    sender.send(Ok(near)).unwrap();
+    assert!(timeout(SECOND, incoming.next()).await.is_err());
+    let (near, far) = duplex(64 * 1024);
+    let dripping = tokio::spawn(drip(far, b""[..].into()));
+    sender.send(Ok(near)).unwrap();
+    assert!(timeout(SECOND, incoming.next()).await.is_err());
+    let (near, mut silent) = duplex(64 * 1024);
+    sender.send(Ok(near)).unwrap();
+    assert!(timeout(SECOND, incoming.next()).await.is_err());
+
+    for _ in 0..2 {
+        let (near, far) = duplex(64 * 1024);
+        sender.send(Ok(far)).unwrap();
+        let client = tokio::spawn(connector(ours.clone()).connect(near));
+        let mut server = timeout(SECOND, incoming.next()).await.unwrap().unwrap().unwrap();
+        talk(&mut client.await.unwrap().unwrap(), &mut server).await;
+        if !dripping.is_finished() {
+            tokio::time::sleep(SECOND / 5).await;
+        }
+        assert!(dripping.is_finished(), "it began before the silent one");
+        // A place is taken again.
+        let (near, far) = duplex(64 * 1024);
+        std::mem::forget(far);
+        sender.send(Ok(near)).unwrap();
+    }
+    let _ = timeout(SECOND, incoming.next()).await;
+    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
+    let mut heard = [0; 4096];
+    assert!(slow.read(&mut heard).await.unwrap() > 0, "the server's answer");
+    assert!(timeout(SECOND, slow.read(&mut heard)).await.is_err(), "it still has its place");
 }

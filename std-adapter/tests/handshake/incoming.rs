@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, DuplexStream, duplex};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, timeout};
@@ -99,7 +99,7 @@ async fn dropping_it_ends_the_handshakes_under_way() {
     let service = silent();
     let (sender, mut incoming, _) = incoming(service.clone());
     let (near, mut far) = duplex(64);
-    far.write_all(b"x").await.unwrap();
+    far.write_all(FIRST).await.unwrap();
     sender.send(Ok(near)).unwrap();
     assert!(timeout(Duration::from_millis(50), incoming.next()).await.is_err());
     assert_eq!(service.open(), 1);
@@ -131,10 +131,59 @@ async fn no_more_than_so_many_are_pending() {
     let mut ends = Vec::new();
     for _ in 0..5 {
         let (near, mut far) = duplex(64);
-        far.write_all(b"x").await.unwrap();
+        far.write_all(FIRST).await.unwrap();
         sender.send(Ok(near)).unwrap();
         ends.push(far);
     }
     assert!(timeout(Duration::from_millis(100), incoming.next()).await.is_err());
     assert_eq!(service.opened(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_have_their_grace_after_the_stop_and_no_more() {
+    let (ours, theirs) = services();
+    let (sender, incoming, _) = incoming(theirs);
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let incoming = incoming.stop_when(async {
+        let _ = stopped.await;
+    });
+    let mut incoming = incoming.grace(Duration::from_secs(10));
+    let mut both = Vec::new();
+    for _ in 0..2 {
+        let (near, far) = duplex(64 * 1024);
+        sender.send(Ok(far)).unwrap();
+        let client = tokio::spawn(connector(ours.clone()).connect(near));
+        let server = incoming.next().await.unwrap().unwrap();
+        both.push((client.await.unwrap().unwrap(), server));
+    }
+    // Two tasks wait for the two directions of this one.
+    let (_client, waiting) = both.pop().unwrap();
+    let (mut reading, mut writing) = tokio::io::split(waiting);
+    let reading = tokio::spawn(async move { reading.read(&mut [0]).await });
+    let writing = tokio::spawn(async move {
+        loop {
+            if let Err(error) = writing.write_all(&[0; 4096]).await {
+                return error;
+            }
+        }
+    });
+    let (mut client, mut server) = both.pop().unwrap();
+    tokio::time::sleep(Duration::from_secs(100)).await;
+    stop.send(()).unwrap();
+    assert!(incoming.next().await.is_none());
+    // tonic asks for no more connections, and drops this.
+    drop(incoming);
+    let began = Instant::now();
+    for _ in 0..9 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        talk(&mut client, &mut server).await;
+    }
+    assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(writing.await.unwrap().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(began.elapsed().as_secs(), 10);
+    // Also where there would be something to read.
+    client.write_all(b"late").await.unwrap();
+    client.flush().await.unwrap();
+    assert_eq!(server.read(&mut [0]).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    server.shutdown().await.unwrap();
 }

@@ -63,7 +63,7 @@ async fn a_silent_service_costs_no_more_than_the_deadline() {
 async fn a_peer_that_takes_nothing_delays_a_failure_by_a_second_at_most() {
     let (_, ours) = services();
     let (near, mut far) = duplex(1);
-    far.write_all(b"x").await.unwrap();
+    let _far = tokio::spawn(async move { far.write_all(FIRST).await.map(|()| far) });
     let began = Instant::now();
     let service = Scripted::new(ours, |_| Act::Change(refuse));
     let error = acceptor(service).accept(near).await.err().unwrap().into_error();
@@ -74,7 +74,7 @@ async fn a_peer_that_takes_nothing_delays_a_failure_by_a_second_at_most() {
     // The deadline comes first, and the refusal is still what is reported.
     let (_, ours) = services();
     let (near, mut far) = duplex(1);
-    far.write_all(b"x").await.unwrap();
+    let _far = tokio::spawn(async move { far.write_all(FIRST).await.map(|()| far) });
     let began = Instant::now();
     let config = ServerConfig::builder().any_peer().deadline(SECOND / 2).build().unwrap();
     let service = Scripted::new(ours, |_| Act::Change(refuse));
@@ -131,7 +131,7 @@ async fn a_dropped_handshake_frees_its_slot_and_its_call() {
         let (near, _far) = duplex(64 * 1024);
         assert!(timeout(SECOND, connector.connect(near)).await.is_err());
         let (near, mut far) = duplex(64 * 1024);
-        far.write_all(b"x").await.unwrap();
+        far.write_all(FIRST).await.unwrap();
         assert!(timeout(SECOND, acceptor.accept(near)).await.is_err());
         assert_eq!((service.opened(), service.open()), (2 * round, 0));
     }
@@ -166,7 +166,7 @@ async fn client_and_server_do_not_starve_each_other() {
     let acceptor = server_of(theirs.clone(), 1);
     let stuck = server_of(Scripted::new(theirs, |_| Act::Silent), 1);
     let (near, mut far) = duplex(64);
-    far.write_all(b"x").await.unwrap();
+    far.write_all(FIRST).await.unwrap();
     let waiting = tokio::spawn(async move { stuck.accept(near).await.is_ok() });
     // One slot on each side, and one handshake whose two sides are in this process.
     let connector = client_of(ours, 1);

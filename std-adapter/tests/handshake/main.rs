@@ -6,9 +6,12 @@
     reason = "test code; clippy exempts only what stands in a test function"
 )]
 
+#[cfg(target_os = "linux")]
+mod black_hole;
 mod crowd;
 mod driver;
 mod economy;
+mod foreign;
 mod incoming;
 mod limits;
 mod secrets;

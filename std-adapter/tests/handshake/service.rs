@@ -145,10 +145,12 @@ async fn a_service_that_dies_in_a_handshake_fails_that_one_alone() {
     let (ours, theirs) = services();
     let (listener, address) = free_port().await;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    let std_listener = listener.into_std().unwrap();
+    // The port stays this test's: whoever else binds one meanwhile cannot get it.
+    let kept = listener.into_std().unwrap();
+    let used = kept.try_clone().unwrap();
     let honest = ours.clone();
     runtime.spawn(async move {
-        let listener = TcpListener::from_std(std_listener).unwrap();
+        let listener = TcpListener::from_std(used).unwrap();
         serve_tcp(honest, listener).await.unwrap();
     });
     let connector = connector(GrpcHandshaker::at(&address.to_string()).unwrap());
@@ -159,14 +161,15 @@ async fn a_service_that_dies_in_a_handshake_fails_that_one_alone() {
     let half = connector.clone();
     let half = tokio::spawn(async move { half.connect(near).await.err().unwrap().into_error() });
     tokio::io::AsyncReadExt::read_exact(&mut far, &mut [0; 16]).await.unwrap();
-    // The process dies: its connections with it.
-    runtime.shutdown_background();
+    // The process dies: its connections with it. It has ended before anything else is tried.
+    let end = move || runtime.shutdown_timeout(Duration::from_secs(10));
+    tokio::task::spawn_blocking(end).await.unwrap();
     tokio::io::AsyncWriteExt::write_all(&mut far, b"anything").await.unwrap();
     let error = half.await.unwrap();
     assert_eq!(error.fault(), Fault::HandshakerService, "{error}");
     assert!(error.to_string().contains(&address.to_string()), "{error}");
 
-    let _service = serve_tcp(ours, TcpListener::bind(address).await.unwrap());
+    let _service = serve_tcp(ours, TcpListener::from_std(kept).unwrap());
     handshake(&connector, &theirs).await.unwrap();
 }
 

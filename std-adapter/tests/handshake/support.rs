@@ -21,6 +21,9 @@ pub(crate) const SERVER: &str = "server@dev.test";
 /// What scripted services call themselves.
 pub(crate) const ADDRESS: &str = "scripted.test:1";
 
+/// A whole first frame, with nothing in it that anybody could read.
+pub(crate) const FIRST: &[u8] = b"\x08\0\0\0\x01\x01\0\0what";
+
 /// Honest services for both sides.
 pub(crate) fn services() -> (Handshaker, Handshaker) {
     let authority = Authority::new().unwrap();

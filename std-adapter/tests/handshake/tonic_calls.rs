@@ -309,3 +309,45 @@ async fn a_graceful_stop_does_not_wait_for_whoever_is_silent_in_a_handshake() {
     drop(client);
     tokio::time::timeout(second, server).await.unwrap().unwrap().unwrap();
 }
+
+/// A connection that has said so much, and says no more.
+async fn silent_after(
+    said: &[u8],
+    address: SocketAddr,
+    service: alts_handshaker::Handshaker,
+) -> tokio_alts::AltsStream<tokio::net::TcpStream> {
+    let io = tokio::net::TcpStream::connect(address).await.unwrap();
+    let mut stream = connector(service).connect(io).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stream, said).await.unwrap();
+    tokio::io::AsyncWriteExt::flush(&mut stream).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn a_graceful_stop_ends_although_clients_are_silent_after_their_handshake_or_preface() {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let (ours, theirs) = services();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let stopped = |mut stop: tokio::sync::watch::Receiver<bool>| async move {
+        let _ = stop.wait_for(|stop| *stop).await;
+    };
+    let grace = std::time::Duration::from_millis(500);
+    let incoming = AltsIncoming::bind("127.0.0.1:0", acceptor(theirs)).await.unwrap();
+    let address = incoming.local_addr().unwrap();
+    let incoming = incoming.stop_when(stopped(stop.subscribe())).grace(grace);
+    let router = Server::builder().add_service(Greeter);
+    let ended = stopped(stop.subscribe());
+    let server = tokio::spawn(router.serve_with_incoming_shutdown(incoming, ended));
+    // An honest client that keeps its connection does not hold it up at all.
+    let mut client = Client::new(channel(address, ours.clone()).await);
+    client.say_hello("x").await.unwrap();
+    let _handshake = silent_after(b"", address, ours.clone()).await;
+    let _preface = silent_after(PREFACE, address, ours).await;
+    tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    let began = std::time::Instant::now();
+    stop.send(true).unwrap();
+    let patience = std::time::Duration::from_secs(5);
+    tokio::time::timeout(patience, server).await.unwrap().unwrap().unwrap();
+    assert!(began.elapsed() >= grace, "{:?}", began.elapsed());
+    assert!(began.elapsed() < grace * 3, "{:?}", began.elapsed());
+}

@@ -9,12 +9,13 @@ use alts_core::{ClientHandshake, StatusCode};
 use alts_handshaker::locator::Locator;
 use tokio::net::UnixStream;
 use tokio::time::timeout;
+use tokio_alts::error::Foreign;
 use tokio_alts::{HandshakerService, ServiceError};
 
 use super::report::{Facts, Said};
 use crate::diagnosis::{Fault, Problem};
 use crate::handshaker;
-use crate::reach::{Destination, Foreign, Resolved};
+use crate::reach::{Destination, Resolved};
 
 /// The gRPC status codes that say something about a service.
 const PERMISSION_DENIED: u32 = 7;

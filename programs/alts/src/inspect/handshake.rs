@@ -5,10 +5,10 @@ use std::io::{self, Read};
 use alts_core::frame::{FrameHeader, HEADER_SIZE, MESSAGE_TYPE};
 use alts_handshaker::Reason;
 use alts_handshaker::framing::{HEADER, MAX_MESSAGE, Message, MessageType};
+use tokio_alts::error::Foreign;
 
 use super::report::{Event, Kind};
 use super::window::{Ending, Lacks, Window};
-use crate::reach::Foreign;
 
 /// The largest type of a message that is taken for one of another handshaker service.
 const MAX_TYPE: u32 = 0xFFFF;

@@ -7,9 +7,9 @@ use alts_core::StatusCode;
 use alts_core::handshake::HandshakeErrorKind;
 use alts_handshaker::Reason;
 use alts_handshaker::framing::{MessageType, Reassembly};
+use tokio_alts::error::Foreign;
 use tokio_alts::{Error, ErrorKind};
 
-use super::foreign::Foreign;
 use super::resolved::{End, Resolved};
 use crate::diagnosis::{Fault, Problem};
 

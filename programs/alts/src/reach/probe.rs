@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
+use tokio_alts::error::Foreign;
 
-use super::{Destination, EXPLAINING, Foreign, Resolved};
+use super::{Destination, EXPLAINING, Resolved};
 
 /// A `ClientHello` of TLS 1.2 that offers what servers have long supported: they answer with a
 /// handshake message or an alert.
