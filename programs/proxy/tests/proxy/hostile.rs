@@ -37,7 +37,7 @@ pub fn broken(proxy: &alts_proxy::Proxy, reason: &str) -> f64 {
 }
 
 /// An HTTP/2 client whose windows are closed: it takes no byte of any response.
-async fn greedy(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+pub async fn greedy(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
     let (client, connection) = h2::client::Builder::new()
         .initial_window_size(0)
         .handshake(connect(address).await)

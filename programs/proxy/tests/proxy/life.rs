@@ -10,7 +10,7 @@ use tokio::net::TcpStream;
 
 use crate::origin::{Origin, get, get2, http1, http2, text};
 use crate::support::{
-    World, address, closed_port, connect, echo, echo_server, metric, name_of, read_all,
+    World, address, chain, closed_port, connect, echo, echo_server, metric, name_of, read_all,
     silent_server, soon, until,
 };
 
@@ -63,7 +63,7 @@ async fn one_that_says_nothing_leaves_time_for_the_next() {
     let (silent, _silent) = silent_server().await;
     let inner = closed_port().await;
     // The first address accepts connections and never answers the handshake.
-    let text = crate::support::chain(server, inner, "").replace(
+    let text = chain(server, inner, "").replace(
         &format!("addresses = [\"{inner}\"]"),
         &format!("addresses = [\"{silent}\", \"{inner}\"]\nconnect_deadline = \"4s\""),
     );
@@ -211,6 +211,8 @@ async fn at_the_end_connections_may_finish() {
     echo(&mut open, "before").await;
     let ending = tokio::spawn(proxy.shutdown());
     until(async || TcpStream::connect(at).await.is_err()).await;
+    // It may be silent for a while: what it speaks is unknown.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     echo(&mut open, "while it ends").await;
     drop(open);
     assert!(soon(ending).await.unwrap(), "all had ended by themselves");
@@ -229,6 +231,23 @@ async fn at_the_end_connections_that_do_not_finish_are_cut() {
     assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
     let error = soon(open.read(&mut [0; 10])).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "cut, not ended");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_connections_on_which_nothing_was_ever_said() {
+    let world = World::new();
+    let (server, _echo) = echo_server("echo").await;
+    let inner = closed_port().await;
+    let proxy = world.proxy(&chain(server, inner, "")).await;
+    let plain = connect(address(&proxy, "outer").await).await;
+    let mut alts = world.connect("client@dev.test", "server@dev.test", inner).await;
+    let open = "alts_proxy_connections{listener=\"inner\"}";
+    until(async || metric(&proxy, open) > 1.5).await;
+    let begun = tokio::time::Instant::now();
+    soon(proxy.shutdown()).await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(soon(alts.read(&mut [0; 1])).await.is_err(), "cut, not ended");
+    drop(plain);
 }
 
 #[tokio::test]
