@@ -1,5 +1,6 @@
 //! Upstreams that fail, configurations that change, limits, and the end.
 
+use std::convert::Infallible;
 use std::fs;
 use std::time::Duration;
 
@@ -278,6 +279,59 @@ async fn at_the_end_http_is_told_so() {
     assert!(soon(ending).await.unwrap());
 }
 
+/// The answers of `grpc.health.v1`.
+const SERVING: u8 = 1;
+const NOT_SERVING: u8 = 2;
+
+/// What says of a handshaker how it is, or does not know the question.
+fn handshaker(socket: &std::path::Path, status: Option<u8>) -> tokio::task::JoinHandle<()> {
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    let answer = move |_| async move {
+        let frame = status
+            .map(|one| hyper::body::Frame::data(bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, one])));
+        let body =
+            http_body_util::StreamBody::new(tokio_stream::iter(frame.map(Ok::<_, Infallible>)));
+        let code = if status.is_some() { "0" } else { "12" };
+        http::Response::builder().header("grpc-status", code).body(body)
+    };
+    tokio::spawn(async move {
+        loop {
+            let io = hyper_util::rt::TokioIo::new(listener.accept().await.unwrap().0);
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let server = hyper::server::conn::http2::Builder::new(executor);
+            tokio::spawn(server.serve_connection(io, hyper::service::service_fn(answer)));
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_handshaker_that_does_not_answer_or_serve_is_not_there() {
+    let world = World::new();
+    let (server, _echo) = echo_server("echo").await;
+    let (hanging, _hanging) = silent_server().await;
+    let refusing = world.directory.path("refusing.sock");
+    handshaker(&refusing, Some(NOT_SERVING));
+    let old = world.directory.path("old.sock");
+    handshaker(&old, None);
+    for (address, said) in [
+        (hanging.to_string(), "no answer within 2s"),
+        (format!("unix:{}", refusing.display()), "it says that it does not serve"),
+        (server.to_string(), "it does not speak HTTP/2"),
+        (format!("unix:{}", old.display()), "ready\n"),
+    ] {
+        let text = plain(&[server], "", "")
+            + &format!(
+                "[[listen]]\nname = \"alts\"\ntcp = \"127.0.0.1:0\"\nsecurity = \"alts\"\n\
+                 handshaker = \"{address}\"\nany_peer = true\nupstream = \"up\"\n\
+                 [metrics]\naddress = \"127.0.0.1:0\"\n"
+            );
+        let proxy = world.proxy(&text).await;
+        until(async || !admin(&proxy, "/readyz").await.1.contains("nothing is known")).await;
+        let (_, text) = admin(&proxy, "/readyz").await;
+        assert!(text.contains(said), "{address}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn it_is_not_ready_while_its_handshaker_is_away() {
     let world = World::new();
@@ -296,9 +350,9 @@ async fn it_is_not_ready_while_its_handshaker_is_away() {
             .await;
         let (status, said) = admin(&proxy, "/readyz").await;
         assert!(status == StatusCode::SERVICE_UNAVAILABLE && said.contains("handshaker.sock"));
-        let handshaker = tokio::net::UnixListener::bind(&socket).unwrap();
+        let handshaker = handshaker(&socket, Some(SERVING));
         until(async || admin(&proxy, "/readyz").await.0 == StatusCode::OK).await;
-        drop(handshaker);
+        handshaker.abort();
         fs::remove_file(&socket).unwrap();
     }
     assert_eq!(admin(&proxy, "/healthz").await.0, StatusCode::OK, "alive all the same");
@@ -309,7 +363,7 @@ async fn a_handshaker_of_another_user_is_not_there() {
     let world = World::new();
     let (server, _echo) = echo_server("echo").await;
     let socket = world.directory.path("handshaker.sock");
-    let _handshaker = tokio::net::UnixListener::bind(&socket).unwrap();
+    handshaker(&socket, Some(SERVING));
     let own = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&socket).unwrap());
     let configuration = |user: u32| {
         plain(&[server], "", "")
