@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alts_serving::life::Alive;
+use alts_serving::limits::Key;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -69,7 +70,8 @@ pub(super) async fn forward(
     }
     let request = (head, Source::new(body, Arc::clone(access), forwarding));
     let (mut response, lease) = {
-        let sending = send(access, upstream, request, by_http2);
+        let key = client.key();
+        let sending = send(access, &key, upstream, request, by_http2);
         // A gRPC call brings its own deadline; the connection's limit is for those that do not.
         let idle = listener.settings.idle;
         within(if is_grpc { idle } else { settings.response_deadline }, access, sending).await?
@@ -115,6 +117,7 @@ async fn within<T>(
 /// Sends a request on a connection of its own version; again on another one if it may be.
 async fn send(
     access: &Access,
+    client: &Key,
     upstream: &Upstream,
     (head, source): (Parts, Source),
     by_http2: bool,
@@ -124,7 +127,7 @@ async fn send(
         let again = || Some(Request::from_parts(head.clone(), source.body()?));
         let Some(request) = unsent.take().or_else(again) else { break };
         let pool = upstream.pool();
-        let leased = if by_http2 { pool.http2().await } else { pool.http1().await };
+        let leased = if by_http2 { pool.http2().await } else { pool.http1(client).await };
         let mut lease = leased.map_err(|error| {
             access.failed(&error);
             Refusal::unreachable(&error)

@@ -10,12 +10,12 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::origin::{Origin, body, get, get2, http1, http2, text};
+use crate::origin::{self, Origin, body, get, get2, http1, http2, text};
 use crate::support::{World, address, chain, closed_port, connect, metric, read_all, soon, until};
 
 /// A plain proxy in front of an HTTP server; `listen` and `upstream` are more settings.
@@ -119,26 +119,40 @@ async fn who_takes_requests_back_all_the_time_is_closed() {
 }
 
 #[tokio::test]
-async fn an_upstream_has_no_more_connections_than_the_limit() {
+async fn an_upstream_has_no_more_connections_than_the_limit_and_a_client_half_of_them() {
     let world = World::new();
     let origin = Origin::start().await;
+    let socket = world.directory.path("front.sock");
     let text = plain(
         origin.address,
         "",
-        "protocol = \"http1\"\nconnect_deadline = \"300ms\"\n[limits]\nupstream_connections = 3\n",
+        &format!(
+            "protocol = \"http1\"\nconnect_deadline = \"300ms\"\n\
+             [limits]\nupstream_connections = 5\n\
+             [[listen]]\nname = \"unix\"\nunix = \"{}\"\nlevel = \"http\"\nupstream = \"server\"\n",
+            socket.display()
+        ),
     );
     let proxy = world.proxy(&text).await;
-    let mut client = http2(connect(address(&proxy, "plain").await).await).await;
-    let waiting: Vec<_> =
-        (0..3).map(|_| tokio::spawn(client.send_request(get2("/silent")))).collect();
-    until(async || origin.connections.load(Ordering::Relaxed) == 3).await;
-    let refused = soon(client.send_request(get2("/"))).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    drop(refused);
+    let mut one = http2(connect(address(&proxy, "plain").await).await).await;
+    let mut other = http2(UnixStream::connect(&socket).await.unwrap()).await;
+    let mut waiting = Vec::new();
+    for (client, of_it, in_all) in [(&mut one, 3, 3), (&mut other, 2, 5)] {
+        let answer = soon(client.send_request(get2("/"))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "there is room for it");
+        origin::text(answer).await;
+        for _ in 0..of_it {
+            waiting.push(tokio::spawn(client.send_request(get2("/silent"))));
+        }
+        until(async || origin.connections.load(Ordering::Relaxed) == in_all).await;
+        let refused = soon(client.send_request(get2("/"))).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(origin.connections.load(Ordering::Relaxed), 5);
     for one in waiting {
         one.abort();
     }
-    until(async || soon(client.send_request(get2("/"))).await.unwrap().status() == StatusCode::OK)
+    until(async || soon(one.send_request(get2("/"))).await.unwrap().status() == StatusCode::OK)
         .await;
 }
 
