@@ -31,11 +31,18 @@ struct Flow(Mutex<State>);
 
 struct State {
     source: Source,
+    /// The last byte of the piece before.
+    rest: Option<Bytes>,
     /// Since when it waits, and whether for the client.
     since: Instant,
     waits_for_client: bool,
     access: Arc<Access>,
 }
+
+/// From this size on, the last byte of a piece is one for itself, over HTTP/2: hyper hands over a piece
+/// as soon as there is room for one byte of it, and is then done with it. With room for the last byte
+/// there is room for all of it, and until then it is known who waits for whom.
+const LARGE: usize = 16 * 1024;
 
 /// What is still to come.
 enum Source {
@@ -93,7 +100,7 @@ impl Watched for Flow {
         if matches!(state.source, Source::GivenUp) || state.since.elapsed() < limit {
             return false;
         }
-        state.source = Source::GivenUp;
+        (state.source, state.rest) = (Source::GivenUp, None);
         let (why, who) = if state.waits_for_client {
             (Broken::ClientStalled, "client took")
         } else {
@@ -114,7 +121,15 @@ impl State {
         }
     }
 
+    fn is_end(&self) -> bool {
+        self.rest.is_none() && self.source.is_end()
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(rest) = self.rest.take() {
+            (self.since, self.waits_for_client) = (Instant::now(), true);
+            return Poll::Ready(Some(Ok(Frame::data(rest))));
+        }
         let polled = match &mut self.source {
             Source::Upstream(incoming, lease) => {
                 let mut polled = Pin::new(&mut *incoming).poll_frame(cx);
@@ -147,7 +162,18 @@ impl State {
             Poll::Ready(None) => self.end(),
             Poll::Pending => {}
         }
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map(|frame| self.split(frame))))
+    }
+
+    fn split(&mut self, frame: Frame<Bytes>) -> Frame<Bytes> {
+        match frame.into_data() {
+            Ok(mut data) if data.len() >= LARGE && self.access.is_http2() => {
+                self.rest = Some(data.split_off(data.len().saturating_sub(1)));
+                Frame::data(data)
+            }
+            Ok(data) => Frame::data(data),
+            Err(other) => other,
+        }
     }
 }
 
@@ -197,6 +223,7 @@ impl ResponseBody {
     fn new(source: Source, access: Arc<Access>) -> Self {
         let flow = Arc::new(Flow(Mutex::new(State {
             source,
+            rest: None,
             since: Instant::now(),
             waits_for_client: true,
             access: Arc::clone(&access),
@@ -219,7 +246,7 @@ impl Body for ResponseBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.flow.as_ref().is_none_or(|flow| flow.lock().source.is_end())
+        self.flow.as_ref().is_none_or(|flow| flow.lock().is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -230,7 +257,7 @@ impl Body for ResponseBody {
 
 impl Drop for ResponseBody {
     fn drop(&mut self) {
-        if self.flow.as_ref().is_some_and(|flow| !flow.lock().source.is_end()) {
+        if self.flow.as_ref().is_some_and(|flow| !flow.lock().is_end()) {
             self.access.left();
         }
     }

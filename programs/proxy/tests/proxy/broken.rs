@@ -9,8 +9,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use crate::hostile::{broken, greedy, plain, requests};
-use crate::origin::{Io, Origin, get, get2, http1, http2, text};
+use crate::hostile::{broken, greedy, plain, requests, with_window};
+use crate::origin::{Io, Origin, PIECE, get, get2, http1, http2, text};
 use crate::support::{World, address, connect, metric, read_all, soon, until};
 
 #[tokio::test]
@@ -170,6 +170,29 @@ async fn short_answers_that_a_client_does_not_read_are_given_up() {
     assert_eq!(answer.status(), StatusCode::FORBIDDEN);
     let end = timeout(Duration::from_secs(10), answer.into_body().data()).await;
     assert!(end.expect("it has a body").is_none());
+}
+
+#[tokio::test]
+async fn pieces_of_which_a_client_does_not_read_the_last_byte_are_given_up() {
+    let world = World::new();
+    let origin = Origin::start().await;
+    let settings = "stall_deadline = \"300ms\"";
+    let proxy = world.proxy(&plain(origin.address, settings, "")).await;
+    let window = u32::try_from(PIECE).unwrap() - 1;
+    let mut client = with_window(address(&proxy, "plain").await, window).await;
+    let request = Request::get("http://x/piece").body(()).unwrap();
+    let answer = soon(client.send_request(request, true).unwrap().0).await.unwrap();
+    let mut body = answer.into_body();
+    let reset = async {
+        loop {
+            if let Err(error) = body.data().await.expect("all of it has come") {
+                return error.reason();
+            }
+        }
+    };
+    let reset = timeout(Duration::from_secs(10), reset).await.expect("it is never reset");
+    assert_eq!(reset, Some(h2::Reason::CANCEL));
+    until(async || broken(&proxy, "client_stalled") > 0.5).await;
 }
 
 #[tokio::test]

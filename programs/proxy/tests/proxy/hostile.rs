@@ -38,8 +38,13 @@ pub fn broken(proxy: &alts_proxy::Proxy, reason: &str) -> f64 {
 
 /// An HTTP/2 client whose windows are closed: it takes no byte of any response.
 pub async fn greedy(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+    with_window(address, 0).await
+}
+
+/// An HTTP/2 client that takes this many bytes of each response.
+pub async fn with_window(address: SocketAddr, bytes: u32) -> h2::client::SendRequest<Bytes> {
     let (client, connection) = h2::client::Builder::new()
-        .initial_window_size(0)
+        .initial_window_size(bytes)
         .handshake(connect(address).await)
         .await
         .unwrap();
