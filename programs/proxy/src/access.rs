@@ -216,6 +216,12 @@ impl Access {
         }
     }
 
+    /// Whether the response has no body, whatever it says.
+    #[must_use]
+    pub fn is_head(&self) -> bool {
+        self.method == Method::HEAD
+    }
+
     /// Whether the client speaks HTTP/2.
     #[must_use]
     pub fn is_http2(&self) -> bool {

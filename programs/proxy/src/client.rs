@@ -90,7 +90,8 @@ impl Client {
     }
 
     /// What the connection counts for.
-    fn key(&self) -> Key {
+    #[must_use]
+    pub fn key(&self) -> Key {
         let slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
         let [slot, _] = &*slots;
         slot.key().clone()

@@ -6,9 +6,34 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll};
 
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::relay::Traffic;
+use crate::socket::Stream;
+
+/// A connection that can tell that its other end has gone, without reading from it.
+pub trait Watchful {
+    /// Looks at it. An end that has only said all that it has to say is still there.
+    ///
+    /// # Errors
+    /// When the other end can take nothing any more.
+    fn look(&self) -> io::Result<()>;
+}
+
+impl Watchful for Stream {
+    fn look(&self) -> io::Result<()> {
+        self.socket().look()
+    }
+}
+
+impl Watchful for TokioIo<Upgraded> {
+    fn look(&self) -> io::Result<()> {
+        // Whoever has it reads from it all the time.
+        Ok(())
+    }
+}
 
 /// A client's connection whose bytes are counted.
 #[derive(Debug)]
@@ -48,7 +73,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Counted<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
+impl<S: AsyncWrite + Watchful + Unpin> AsyncWrite for Counted<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -72,6 +97,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Counted<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.traffic.takes_doubt() {
+            self.stream.look()?;
+        }
         Pin::new(&mut self.stream).poll_flush(cx)
     }
 

@@ -28,23 +28,34 @@ pub enum Forwarding {
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// Names with which proxies say for whom, for what host, and for what path they forward, where
-/// every character that is neither a letter nor a digit is `_`. Also all that begin with
-/// `x_forwarded`.
-const FORWARDING: [&str; 13] = [
+/// every character that is neither a letter nor a digit is `_`.
+const FORWARDING: [&str; 22] = [
+    "cf_connecting_ip",
+    "client_cert",
+    "client_cert_chain",
     "client_ip",
+    "fastly_client_ip",
     "forwarded",
     "forwarded_for",
+    "proxy_client_ip",
     "true_client_ip",
+    "wl_proxy_client_ip",
+    "x_azure_clientip",
+    "x_client_cert",
     "x_client_ip",
     "x_cluster_client_ip",
     "x_envoy_external_address",
     "x_host",
-    "x_original_forwarded_for",
-    "x_original_host",
-    "x_original_url",
+    "x_http_host_override",
+    "x_originating_ip",
     "x_real_ip",
+    "x_remote_addr",
+    "x_remote_ip",
     "x_rewrite_url",
 ];
+
+/// Beginnings of such names.
+const FORWARDING_FAMILIES: [&str; 3] = ["x_envoy_original", "x_forwarded", "x_original_"];
 
 /// Headers without which a message means something else: naming them in `connection` removes them
 /// from no message.
@@ -104,17 +115,27 @@ pub fn for_upstream(
     }
 }
 
+/// Makes the trailers of a request those of the next hop: without what only a head can say, and what
+/// clients may not say themselves.
+pub fn trailers_for_upstream(trailers: &mut HeaderMap, forwarding: Forwarding) {
+    strip_hop_by_hop(trailers);
+    for name in OF_THE_MESSAGE {
+        trailers.remove(name);
+    }
+    strip_claims(trailers, forwarding);
+}
+
 /// Removes what a client says about its own account or about whom it forwards for, in whichever
 /// spelling: servers that turn headers into variables take `_` for whatever is neither a letter nor
 /// a digit.
-pub fn strip_claims(headers: &mut HeaderMap, forwarding: Forwarding) {
+fn strip_claims(headers: &mut HeaderMap, forwarding: Forwarding) {
     let is_claim = |name: &HeaderName| {
         let same = |wanted: &str| {
             name.as_str().len() == wanted.len() && begins_like(name.as_str(), wanted)
         };
         same(ACCOUNT.as_str())
             || (forwarding != Forwarding::Pass
-                && (begins_like(name.as_str(), "x_forwarded")
+                && (FORWARDING_FAMILIES.iter().any(|family| begins_like(name.as_str(), family))
                     || FORWARDING.iter().any(|wanted| same(wanted))))
     };
     let claims: Vec<_> = headers.keys().filter(|name| is_claim(name)).cloned().collect();
@@ -267,6 +288,10 @@ mod tests {
             ("Forwarded", "for=192.0.2.1"),
             ("X-Original-URL", "/admin"),
             ("x-rewrite-url", "/admin"),
+            ("x-original-uri", "/admin"),
+            ("X-Envoy-Original-Dst-Host", "192.0.2.1:80"),
+            ("Client-Cert", ":MIIB:"),
+            ("CF-Connecting-IP", "192.0.2.1"),
         ];
         let mut all = HeaderMap::new();
         for (name, value) in own {
@@ -328,6 +353,22 @@ mod tests {
         ]);
         strip_hop_by_hop(&mut request);
         assert_eq!(request, headers(&[("host", "x.test"), ("content-length", "3")]));
+    }
+
+    #[test]
+    fn trailers_say_only_what_trailers_can() {
+        let mut trailers = headers(&[
+            ("connection", "x-own"),
+            ("x-own", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "7"),
+            ("host", "x.test"),
+            ("x_alts_peer_service_account", "admin@x.test"),
+            ("x-forwarded-for", "192.0.2.1"),
+            ("checksum", "1"),
+        ]);
+        trailers_for_upstream(&mut trailers, Forwarding::Strip);
+        assert_eq!(trailers, headers(&[("checksum", "1")]));
     }
 
     #[test]

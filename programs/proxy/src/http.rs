@@ -89,6 +89,10 @@ pub async fn serve(
                 return Outcome::ClientError("more requests were taken back than answered".to_owned());
             }
             _ = watch.tick() => {
+                if activity.is_http1() && activity.idle_since().is_none() {
+                    // Until there is a response hyper does not look at the client.
+                    client.traffic.doubt();
+                }
                 let sent = client.traffic.sent.load(Ordering::Relaxed);
                 stuck = stuck.filter(|(_, before)| *before == sent);
                 if activity.expire(stall, idle) {

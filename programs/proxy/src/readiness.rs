@@ -1,11 +1,18 @@
 //! Whether the handshaker services are there: without them, nobody gets through.
 
+use std::error::Error;
 use std::future::Future;
+use std::io;
 use std::time::Duration;
-use std::{fmt, io};
 
 use alts_handshaker::locator::Locator;
 use alts_serving::descriptors::is_exhausted;
+use bytes::Bytes;
+use http::Request;
+use http::header::{CONTENT_TYPE, TE};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::sync::watch;
 use tokio::time::{interval, timeout};
 
@@ -15,7 +22,7 @@ use crate::socket::Socket;
 /// How often they are asked for.
 const INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long one may take to accept a connection.
+/// How long one may take to accept a connection, and how long for an answer on it.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// What is known about the handshaker services in use.
@@ -34,7 +41,7 @@ impl Handshakers {
         (ask(used, sender), Self { away })
     }
 
-    /// Whether all of them accept connections.
+    /// Whether all of them answer.
     ///
     /// # Errors
     /// Which ones do not.
@@ -59,7 +66,7 @@ async fn ask(mut used: watch::Receiver<Vec<Locator>>, away: watch::Sender<Option
         let locators = used.borrow_and_update().clone();
         let mut lost = Vec::new();
         for locator in locators {
-            if let Err(why) = connect(&locator).await {
+            if let Err(why) = look(&locator).await {
                 lost.push(format!("{locator} ({why})"));
             }
         }
@@ -68,30 +75,65 @@ async fn ask(mut used: watch::Receiver<Vec<Locator>>, away: watch::Sender<Option
     }
 }
 
-/// Connects to one, and sees who listens; what it says of itself is for handshakes.
-async fn connect(locator: &Locator) -> Result<(), String> {
+/// Connects to one, sees who listens, and asks how it is.
+async fn look(locator: &Locator) -> Result<(), String> {
     // One in this process is always there.
     let Some(address) = locator.address() else { return Ok(()) };
     let address: Address = address.to_string().parse()?;
-    let failed = |why: &dyn fmt::Display| why.to_string();
     let of_socket = |why: io::Error| {
         if is_exhausted(&why) {
             format!("nobody knows: this proxy or its machine has nothing left to ask it: {why}")
         } else {
-            failed(&why)
+            why.to_string()
         }
     };
     let socket = match timeout(PATIENCE, Socket::connect(&address)).await {
         Ok(connected) => connected.map_err(of_socket)?,
-        Err(why) => return Err(failed(&why)),
+        Err(why) => return Err(why.to_string()),
     };
-    match (locator.required_user().cloned(), socket) {
-        (None, _) => Ok(()),
+    match (locator.required_user().cloned(), &socket) {
+        (None, _) => {}
         (Some(user), Socket::Unix(stream)) => {
-            let uid = stream.peer_cred().map_err(|why| failed(&why))?.uid();
+            let uid = stream.peer_cred().map_err(|why| why.to_string())?.uid();
             let checked = tokio::task::spawn_blocking(move || user.check(uid));
-            checked.await.map_err(|why| failed(&why))?
+            checked.await.map_err(|why| why.to_string())??;
         }
-        (Some(_), Socket::Tcp(_)) => Err("over TCP nobody knows which user listens".to_owned()),
+        (Some(_), Socket::Tcp(_)) => {
+            return Err("over TCP nobody knows which user listens".to_owned());
+        }
+    }
+    match timeout(PATIENCE, serves(socket)).await {
+        Ok(Ok(true)) => Ok(()),
+        Ok(Ok(false)) => Err("it says that it does not serve".to_owned()),
+        Ok(Err(why)) => Err(format!("it does not speak HTTP/2: {why}")),
+        Err(_) => Err(format!("no answer within {PATIENCE:?}")),
     }
 }
+
+/// Asks a service over gRPC whether it serves. One that does not know the question has answered it.
+async fn serves(socket: Socket) -> Result<bool, Box<dyn Error + Send + Sync>> {
+    let io = TokioIo::new(socket);
+    let (mut sender, connection) = http2::handshake(TokioExecutor::new(), io).await?;
+    let exchange = async {
+        let request = Request::post("http://localhost/grpc.health.v1.Health/Check")
+            .header(CONTENT_TYPE, "application/grpc")
+            .header(TE, "trailers")
+            .body(Full::new(Bytes::from_static(&NO_MESSAGE)))?;
+        let response = sender.send_request(request).await?;
+        let body = Limited::new(response.into_body(), LARGEST_ANSWER).collect().await?.to_bytes();
+        Ok(body.get(NO_MESSAGE.len()..).is_none_or(|status| matches!(status, [] | SERVING)))
+    };
+    tokio::select! {
+        answer = exchange => answer,
+        ended = connection => Err(ended.err().map_or_else(|| "it closed the connection".into(), Into::into)),
+    }
+}
+
+/// An empty message of gRPC: no compression, no bytes. Health of the service as a whole.
+const NO_MESSAGE: [u8; 5] = [0; 5];
+
+/// The message `HealthCheckResponse` with `status = SERVING`.
+const SERVING: &[u8] = &[0x08, 0x01];
+
+/// More than any answer has.
+const LARGEST_ANSWER: usize = 1024;

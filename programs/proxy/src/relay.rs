@@ -29,6 +29,8 @@ pub struct Traffic {
     pub sent: AtomicU64,
     /// The client has ended the connection, or it is broken.
     pub has_ended: AtomicBool,
+    /// Whether the client is still there is to be found out.
+    is_in_doubt: AtomicBool,
 }
 
 impl Traffic {
@@ -37,6 +39,17 @@ impl Traffic {
     pub fn moved(&self) -> u64 {
         let received = self.received.load(Ordering::Relaxed);
         received.saturating_add(self.sent.load(Ordering::Relaxed))
+    }
+
+    /// Asks whether the client is still there.
+    pub fn doubt(&self) {
+        self.is_in_doubt.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was asked, which is answered once.
+    #[must_use]
+    pub fn takes_doubt(&self) -> bool {
+        self.is_in_doubt.load(Ordering::Relaxed) && self.is_in_doubt.swap(false, Ordering::Relaxed)
     }
 }
 

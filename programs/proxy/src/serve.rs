@@ -1,5 +1,6 @@
 //! Serves one connection of a client: the handshake, admission, and bytes or HTTP.
 
+use std::future;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,11 +15,11 @@ use crate::client::Client;
 use crate::config::{Level, Security};
 use crate::listener::Listener;
 use crate::outcome::Outcome;
-use crate::relay::{End, relay};
+use crate::relay::{End, Traffic, relay};
 use crate::socket::{Socket, Stream};
 use crate::{callers, http, proxy_protocol};
 
-/// How long a handshake may take when the proxy is to end.
+/// How long a client may take for its handshake, or for its first byte, when the proxy is to end.
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
@@ -99,12 +100,7 @@ async fn accept(
 }
 
 /// Carries a connection as it is.
-async fn bytes(
-    client: &Client,
-    listener: &Listener,
-    mut stream: Stream,
-    mut alive: Alive,
-) -> Outcome {
+async fn bytes(client: &Client, listener: &Listener, mut stream: Stream, alive: Alive) -> Outcome {
     let Listener { upstream, settings, .. } = listener;
     let (mut server, address) = match upstream.connect().await {
         Ok(connected) => connected,
@@ -123,7 +119,7 @@ async fn bytes(
     }
     let end = tokio::select! {
         end = relay(&mut stream, &mut server, &client.traffic, settings.idle) => Some(end),
-        () = alive.over() => None,
+        () = time_to_go(&client.traffic, &alive) => None,
     };
     if !matches!(end, Some(End::Finished)) {
         stream.break_off();
@@ -135,6 +131,23 @@ async fn bytes(
         Some(End::Idle) => Outcome::Idle,
         Some(End::Client(error)) => Outcome::ClientError(error.to_string()),
         Some(End::Upstream(error)) => Outcome::UpstreamError(error.to_string()),
+    }
+}
+
+/// Waits until everything is to end; if neither side has said anything, only for [`LEAVING`] from when
+/// the proxy is about to end. Whether anything else may be cut, only those who speak it know.
+async fn time_to_go(traffic: &Traffic, alive: &Alive) {
+    let (mut draining, mut over) = (alive.clone(), alive.clone());
+    let unused = async {
+        draining.draining().await;
+        sleep(LEAVING).await;
+        if traffic.moved() > 0 {
+            future::pending::<()>().await;
+        }
+    };
+    tokio::select! {
+        () = unused => {}
+        () = over.over() => {}
     }
 }
 

@@ -2,12 +2,14 @@
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::os::fd::AsFd as _;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use alts_serving::descriptors::of_lookup;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncReadExt as _, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream, lookup_host};
@@ -73,6 +75,30 @@ impl Socket {
     #[must_use]
     pub fn local_addr(&self) -> Option<SocketAddr> {
         self.info().local_addr()
+    }
+
+    /// Looks whether the peer is there, without reading.
+    ///
+    /// # Errors
+    /// When the connection was reset, or the peer answers no more, or, over a UNIX socket, has
+    /// closed it. A TCP peer that has closed it looks like one that has shut down its writing side.
+    pub fn look(&self) -> io::Result<()> {
+        let descriptor = match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        };
+        // Without asking for anything, the system only says what has gone wrong.
+        let mut asked = [PollFd::new(descriptor, PollFlags::empty())];
+        poll(&mut asked, PollTimeout::ZERO)?;
+        let [asked] = &asked;
+        if asked.any() != Some(true) {
+            return Ok(());
+        }
+        let why = match self {
+            Self::Tcp(stream) => stream.take_error()?,
+            Self::Unix(stream) => stream.take_error()?,
+        };
+        Err(why.unwrap_or_else(|| io::ErrorKind::ConnectionAborted.into()))
     }
 
     /// Makes the peer see that the connection was broken off, not ended, where the transport

@@ -6,6 +6,7 @@ pub mod dial;
 pub mod error;
 pub mod health;
 pub mod pool;
+pub mod shares;
 
 use std::fmt;
 use std::sync::{Arc, Weak};

@@ -3,7 +3,6 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, HeaderValue, Response, StatusCode};
 
@@ -102,7 +101,7 @@ impl Refusal {
         access.failed(&self.text);
         let text = format!("alts proxy: {}", self.text);
         if is_grpc {
-            let mut response = Response::new(ResponseBody::own(Bytes::new(), access));
+            let mut response = Response::new(ResponseBody::empty(access));
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             headers.insert(HeaderName::from_static("grpc-status"), self.grpc_status.into());

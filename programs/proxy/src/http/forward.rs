@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alts_serving::life::Alive;
-use bytes::Bytes;
+use alts_serving::limits::Key;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -15,8 +15,9 @@ use http::{HeaderValue, Request, Response, StatusCode, Uri, Version};
 use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, timeout};
 
+use super::SHORTEST_WATCH;
 use super::answer::Refusal;
 use super::body::ResponseBody;
 use crate::access::Access;
@@ -69,7 +70,8 @@ pub(super) async fn forward(
     }
     let request = (head, Source::new(body, Arc::clone(access), forwarding));
     let (mut response, lease) = {
-        let sending = send(access, upstream, request, by_http2);
+        let key = client.key();
+        let sending = send(access, &key, upstream, request, by_http2);
         // A gRPC call brings its own deadline; the connection's limit is for those that do not.
         let idle = listener.settings.idle;
         within(if is_grpc { idle } else { settings.response_deadline }, access, sending).await?
@@ -82,7 +84,7 @@ pub(super) async fn forward(
         tokio::spawn(tunnel(client, server, Arc::clone(access), listener.settings.idle, alive));
         headers::strip_hop_by_hop(response.headers_mut());
         headers::become_websocket(response.headers_mut());
-        return Ok(response.map(|_| ResponseBody::own(Bytes::new(), Arc::clone(access))));
+        return Ok(response.map(|_| ResponseBody::empty(Arc::clone(access))));
     }
     headers::strip_hop_by_hop(response.headers_mut());
     // That of the client's connection is hyper's business.
@@ -115,6 +117,7 @@ async fn within<T>(
 /// Sends a request on a connection of its own version; again on another one if it may be.
 async fn send(
     access: &Access,
+    client: &Key,
     upstream: &Upstream,
     (head, source): (Parts, Source),
     by_http2: bool,
@@ -124,7 +127,7 @@ async fn send(
         let again = || Some(Request::from_parts(head.clone(), source.body()?));
         let Some(request) = unsent.take().or_else(again) else { break };
         let pool = upstream.pool();
-        let leased = if by_http2 { pool.http2().await } else { pool.http1().await };
+        let leased = if by_http2 { pool.http2().await } else { pool.http1(client).await };
         let mut lease = leased.map_err(|error| {
             access.failed(&error);
             Refusal::unreachable(&error)
@@ -211,14 +214,16 @@ async fn tunnel(
         carried.map(drop).map_err(|error| error.to_string())
     };
     let silence = async {
-        let mut before = traffic.moved();
-        loop {
-            tokio::time::sleep(idle.min(FOREVER)).await;
+        let idle = idle.min(FOREVER);
+        let (mut last, mut before) = (Instant::now(), traffic.moved());
+        // Looked at this often, what ends too late ends a quarter too late.
+        let mut next = interval((idle / 4).max(SHORTEST_WATCH));
+        while last.elapsed() < idle {
+            next.tick().await;
             let now = traffic.moved();
-            if now == before {
-                return;
+            if now != before {
+                (last, before) = (Instant::now(), now);
             }
-            before = now;
         }
     };
     tokio::select! {

@@ -171,7 +171,7 @@ impl Body for RequestBody {
                     let data = data.clone();
                     shared.keep(Kept::Data(data));
                 } else if let Some(trailers) = frame.trailers_mut() {
-                    headers::strip_claims(trailers, shared.forwarding);
+                    headers::trailers_for_upstream(trailers, shared.forwarding);
                     let trailers = trailers.clone();
                     shared.keep(Kept::Trailers(trailers));
                 }

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
+use alts_serving::limits::Key;
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
@@ -21,6 +22,7 @@ use super::again;
 use super::body::RequestBody;
 use super::dial::Dial;
 use super::error::ConnectError;
+use super::shares::Shares;
 use crate::headers;
 use crate::http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window};
 use crate::reason::root;
@@ -52,6 +54,7 @@ pub struct Pool {
     /// Connections that there may still be, and that may be made at the same time.
     free: Arc<Semaphore>,
     making: Semaphore,
+    shares: Shares,
 }
 
 /// An HTTP/1.1 connection that nobody uses.
@@ -155,6 +158,8 @@ impl Shared {
 pub struct Lease {
     sender: Sender,
     pool: Arc<Pool>,
+    /// One of those that a client may use at the same time, unless others can share the connection.
+    _share: Option<OwnedSemaphorePermit>,
     /// Whether others have used the connection before.
     pub is_used: bool,
 }
@@ -230,25 +235,28 @@ impl Pool {
     /// One without connections yet; `dial` makes them.
     #[must_use]
     pub fn new(dial: Arc<Dial>) -> Self {
-        let free = Arc::new(Semaphore::new(dial.limits().upstream_connections));
+        let connections = dial.limits().upstream_connections;
         Self {
             dial,
             http1: Mutex::default(),
             http2: Mutex::default(),
             connecting: Arc::default(),
-            free,
+            free: Arc::new(Semaphore::new(connections)),
             making: Semaphore::new(MAKING),
+            shares: Shares::of(connections),
         }
     }
 
-    /// An HTTP/1.1 connection: one that waits, or a new one.
+    /// An HTTP/1.1 connection for a client: one that waits, or a new one.
     ///
     /// # Errors
-    /// When there is none.
-    pub async fn http1(self: &Arc<Self>) -> Result<Lease, ConnectError> {
+    /// When there is none, or the client has its share for longer than the deadline.
+    pub async fn http1(self: &Arc<Self>, client: &Key) -> Result<Lease, ConnectError> {
+        let share = self.within_deadline(self.shares.of_client(client).acquire_owned()).await;
+        let share = Some(share.and_then(Result::ok).ok_or(ConnectError::Full)?);
         if let Some(connection) = self.take_http1(self.dial.settings().idle) {
-            let sender = Sender::Http1(connection);
-            return Ok(Lease { sender, pool: Arc::clone(self), is_used: true });
+            let (sender, pool) = (Sender::Http1(connection), Arc::clone(self));
+            return Ok(Lease { sender, pool, _share: share, is_used: true });
         }
         let (done, connected) = oneshot::channel();
         let pool = Arc::clone(self);
@@ -257,7 +265,7 @@ impl Pool {
             let made = pool.within_limits(connect_http1(&pool.dial)).await;
             let lease = made.map(|(mut connection, permit)| {
                 connection.hold(permit);
-                Lease { sender: Sender::Http1(connection), pool, is_used: false }
+                Lease { sender: Sender::Http1(connection), pool, _share: share, is_used: false }
             });
             if let Err(Ok(lease)) = done.send(lease) {
                 lease.give_back();
@@ -274,6 +282,7 @@ impl Pool {
         let lease = |(sender, request), is_used| Lease {
             sender: Sender::Http2 { sender, request },
             pool: Arc::clone(self),
+            _share: None,
             is_used,
         };
         if let Some(shared) = self.share_http2() {

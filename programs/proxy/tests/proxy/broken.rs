@@ -1,15 +1,16 @@
 //! Requests without a whole response: what they were is said, and no side is blamed for another's.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
-use tokio::io::AsyncWriteExt as _;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, UnixStream};
 use tokio::time::{sleep, timeout};
 
-use crate::hostile::{broken, plain, requests};
-use crate::origin::{Origin, get, get2, http1, http2, text};
+use crate::hostile::{broken, greedy, plain, requests, with_window};
+use crate::origin::{Io, Origin, PIECE, get, get2, http1, http2, text};
 use crate::support::{World, address, connect, metric, read_all, soon, until};
 
 #[tokio::test]
@@ -140,5 +141,115 @@ async fn a_request_without_a_host_gets_the_upstreams() {
             _ => format!("GET http://{}/x HTTP/2", origin.address),
         };
         assert!(said.contains(&wanted), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn short_answers_that_a_client_does_not_read_are_given_up() {
+    let world = World::new();
+    let origin = Origin::start().await;
+    let forbidden = "[[listen.route]]\nprefix = \"/open\"\nany_peer = true\n";
+    let settings = format!("stall_deadline = \"300ms\"\n{forbidden}");
+    let proxy = world.proxy(&plain(origin.address, &settings, "")).await;
+    let mut greedy = greedy(address(&proxy, "plain").await).await;
+    let mut count = 0.5;
+    // The upstream's, and the proxy's own.
+    for (path, status) in [("/open", StatusCode::OK), ("/", StatusCode::FORBIDDEN)] {
+        let request = Request::get(format!("http://x{path}")).body(()).unwrap();
+        let answer = soon(greedy.send_request(request, true).unwrap().0).await.unwrap();
+        assert_eq!(answer.status(), status);
+        let reset = timeout(Duration::from_secs(10), answer.into_body().data()).await;
+        let reset = reset.expect("it is never reset").unwrap().unwrap_err();
+        assert_eq!((reset.is_reset(), reset.reason()), (true, Some(h2::Reason::CANCEL)));
+        until(async || broken(&proxy, "client_stalled") > count).await;
+        count += 1.0;
+    }
+    // Without a body, there is nothing to read.
+    let request = Request::head("http://x/").body(()).unwrap();
+    let answer = soon(greedy.send_request(request, true).unwrap().0).await.unwrap();
+    assert_eq!(answer.status(), StatusCode::FORBIDDEN);
+    let end = timeout(Duration::from_secs(10), answer.into_body().data()).await;
+    assert!(end.expect("it has a body").is_none());
+}
+
+#[tokio::test]
+async fn pieces_of_which_a_client_does_not_read_the_last_byte_are_given_up() {
+    let world = World::new();
+    let origin = Origin::start().await;
+    let settings = "stall_deadline = \"300ms\"";
+    let proxy = world.proxy(&plain(origin.address, settings, "")).await;
+    let window = u32::try_from(PIECE).unwrap() - 1;
+    let mut client = with_window(address(&proxy, "plain").await, window).await;
+    let request = Request::get("http://x/piece").body(()).unwrap();
+    let answer = soon(client.send_request(request, true).unwrap().0).await.unwrap();
+    let mut body = answer.into_body();
+    let reset = async {
+        loop {
+            if let Err(error) = body.data().await.expect("all of it has come") {
+                return error.reason();
+            }
+        }
+    };
+    let reset = timeout(Duration::from_secs(10), reset).await.expect("it is never reset");
+    assert_eq!(reset, Some(h2::Reason::CANCEL));
+    until(async || broken(&proxy, "client_stalled") > 0.5).await;
+}
+
+#[tokio::test]
+async fn a_client_that_vanishes_is_noticed_while_the_upstream_is_slow() {
+    let world = World::new();
+    let origin = Origin::start().await;
+    let socket = world.directory.path("front.sock");
+    let unix = format!(
+        "[[listen]]\nname = \"unix\"\nunix = \"{}\"\nlevel = \"http\"\nupstream = \"server\"\n",
+        socket.display()
+    );
+    let proxy = world.proxy(&(plain(origin.address, "", "") + &unix)).await;
+    let request = b"GET /silent HTTP/1.1\r\nHost: x\r\n\r\n";
+    let mut reset = connect(address(&proxy, "plain").await).await;
+    reset.write_all(request).await.unwrap();
+    let mut closed = UnixStream::connect(&socket).await.unwrap();
+    closed.write_all(request).await.unwrap();
+    until(async || origin.connections.load(Ordering::Relaxed) == 2).await;
+    reset.set_zero_linger().unwrap();
+    drop((reset, closed));
+    for listener in ["plain", "unix"] {
+        let labels = format!("{{listener=\"{listener}\",reason=\"client_gone\"}}");
+        let gone = format!("alts_proxy_requests_broken_total{labels}");
+        let noticed = until(async || metric(&proxy, &gone) > 0.5);
+        timeout(Duration::from_secs(10), noticed).await.expect("it is not noticed");
+    }
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_waits_for_a_slow_answer() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let server = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let _ = stream.read(&mut [0; 1000]).await;
+                sleep(Duration::from_millis(2500)).await;
+                stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate").await
+            });
+        }
+    });
+    let world = World::new();
+    let socket = world.directory.path("front.sock");
+    let unix = format!(
+        "[[listen]]\nname = \"unix\"\nunix = \"{}\"\nlevel = \"http\"\nupstream = \"server\"\n",
+        socket.display()
+    );
+    let proxy = world.proxy(&(plain(server, "", "") + &unix)).await;
+    let mut tcp = connect(address(&proxy, "plain").await).await;
+    let mut unix = UnixStream::connect(&socket).await.unwrap();
+    for stream in [&mut tcp as &mut dyn Io, &mut unix] {
+        stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        stream.shutdown().await.unwrap();
+    }
+    for mut stream in [&mut tcp as &mut dyn Io, &mut unix] {
+        let said = String::from_utf8(read_all(&mut stream).await).unwrap();
+        assert!(said.ends_with("late"), "{said}");
     }
 }

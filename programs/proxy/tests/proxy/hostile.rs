@@ -10,12 +10,12 @@ use http::{Request, StatusCode, header};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, UnixStream};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::origin::{Origin, body, get, get2, http1, http2, text};
+use crate::origin::{self, Origin, body, get, get2, http1, http2, text};
 use crate::support::{World, address, chain, closed_port, connect, metric, read_all, soon, until};
 
 /// A plain proxy in front of an HTTP server; `listen` and `upstream` are more settings.
@@ -37,9 +37,14 @@ pub fn broken(proxy: &alts_proxy::Proxy, reason: &str) -> f64 {
 }
 
 /// An HTTP/2 client whose windows are closed: it takes no byte of any response.
-async fn greedy(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+pub async fn greedy(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+    with_window(address, 0).await
+}
+
+/// An HTTP/2 client that takes this many bytes of each response.
+pub async fn with_window(address: SocketAddr, bytes: u32) -> h2::client::SendRequest<Bytes> {
     let (client, connection) = h2::client::Builder::new()
-        .initial_window_size(0)
+        .initial_window_size(bytes)
         .handshake(connect(address).await)
         .await
         .unwrap();
@@ -119,26 +124,40 @@ async fn who_takes_requests_back_all_the_time_is_closed() {
 }
 
 #[tokio::test]
-async fn an_upstream_has_no_more_connections_than_the_limit() {
+async fn an_upstream_has_no_more_connections_than_the_limit_and_a_client_half_of_them() {
     let world = World::new();
     let origin = Origin::start().await;
+    let socket = world.directory.path("front.sock");
     let text = plain(
         origin.address,
         "",
-        "protocol = \"http1\"\nconnect_deadline = \"300ms\"\n[limits]\nupstream_connections = 3\n",
+        &format!(
+            "protocol = \"http1\"\nconnect_deadline = \"300ms\"\n\
+             [limits]\nupstream_connections = 5\n\
+             [[listen]]\nname = \"unix\"\nunix = \"{}\"\nlevel = \"http\"\nupstream = \"server\"\n",
+            socket.display()
+        ),
     );
     let proxy = world.proxy(&text).await;
-    let mut client = http2(connect(address(&proxy, "plain").await).await).await;
-    let waiting: Vec<_> =
-        (0..3).map(|_| tokio::spawn(client.send_request(get2("/silent")))).collect();
-    until(async || origin.connections.load(Ordering::Relaxed) == 3).await;
-    let refused = soon(client.send_request(get2("/"))).await.unwrap();
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
-    drop(refused);
+    let mut one = http2(connect(address(&proxy, "plain").await).await).await;
+    let mut other = http2(UnixStream::connect(&socket).await.unwrap()).await;
+    let mut waiting = Vec::new();
+    for (client, of_it, in_all) in [(&mut one, 3, 3), (&mut other, 2, 5)] {
+        let answer = soon(client.send_request(get2("/"))).await.unwrap();
+        assert_eq!(answer.status(), StatusCode::OK, "there is room for it");
+        origin::text(answer).await;
+        for _ in 0..of_it {
+            waiting.push(tokio::spawn(client.send_request(get2("/silent"))));
+        }
+        until(async || origin.connections.load(Ordering::Relaxed) == in_all).await;
+        let refused = soon(client.send_request(get2("/"))).await.unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(origin.connections.load(Ordering::Relaxed), 5);
     for one in waiting {
         one.abort();
     }
-    until(async || soon(client.send_request(get2("/"))).await.unwrap().status() == StatusCode::OK)
+    until(async || soon(one.send_request(get2("/"))).await.unwrap().status() == StatusCode::OK)
         .await;
 }
 

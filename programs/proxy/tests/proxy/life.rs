@@ -1,5 +1,6 @@
 //! Upstreams that fail, configurations that change, limits, and the end.
 
+use std::convert::Infallible;
 use std::fs;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio::net::TcpStream;
 
 use crate::origin::{Origin, get, get2, http1, http2, text};
 use crate::support::{
-    World, address, closed_port, connect, echo, echo_server, metric, name_of, read_all,
+    World, address, chain, closed_port, connect, echo, echo_server, metric, name_of, read_all,
     silent_server, soon, until,
 };
 
@@ -63,7 +64,7 @@ async fn one_that_says_nothing_leaves_time_for_the_next() {
     let (silent, _silent) = silent_server().await;
     let inner = closed_port().await;
     // The first address accepts connections and never answers the handshake.
-    let text = crate::support::chain(server, inner, "").replace(
+    let text = chain(server, inner, "").replace(
         &format!("addresses = [\"{inner}\"]"),
         &format!("addresses = [\"{silent}\", \"{inner}\"]\nconnect_deadline = \"4s\""),
     );
@@ -211,6 +212,8 @@ async fn at_the_end_connections_may_finish() {
     echo(&mut open, "before").await;
     let ending = tokio::spawn(proxy.shutdown());
     until(async || TcpStream::connect(at).await.is_err()).await;
+    // It may be silent for a while: what it speaks is unknown.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
     echo(&mut open, "while it ends").await;
     drop(open);
     assert!(soon(ending).await.unwrap(), "all had ended by themselves");
@@ -229,6 +232,23 @@ async fn at_the_end_connections_that_do_not_finish_are_cut() {
     assert!(begun.elapsed() > Duration::from_millis(200), "{:?}", begun.elapsed());
     let error = soon(open.read(&mut [0; 10])).await.unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset, "cut, not ended");
+}
+
+#[tokio::test]
+async fn a_stop_does_not_wait_for_connections_on_which_nothing_was_ever_said() {
+    let world = World::new();
+    let (server, _echo) = echo_server("echo").await;
+    let inner = closed_port().await;
+    let proxy = world.proxy(&chain(server, inner, "")).await;
+    let plain = connect(address(&proxy, "outer").await).await;
+    let mut alts = world.connect("client@dev.test", "server@dev.test", inner).await;
+    let open = "alts_proxy_connections{listener=\"inner\"}";
+    until(async || metric(&proxy, open) > 1.5).await;
+    let begun = tokio::time::Instant::now();
+    soon(proxy.shutdown()).await;
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    assert!(soon(alts.read(&mut [0; 1])).await.is_err(), "cut, not ended");
+    drop(plain);
 }
 
 #[tokio::test]
@@ -259,6 +279,59 @@ async fn at_the_end_http_is_told_so() {
     assert!(soon(ending).await.unwrap());
 }
 
+/// The answers of `grpc.health.v1`.
+const SERVING: u8 = 1;
+const NOT_SERVING: u8 = 2;
+
+/// What says of a handshaker how it is, or does not know the question.
+fn handshaker(socket: &std::path::Path, status: Option<u8>) -> tokio::task::JoinHandle<()> {
+    let listener = tokio::net::UnixListener::bind(socket).unwrap();
+    let answer = move |_| async move {
+        let frame = status
+            .map(|one| hyper::body::Frame::data(bytes::Bytes::from(vec![0, 0, 0, 0, 2, 8, one])));
+        let body =
+            http_body_util::StreamBody::new(tokio_stream::iter(frame.map(Ok::<_, Infallible>)));
+        let code = if status.is_some() { "0" } else { "12" };
+        http::Response::builder().header("grpc-status", code).body(body)
+    };
+    tokio::spawn(async move {
+        loop {
+            let io = hyper_util::rt::TokioIo::new(listener.accept().await.unwrap().0);
+            let executor = hyper_util::rt::TokioExecutor::new();
+            let server = hyper::server::conn::http2::Builder::new(executor);
+            tokio::spawn(server.serve_connection(io, hyper::service::service_fn(answer)));
+        }
+    })
+}
+
+#[tokio::test]
+async fn a_handshaker_that_does_not_answer_or_serve_is_not_there() {
+    let world = World::new();
+    let (server, _echo) = echo_server("echo").await;
+    let (hanging, _hanging) = silent_server().await;
+    let refusing = world.directory.path("refusing.sock");
+    handshaker(&refusing, Some(NOT_SERVING));
+    let old = world.directory.path("old.sock");
+    handshaker(&old, None);
+    for (address, said) in [
+        (hanging.to_string(), "no answer within 2s"),
+        (format!("unix:{}", refusing.display()), "it says that it does not serve"),
+        (server.to_string(), "it does not speak HTTP/2"),
+        (format!("unix:{}", old.display()), "ready\n"),
+    ] {
+        let text = plain(&[server], "", "")
+            + &format!(
+                "[[listen]]\nname = \"alts\"\ntcp = \"127.0.0.1:0\"\nsecurity = \"alts\"\n\
+                 handshaker = \"{address}\"\nany_peer = true\nupstream = \"up\"\n\
+                 [metrics]\naddress = \"127.0.0.1:0\"\n"
+            );
+        let proxy = world.proxy(&text).await;
+        until(async || !admin(&proxy, "/readyz").await.1.contains("nothing is known")).await;
+        let (_, text) = admin(&proxy, "/readyz").await;
+        assert!(text.contains(said), "{address}: {text}");
+    }
+}
+
 #[tokio::test]
 async fn it_is_not_ready_while_its_handshaker_is_away() {
     let world = World::new();
@@ -277,9 +350,9 @@ async fn it_is_not_ready_while_its_handshaker_is_away() {
             .await;
         let (status, said) = admin(&proxy, "/readyz").await;
         assert!(status == StatusCode::SERVICE_UNAVAILABLE && said.contains("handshaker.sock"));
-        let handshaker = tokio::net::UnixListener::bind(&socket).unwrap();
+        let handshaker = handshaker(&socket, Some(SERVING));
         until(async || admin(&proxy, "/readyz").await.0 == StatusCode::OK).await;
-        drop(handshaker);
+        handshaker.abort();
         fs::remove_file(&socket).unwrap();
     }
     assert_eq!(admin(&proxy, "/healthz").await.0, StatusCode::OK, "alive all the same");
@@ -290,7 +363,7 @@ async fn a_handshaker_of_another_user_is_not_there() {
     let world = World::new();
     let (server, _echo) = echo_server("echo").await;
     let socket = world.directory.path("handshaker.sock");
-    let _handshaker = tokio::net::UnixListener::bind(&socket).unwrap();
+    handshaker(&socket, Some(SERVING));
     let own = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&socket).unwrap());
     let configuration = |user: u32| {
         plain(&[server], "", "")

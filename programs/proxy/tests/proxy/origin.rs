@@ -53,6 +53,9 @@ impl Origin {
     }
 }
 
+/// The bytes of the answer at `/piece`.
+pub const PIECE: usize = 32 * 1024;
+
 async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
     Ok(match request.uri().path() {
         // What comes goes back, piece by piece.
@@ -60,6 +63,8 @@ async fn answer(mut request: Request<Incoming>) -> Result<Response<Body>, Infall
         "/silent" => std::future::pending().await,
         // More than fits into any buffer on the way.
         "/big" => Response::new(body(vec![b'x'; 32 * 1024 * 1024])),
+        // One frame of HTTP/2.
+        "/piece" => Response::new(body(vec![b'x'; PIECE])),
         // Says how much has come when all of it has.
         "/collect" => match request.into_body().collect().await {
             Ok(all) => Response::new(body(all.to_bytes().len().to_string())),
