@@ -17,10 +17,29 @@ fn config(origin: &Origin) -> String {
          [[listen.route]]\nprefix = \"/\u{fc} x\"\nallow = [\"root@dev.test\"]\n\
          [[listen.route]]\nprefix = \"/admin\"\nallow = [\"root@dev.test\"]\n\
          [[listen.route]]\nprefix = \"/grpc.Admin\"\nallow = [\"root@dev.test\"]\n\
+         [[listen.route]]\nprefix = \"/ops\"\nallow = [\"*@ops.dev.test\", \"bot@*.dev.test\"]\n\
          [[listen.route]]\nprefix = \"/secret\"\nallow = []\n\
          [[upstream]]\nname = \"server\"\naddresses = [\"{}\"]\n",
         origin.address
     )
+}
+
+#[tokio::test]
+async fn a_route_may_name_accounts_by_pattern() {
+    let world = World::new();
+    let origin = Origin::start().await;
+    let proxy = world.proxy(&config(&origin)).await;
+    let alts = address(&proxy, "alts").await;
+    for (account, status) in [
+        ("root@ops.dev.test", StatusCode::OK),
+        ("bot@eu.dev.test", StatusCode::OK),
+        ("bot@dev.test", StatusCode::FORBIDDEN),
+        ("root@xops.dev.test", StatusCode::FORBIDDEN),
+    ] {
+        let mut client = http1(world.connect(account, "server@dev.test", alts).await).await;
+        let response = soon(client.send_request(get("/ops/x"))).await.unwrap();
+        assert_eq!(response.status(), status, "{account}");
+    }
 }
 
 #[tokio::test]
