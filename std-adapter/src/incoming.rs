@@ -38,8 +38,8 @@ type Callback<IO> = Box<dyn Fn(IncomingFailure<'_, IO>) + Send + Sync>;
 /// The ALTS connections that arrive at a listener.
 ///
 /// Each connection has its handshake in a separate task, with its own deadline. A silent client
-/// delays nobody: when there are too many ([`max_pending`](Self::max_pending)), the one that has been
-/// silent longest makes room. So does one that stops in the middle of its handshake: see
+/// delays nobody: when there are too many ([`max_pending`](Self::max_pending)), a silent one
+/// makes room. So does one that stops in the middle of its handshake: see
 /// [`max_concurrent_handshakes`](crate::config::ServerConfigBuilder::max_concurrent_handshakes). Failures are reported through tracing, and to
 /// [`on_failure`](Self::on_failure); neither a handshake nor an error of the listener ends the
 /// stream. Dropping it closes the listener and ends the handshakes under way.
@@ -154,9 +154,13 @@ impl<IO> AltsIncoming<IO> {
     }
 
     /// How many connections may be open that are not established yet, silent ones included: 4096
-    /// by default. When there are that many, the next one is given the place of the one that has kept
-    /// its handshake waiting longest, if that is more than 300 ms; that one
-    /// fails ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)). Others wait in the listener's queue.
+    /// by default. When there are that many, the next one is given the place of one that has kept its
+    /// handshake waiting for more than 300 ms: of one that has not sent its whole first frame rather
+    /// than of one that has, then of the address (64 bits of it in IPv6) with the most of them, then of
+    /// the one that has waited longest. That one fails
+    /// ([`ErrorKind::MadeRoom`](crate::ErrorKind::MadeRoom)). Others wait in the listener's queue.
+    ///
+    /// While clients that send no first frame come again and again, they have less time: down to 50 ms.
     ///
     /// Of those, as many handshakes are made at once as the acceptor's configuration allows.
     #[must_use]

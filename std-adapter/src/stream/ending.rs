@@ -6,15 +6,13 @@ use std::task::{Context, Poll};
 use std::{fmt, io};
 
 /// Ready when the stream has to end.
-#[cfg(feature = "net")]
 pub(crate) type End = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
-#[cfg(not(feature = "net"))]
-type End = Pin<Box<dyn Future<Output = ()> + Send + Sync>>;
 
 /// The end of one direction.
 #[derive(Default)]
+#[cfg_attr(not(feature = "net"), expect(dead_code, reason = "only `AltsIncoming` ends streams"))]
 pub(super) enum Ending {
-    /// The peers' own affair.
+    /// The two peers decide.
     #[default]
     Open,
     /// When this is ready.

@@ -157,8 +157,8 @@ async fn connections_have_their_grace_after_the_stop_and_no_more() {
         both.push((client.await.unwrap().unwrap(), server));
     }
     // Two tasks wait for the two directions of this one.
-    let (_client, waiting) = both.pop().unwrap();
-    let (mut reading, mut writing) = tokio::io::split(waiting);
+    let (_client, silent) = both.pop().unwrap();
+    let (mut reading, mut writing) = tokio::io::split(silent);
     let reading = tokio::spawn(async move { reading.read(&mut [0]).await });
     let writing = tokio::spawn(async move {
         loop {
@@ -178,8 +178,10 @@ async fn connections_have_their_grace_after_the_stop_and_no_more() {
         tokio::time::sleep(Duration::from_secs(1)).await;
         talk(&mut client, &mut server).await;
     }
-    assert_eq!(reading.await.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
-    assert_eq!(writing.await.unwrap().kind(), io::ErrorKind::TimedOut);
+    let both = timeout(Duration::from_secs(2), async { tokio::join!(reading, writing) });
+    let (reading, writing) = both.await.unwrap();
+    assert_eq!(reading.unwrap().unwrap_err().kind(), io::ErrorKind::TimedOut);
+    assert_eq!(writing.unwrap().kind(), io::ErrorKind::TimedOut);
     assert_eq!(began.elapsed().as_secs(), 10);
     // Also where there would be something to read.
     client.write_all(b"late").await.unwrap();

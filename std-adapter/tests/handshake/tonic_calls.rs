@@ -327,7 +327,7 @@ async fn silent_after(
 async fn a_graceful_stop_ends_although_clients_are_silent_after_their_handshake_or_preface() {
     const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
     let (ours, theirs) = services();
-    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let (stop, _) = tokio::sync::watch::channel(false);
     let stopped = |mut stop: tokio::sync::watch::Receiver<bool>| async move {
         let _ = stop.wait_for(|stop| *stop).await;
     };
@@ -345,7 +345,7 @@ async fn a_graceful_stop_ends_although_clients_are_silent_after_their_handshake_
     let _preface = silent_after(PREFACE, address, ours).await;
     tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     let began = std::time::Instant::now();
-    stop.send(true).unwrap();
+    stop.send_replace(true);
     let patience = std::time::Duration::from_secs(5);
     tokio::time::timeout(patience, server).await.unwrap().unwrap().unwrap();
     assert!(began.elapsed() >= grace, "{:?}", began.elapsed());
