@@ -6,8 +6,30 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
 /// Names that servers believe, as CGI and its heirs write them.
-const BELIEVED: [&str; 5] =
-    ["X_FORWARDED_FOR", "X_FORWARDED_CLIENT_CERT", "X_FORWARDED_PROTO", "X_REAL_IP", "FORWARDED"];
+const BELIEVED: [&str; 10] = [
+    "CLIENT_IP",
+    "FORWARDED",
+    "TRUE_CLIENT_IP",
+    "X_CLIENT_IP",
+    "X_FORWARDED_CLIENT_CERT",
+    "X_FORWARDED_FOR",
+    "X_FORWARDED_PROTO",
+    "X_ORIGINAL_URL",
+    "X_REAL_IP",
+    "X_REWRITE_URL",
+];
+
+/// Names of what is for one hop.
+const OF_A_HOP: [&str; 8] = [
+    "connection",
+    "expect",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "transfer-encoding",
+    "upgrade",
+];
 
 fuzz_target!(|input: (Vec<(Vec<u8>, Vec<u8>)>, bool, bool, u8)| {
     let (fields, has_account, has_address, forwarding) = input;
@@ -43,8 +65,18 @@ fuzz_target!(|input: (Vec<(Vec<u8>, Vec<u8>)>, bool, bool, u8)| {
         assert!(is_ours || before.get_all(name).iter().any(|sent| sent == value), "{name}");
     }
     assert_eq!(accounts, usize::from(has_account));
-    for name in ["connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-connection"] {
-        assert!(!headers.contains_key(name), "{name} is for one hop");
+    for name in OF_A_HOP {
+        let is_trailers = name == "te" && headers.get(name).is_some_and(|te| te == "trailers");
+        assert!(is_trailers || !headers.contains_key(name), "{name} is for one hop");
+    }
+    // What claims nothing arrives as it was sent.
+    if forwarding == Forwarding::Pass && !before.contains_key("connection") {
+        for name in before.keys() {
+            let is_claim = variable(name) == "X_ALTS_PEER_SERVICE_ACCOUNT";
+            if !is_claim && !OF_A_HOP.contains(&name.as_str()) {
+                assert!(headers.get_all(name).iter().eq(before.get_all(name)), "{name}");
+            }
+        }
     }
 });
 

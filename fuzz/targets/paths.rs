@@ -20,6 +20,7 @@ fuzz_target!(|path: &str| {
     // decoded, parameters are cut off, dots are resolved.
     let meant = resolved(&decoded(path));
     let stripped = strip_parameters(&plain);
+    assert_eq!(resolved(&decoded(&plain)), meant, "what is forwarded means what was asked for");
     for text in PROTECTED {
         let prefix = Prefix::try_from(text.to_owned()).unwrap();
         let served = resolved(&decoded(&stripped));

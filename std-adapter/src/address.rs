@@ -82,9 +82,9 @@ fn tcp(text: &str) -> Result<Address, AddressError> {
     let valid = if bracketed {
         text.parse::<SocketAddr>().is_ok()
     } else {
+        // What a name may have in a URI as well, because channels take nothing else.
         !host.is_empty()
-            && !host
-                .contains(|c: char| c.is_whitespace() || c.is_control() || ":/@?#[]%\\".contains(c))
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
     };
     if valid { Ok(Address::Tcp(text.to_owned())) } else { Err(AddressError::Host) }
 }
