@@ -63,8 +63,7 @@ fuzz_target!(|input: Input| {
         vouching = vouching.accounts(accounts.clone());
     }
     if let Some(email) = input.account_from {
-        vouching =
-            vouching.account_from(if email { AccountFrom::Email } else { AccountFrom::Uri });
+        vouching = vouching.account_from(if email { AccountFrom::Email } else { AccountFrom::Uri });
     }
     let subject = identity.subject().clone();
     let handshaker = Handshaker::builder(identity, roots.clone()).build().unwrap();
