@@ -8,6 +8,7 @@ use core::fmt;
 #[cfg(feature = "rustcrypto")]
 pub use rustcrypto::RustCrypto;
 
+use crate::error::debug_is_the_sentence;
 pub use crate::frame::TAG_SIZE;
 pub use crate::key::{AES_KEY_SIZE, NONCE_SIZE};
 
@@ -95,7 +96,7 @@ impl<'t> Text<'t> {
 }
 
 /// The provider refused: a wrong tag when opening, anything else when sealing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct AeadError;
 
 impl fmt::Display for AeadError {
@@ -105,6 +106,8 @@ impl fmt::Display for AeadError {
 }
 
 impl core::error::Error for AeadError {}
+
+debug_is_the_sentence!(AeadError);
 
 #[cfg(test)]
 mod tests {

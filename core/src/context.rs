@@ -5,6 +5,7 @@ use core::fmt;
 use heapless::{String, Vec};
 
 use crate::account::{AccountPattern, MAX_ACCOUNT};
+use crate::error::debug_is_the_sentence;
 use crate::key::{RecordProtocol, SecurityLevel};
 use crate::msg::{HandshakerResult, Identity, Map, RpcProtocolVersions, capacity};
 use crate::wire::{DecodeError, EncodeError, Message, Refusal};
@@ -245,7 +246,7 @@ fn refuse(field: &'static str, refusal: Refusal) -> DecodeError {
 }
 
 /// The peer is none of the accounts that were expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Unauthorized;
 
 impl fmt::Display for Unauthorized {
@@ -255,6 +256,8 @@ impl fmt::Display for Unauthorized {
 }
 
 impl core::error::Error for Unauthorized {}
+
+debug_is_the_sentence!(Unauthorized);
 
 /// The context on the wire.
 mod view {

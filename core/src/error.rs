@@ -72,3 +72,15 @@ impl fmt::Display for StatusCode {
         write!(f, "{} ({})", self.name(), self.0)
     }
 }
+
+/// Debug as Display: what a program prints whose `main` returns an error is a sentence.
+macro_rules! debug_is_the_sentence {
+    ($error:ty) => {
+        impl fmt::Debug for $error {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+    };
+}
+pub(crate) use debug_is_the_sentence;

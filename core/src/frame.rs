@@ -12,7 +12,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use crate::error::Fault;
+use crate::error::{Fault, debug_is_the_sentence};
 
 /// Where the length field stands in a header.
 const LENGTH: Range<usize> = 0..4;
@@ -189,7 +189,7 @@ pub enum Find {
 }
 
 /// Why a header is refused. Always the peer's fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FrameError {
     /// The length field is below [`MIN_LENGTH`] or above [`MAX_LENGTH`].
@@ -220,6 +220,8 @@ impl fmt::Display for FrameError {
 }
 
 impl core::error::Error for FrameError {}
+
+debug_is_the_sentence!(FrameError);
 
 #[cfg(test)]
 mod tests {

@@ -4,7 +4,7 @@ use core::fmt;
 
 use zeroize::{Zeroize, ZeroizeOnDrop, zeroize_stack};
 
-use crate::error::Fault;
+use crate::error::{Fault, debug_is_the_sentence};
 
 /// Bytes of an AES-128 key.
 pub const AES_KEY_SIZE: usize = 16;
@@ -204,7 +204,7 @@ fn apart<T>(work: impl FnOnce() -> T) -> T {
 }
 
 /// `key_data` has fewer bytes than the record protocol needs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct KeyTooShort {
     /// Bytes that the record protocol needs.
     pub needed: usize,
@@ -227,6 +227,8 @@ impl fmt::Display for KeyTooShort {
 }
 
 impl core::error::Error for KeyTooShort {}
+
+debug_is_the_sentence!(KeyTooShort);
 
 #[cfg(test)]
 mod tests {

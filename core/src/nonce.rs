@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::error::Fault;
+use crate::error::{Fault, debug_is_the_sentence};
 use crate::key::{NONCE_SIZE, RecordProtocol};
 use crate::side::Side;
 
@@ -98,7 +98,7 @@ impl Count {
 }
 
 /// Every count of a direction is used: the connection has to end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Exhausted;
 
 impl Exhausted {
@@ -116,6 +116,8 @@ impl fmt::Display for Exhausted {
 }
 
 impl core::error::Error for Exhausted {}
+
+debug_is_the_sentence!(Exhausted);
 
 #[cfg(test)]
 mod tests {

@@ -12,7 +12,7 @@ use core::fmt;
 pub use opener::{InPlace, Next, Opened, Opener};
 pub use sealer::{Sealed, Sealer};
 
-use crate::error::Fault;
+use crate::error::{Fault, debug_is_the_sentence};
 use crate::frame::FrameError;
 use crate::nonce::Exhausted;
 
@@ -20,7 +20,7 @@ use crate::nonce::Exhausted;
 ///
 /// Apart from [`RecordError::BufferTooSmall`], which changes nothing, every error is final for the
 /// direction that it happened in: each later call returns it again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RecordError {
     /// A frame's header was refused.
@@ -81,6 +81,8 @@ impl fmt::Display for RecordError {
 }
 
 impl core::error::Error for RecordError {}
+
+debug_is_the_sentence!(RecordError);
 
 /// A direction that works until its first error, which it then repeats for good.
 #[derive(Debug, Default)]

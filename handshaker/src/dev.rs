@@ -21,7 +21,8 @@ use zeroize::Zeroizing;
 
 use crate::failure::Failure;
 use crate::handshaker::{Builder, Handshaker};
-use crate::identity::{Identity, IdentityError, TrustRoots};
+use crate::identity::vouching::MachinePattern;
+use crate::identity::{Identity, IdentityError, TrustRoots, Vouching};
 
 /// The domains (RFC 2606, RFC 6761) that accounts have to be in.
 pub const RESERVED: [&str; 4] = ["test", "example", "invalid", "localhost"];
@@ -35,7 +36,7 @@ const BACKDATED: Duration = Duration::from_secs(5 * 60);
 const NAME: &str = "NOT FOR PRODUCTION: altsd throw-away development authority";
 
 /// Why an identity could not be made.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum DevError {
     /// The account or machine is not in a reserved domain.
@@ -63,6 +64,13 @@ impl fmt::Display for DevError {
             Self::Certificate(why) => write!(f, "no certificate: {why}"),
             Self::Handshaker(failure) => failure.fmt(f),
         }
+    }
+}
+
+/// The sentence: what a program prints whose `main` returns it.
+impl fmt::Debug for DevError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 
@@ -111,6 +119,14 @@ impl Authority {
         let certificate = params.self_signed(&key)?.der().to_vec();
         let roots = TrustRoots::from_der(vec![certificate.clone()])?;
         Ok(Self { issuer: Issuer::new(params, key), certificate, roots })
+    }
+
+    /// Says which machines there are: their users are told apart from service accounts, of which
+    /// there are none on a machine.
+    #[must_use]
+    pub fn machines(mut self, machines: Vec<MachinePattern>) -> Self {
+        self.roots = self.roots.vouching(Vouching::new().machines(machines));
+        self
     }
 
     /// A handshaker for a service account like `client@dev.test`.

@@ -215,7 +215,7 @@ impl Reason {
 }
 
 /// A handshake's failure. It is final: the call that met it does nothing more.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Failure {
     code: Code,
     fault: Fault,
@@ -299,6 +299,13 @@ impl Failure {
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.details)
+    }
+}
+
+/// The sentence: what a program prints whose `main` returns it.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -40,9 +40,9 @@ impl Builder {
     /// ([`Vouching::machines`](crate::identity::Vouching::machines)) may do so for every machine.
     /// Off by default.
     ///
-    /// Then nothing distinguishes a machine's account from a service account of the same name: such
-    /// authorities must give a certificate with a dNSName only to machines in domains where there
-    /// are no service accounts.
+    /// Then every domain is a machine's: `web@prod.example` is a user of the machine `prod.example`,
+    /// and no certificate for a service account of such a form is accepted. Service accounts that
+    /// are URIs stay what they are. To accept both, say which machines there are.
     #[must_use]
     pub const fn accept_machines(mut self, accept: bool) -> Self {
         self.accept_machines = accept;
@@ -98,13 +98,14 @@ impl Handshaker {
     /// # Errors
     /// What the peer would find wrong with it.
     pub fn check_certificate(&self, roots: Option<&TrustRoots>) -> Result<(), Failure> {
-        let Shared { identity, roots: own, time, accept_machines, .. } = &*self.shared;
+        let Shared { identity, roots: own, time, .. } = &*self.shared;
         let roots = roots.unwrap_or(own);
         let now = time.current_time().ok_or_else(|| Failure::internal("there is no clock"))?;
         for role in [Role::Server, Role::Client] {
             roots.verify(identity.chain(), role, now).map_err(|error| judge_own(&error))?;
-            // A machine vouches for its own users whether or not it believes other machines.
-            match roots.subject(identity.chain(), role, now, *accept_machines) {
+            // Which machines this side believes says nothing about what peers make of its own
+            // certificate: a machine vouches for its users, and a service account for itself.
+            match roots.subject(identity.chain(), role, now, false) {
                 Ok(_) | Err(SubjectError::Machine(_)) => {}
                 Err(SubjectError::Certificate(why)) => return Err(own_refused(&why.to_string())),
                 Err(SubjectError::NotVouched { why } | SubjectError::Denied { why }) => {

@@ -227,6 +227,35 @@ fn machines_are_not_believed_unless_told_to() {
 }
 
 #[test]
+fn where_every_domain_is_a_machine_no_mailbox_is_a_service_account() {
+    let maker = Maker::new();
+    let handshaker = |name| {
+        let identity = maker.identity(&[name]).unwrap();
+        let builder = Handshaker::builder(identity, maker.roots.clone());
+        builder.accept_machines(true).build().unwrap()
+    };
+    let machine = handshaker(SanType::DnsName("prod.test".try_into().unwrap()));
+    let start = Start::default();
+    let with = |peer: &Handshaker| {
+        let calls = (machine.begin_for(["root@prod.test"], NOW).unwrap(), peer.begin(NOW));
+        drive(calls, (&start, &start), WHOLE)
+    };
+    for account in ["web@prod.test", "web@elsewhere.test"] {
+        let service = handshaker(mailbox(account));
+        let host = account.strip_prefix("web@").unwrap();
+        let words = [account, &format!("{host} is a machine's name here")];
+        let ends = with(&service);
+        let (code, reason) = (Code::Unauthenticated, Reason::AuthorityLimited);
+        assert_failed(&ends, Side::Client, code, reason, &words);
+        // That this side believes so says nothing about its own certificate.
+        assert_eq!(service.check_certificate(None), Ok(()));
+    }
+    let (client, server) = with(&handshaker(uri("spiffe://prod.test/web")));
+    assert_eq!(client.outcome().peer_account(), "spiffe://prod.test/web");
+    assert_eq!(server.outcome().peer_account(), "root@prod.test");
+}
+
+#[test]
 fn nothing_in_common() {
     let cases = [
         (

@@ -50,7 +50,8 @@ impl FromStr for Address {
             // `unix:/path` and `unix:///path`: an authority is not for UNIX sockets.
             let path = match path.strip_prefix("//") {
                 Some(path) if !path.starts_with('/') => return Err(AddressError::Authority),
-                Some(path) => path,
+                // One slash, so that what is written is not read as an authority again.
+                Some(path) => &format!("/{}", path.trim_start_matches('/')),
                 None => path,
             };
             return match path {
@@ -82,9 +83,9 @@ fn tcp(text: &str) -> Result<Address, AddressError> {
     let valid = if bracketed {
         text.parse::<SocketAddr>().is_ok()
     } else {
+        // What a name may have in a URI as well, because channels take nothing else.
         !host.is_empty()
-            && !host
-                .contains(|c: char| c.is_whitespace() || c.is_control() || ":/@?#[]%\\".contains(c))
+            && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
     };
     if valid { Ok(Address::Tcp(text.to_owned())) } else { Err(AddressError::Host) }
 }
@@ -156,7 +157,7 @@ mod tests {
         for text in ["localhost:80", "dns:///localhost:80", "dns:localhost:80"] {
             assert_eq!(text.parse(), Ok(Address::Tcp("localhost:80".into())), "{text}");
         }
-        for text in ["unix:/run/x", "unix:///run/x"] {
+        for text in ["unix:/run/x", "unix:///run/x", "unix:////run/x"] {
             assert_eq!(text.parse(), Ok(Address::Unix("/run/x".into())), "{text}");
         }
         assert_eq!("unix:x".parse(), Ok(Address::Unix("x".into())));
@@ -178,6 +179,8 @@ mod tests {
             ("::1:80", AddressError::Host),
             ("[x]:80", AddressError::Host),
             ("a b:80", AddressError::Host),
+            ("a|b:80", AddressError::Host),
+            ("b\u{fc}cher.test:80", AddressError::Host),
             ("user@host:80", AddressError::Host),
             ("http://localhost:80", AddressError::Scheme),
             ("dns://8.8.8.8/localhost:80", AddressError::Authority),

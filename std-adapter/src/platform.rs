@@ -29,7 +29,7 @@ fn names_google(product_name: &Path) -> bool {
 }
 
 /// This machine does not belong to Google Cloud.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PlatformError;
 
@@ -40,6 +40,13 @@ impl fmt::Display for PlatformError {
             "this is not Google Cloud ({PRODUCT_NAME} does not say so), and there is no \
              handshaker service of Google's here: name the address of another one"
         )
+    }
+}
+
+/// The sentence: what a program prints whose `main` returns it.
+impl fmt::Debug for PlatformError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

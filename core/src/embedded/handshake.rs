@@ -109,7 +109,6 @@ async fn send<IO: Write, S>(
 }
 
 /// Why a handshake over a transport failed.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum HandshakeFailure<P, S> {
     /// The transport to the peer failed.
@@ -146,3 +145,10 @@ impl<P: fmt::Debug, S: fmt::Debug> fmt::Display for HandshakeFailure<P, S> {
 }
 
 impl<P: fmt::Debug, S: fmt::Debug> core::error::Error for HandshakeFailure<P, S> {}
+
+/// The sentence: what a program prints whose `main` returns it.
+impl<P: fmt::Debug, S: fmt::Debug> fmt::Debug for HandshakeFailure<P, S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}

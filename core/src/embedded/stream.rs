@@ -184,7 +184,7 @@ impl<IO, A> fmt::Debug for Stream<'_, IO, A> {
 }
 
 /// Why a stream failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StreamError<E> {
     /// The transport failed.
@@ -206,6 +206,13 @@ impl<E: fmt::Debug> fmt::Display for StreamError<E> {
 }
 
 impl<E: fmt::Debug> core::error::Error for StreamError<E> {}
+
+/// The sentence: what a program prints whose `main` returns it.
+impl<E: fmt::Debug> fmt::Debug for StreamError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
 
 impl<E: embedded_io_async::Error> embedded_io_async::Error for StreamError<E> {
     fn kind(&self) -> ErrorKind {

@@ -4,6 +4,7 @@ use core::fmt;
 use core::time::Duration;
 
 use crate::account::AccountPattern;
+use crate::error::debug_is_the_sentence;
 use crate::frame::FrameSize;
 use crate::handshake::defaults;
 use crate::key::RecordProtocol;
@@ -257,7 +258,7 @@ fn at_most(field: &'static str, count: usize, capacity: usize) -> Result<(), Han
 }
 
 /// A configuration that cannot be sent to a handshaker service.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum HandshakeConfigError {
     /// The list is empty, or holds an empty name.
@@ -284,6 +285,8 @@ impl fmt::Display for HandshakeConfigError {
 }
 
 impl core::error::Error for HandshakeConfigError {}
+
+debug_is_the_sentence!(HandshakeConfigError);
 
 #[cfg(test)]
 mod tests {

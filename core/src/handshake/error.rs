@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use crate::error::{Fault, StatusCode};
+use crate::error::{Fault, StatusCode, debug_is_the_sentence};
 use crate::handshake::config::HandshakeConfigError;
 use crate::handshake::limits::{MAX_HANDSHAKE_BYTES, MAX_ROUNDS};
 use crate::key::KeyTooShort;
@@ -31,7 +31,7 @@ impl fmt::Display for HandshakePhase {
 }
 
 /// The error that ended a handshake.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct HandshakeError {
     kind: HandshakeErrorKind,
     phase: HandshakePhase,
@@ -64,6 +64,8 @@ impl fmt::Display for HandshakeError {
 }
 
 impl core::error::Error for HandshakeError {}
+
+debug_is_the_sentence!(HandshakeError);
 
 /// What was wrong in a handshake.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use crate::error::debug_is_the_sentence;
+
 /// Why a field's bytes are refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -43,7 +45,7 @@ impl fmt::Display for Refusal {
 }
 
 /// A refused message: the innermost message and field that were at fault, and why.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct DecodeError {
     message: &'static str,
     field: Option<&'static str>,
@@ -91,8 +93,10 @@ impl fmt::Display for DecodeError {
 
 impl core::error::Error for DecodeError {}
 
+debug_is_the_sentence!(DecodeError);
+
 /// The caller's buffer is too short for the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct EncodeError {
     required: usize,
     available: usize,
@@ -124,3 +128,5 @@ impl fmt::Display for EncodeError {
 }
 
 impl core::error::Error for EncodeError {}
+
+debug_is_the_sentence!(EncodeError);

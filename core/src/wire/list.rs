@@ -2,6 +2,8 @@
 
 use core::{fmt, ops, slice};
 
+use crate::error::debug_is_the_sentence;
+
 use heapless::{LinearMap, Vec};
 
 /// A list of up to `N` values. It dereferences to a slice.
@@ -200,7 +202,7 @@ impl<K: Eq + fmt::Debug, V: fmt::Debug, const N: usize> fmt::Debug for Map<K, V,
 }
 
 /// A [`List`] or [`Map`] has no room for another element.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Full;
 
 impl fmt::Display for Full {
@@ -210,3 +212,5 @@ impl fmt::Display for Full {
 }
 
 impl core::error::Error for Full {}
+
+debug_is_the_sentence!(Full);

@@ -19,7 +19,7 @@ pub enum AccountFrom {
 }
 
 /// What is wrong with a certificate, a key, an account or a trust root.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum IdentityError {
     /// The PEM text cannot be read.
@@ -143,6 +143,13 @@ impl fmt::Display for IdentityError {
                 write!(f, "trust root {index} (counted from 0) cannot be used: {why}")
             }
         }
+    }
+}
+
+/// The sentence: what a program prints whose `main` returns it.
+impl fmt::Debug for IdentityError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
     }
 }
 

@@ -206,7 +206,9 @@ impl TrustRoots {
         let allowed = match &subject {
             Subject::ServiceAccount(account) => {
                 let of_machine = host_of(account).filter(|host| {
-                    let reserves = |anchor: &Anchor| anchor.vouching.allows_machine(host);
+                    let reserves = |Anchor { vouching, .. }: &Anchor| {
+                        vouching.allows_machine(host) || (any_machine && !vouching.has_machines())
+                    };
                     !is_uri(account) && self.anchors.iter().any(reserves)
                 });
                 if let Some(host) = of_machine {

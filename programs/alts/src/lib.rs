@@ -9,5 +9,6 @@ pub mod check;
 pub mod diagnosis;
 pub mod handshaker;
 pub mod inspect;
+mod json;
 pub mod ping;
 pub mod reach;

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use crate::identities::{IdentityFiles, RootFile, Source};
-use crate::listen::{Listen, ListenAddress};
+use crate::listen::{Listen, ListenAddress, TcpAddress};
 use crate::policy::{AccountPattern, Rule};
 use crate::roots::RawRoot;
 
@@ -194,7 +194,7 @@ impl Config {
                 ));
             }
             if let ListenAddress::Tcp { address, remote: false, .. } = &listen.endpoint
-                && !address.ip().to_canonical().is_loopback()
+                && !address.is_loopback()
             {
                 return Err(SettingsError::new(
                     &listen.place,
@@ -223,9 +223,7 @@ impl Config {
         let mut warnings = Vec::new();
         for Listen { name, endpoint, .. } in &self.listeners {
             match endpoint {
-                ListenAddress::Tcp { address, .. }
-                    if !address.ip().to_canonical().is_loopback() =>
-                {
+                ListenAddress::Tcp { address, .. } if !address.is_loopback() => {
                     warnings.push(format!(
                         "listener {name} ({address}) can be reached from other machines: anyone who \
                          reaches it can act as any identity that the policy gives to \
@@ -339,7 +337,7 @@ struct RawListen {
     unix: Option<PathBuf>,
     #[serde(rename = "abstract")]
     abstract_name: Option<String>,
-    tcp: Option<SocketAddr>,
+    tcp: Option<TcpAddress>,
     mode: Option<Mode>,
     owner: Option<String>,
     group: Option<String>,

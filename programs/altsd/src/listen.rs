@@ -10,6 +10,7 @@ use std::{fmt, io};
 use alts_serving::directory::{Directory, System};
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::{Mode, SocketFile};
+use serde::Deserialize;
 use tokio::net::{TcpListener, UnixListener};
 use tokio_alts::Address;
 
@@ -35,12 +36,62 @@ pub enum ListenAddress {
     /// TCP.
     Tcp {
         /// The address.
-        address: SocketAddr,
+        address: TcpAddress,
         /// Whether to look up who is calling.
         identify: bool,
         /// Whether other machines may reach it.
         remote: bool,
     },
+}
+
+/// `host:port`, as it is written. What a name means is asked when the socket is opened: whether a
+/// configuration is good does not depend on who answers for names.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct TcpAddress(String);
+
+impl TryFrom<String> for TcpAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        match text.parse() {
+            Ok(Address::Tcp(address)) => Ok(Self(address)),
+            _ => Err(format!(
+                "{text:?} is no TCP address: write 127.0.0.1:8080, [::1]:8080 or localhost:8080"
+            )),
+        }
+    }
+}
+
+impl fmt::Display for TcpAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TcpAddress {
+    /// Whether other machines cannot reach it, by what is written: of all names, that is only said
+    /// of `localhost`.
+    #[must_use]
+    pub fn is_loopback(&self) -> bool {
+        Address::Tcp(self.0.clone()).is_local()
+    }
+
+    /// What it means on this machine now.
+    fn resolve(&self, remote: bool) -> Result<Vec<SocketAddr>, String> {
+        let found: Vec<_> = self
+            .0
+            .to_socket_addrs()
+            .map_err(|why| format!("the name cannot be looked up: {why}"))?
+            .collect();
+        match found.iter().find(|address| !address.ip().to_canonical().is_loopback()) {
+            Some(address) if !remote => Err(format!(
+                "the name means {address} here, which is not a loopback address: other machines \
+                 could reach it"
+            )),
+            _ => Ok(found),
+        }
+    }
 }
 
 /// In gRPC's notation.
@@ -71,15 +122,9 @@ impl ListenAddress {
                     group: None,
                 });
             }
-            Address::Tcp(address) => address,
+            Address::Tcp(address) => TcpAddress(address),
             _ => return Err(format!("{text:?} is an address that altsd has no sockets for")),
         };
-        // A name is that of an address of this machine.
-        let address = address
-            .to_socket_addrs()
-            .ok()
-            .and_then(|mut addresses| addresses.next())
-            .ok_or_else(|| format!("{text:?}: the name has no address on this machine"))?;
         Ok(Self::Tcp { address, identify: true, remote: false })
     }
 }
@@ -145,8 +190,9 @@ impl Bound {
                     .map_err(|why| failed("cannot listen", why))?;
                 (Socket::Unix { listener, _file: None }, listen.endpoint.to_string())
             }
-            ListenAddress::Tcp { address, identify, .. } => {
-                let listener = std::net::TcpListener::bind(address)
+            ListenAddress::Tcp { address, identify, remote } => {
+                let addresses = address.resolve(*remote).map_err(refuse)?;
+                let listener = std::net::TcpListener::bind(&*addresses)
                     .and_then(|listener| {
                         listener.set_nonblocking(true)?;
                         TcpListener::from_std(listener)

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use alts_handshaker::Failure;
 use alts_handshaker::dev::{Authority, DevError};
 use alts_handshaker::identity::Subject;
+use alts_handshaker::identity::vouching::MachinePattern;
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
@@ -27,7 +29,13 @@ pub fn development(
 ) -> Result<Config, SettingsError> {
     let place = "altsd dev";
     let failed = |why: DevError| SettingsError::new(place, why.to_string());
-    let authority = Authority::new().map_err(failed)?;
+    let machine = |(_, account): &(_, AccountPattern)| match account {
+        AccountPattern::Exact(_) => None,
+        AccountPattern::OwnUser { machine } => Some(machine.parse::<MachinePattern>()),
+    };
+    let machines = listeners.iter().filter_map(machine).collect::<Result<_, _>>();
+    let machines = machines.map_err(|why| SettingsError::new(place, why))?;
+    let authority = Authority::new().map_err(failed)?.machines(machines);
     let (mut listens, mut sources, mut rules) = (Vec::new(), Vec::new(), Vec::new());
     let mut known = Vec::new();
     for (mut endpoint, account) in listeners {
@@ -43,9 +51,10 @@ pub fn development(
                 AccountPattern::Exact(account) => authority.builder(account),
                 AccountPattern::OwnUser { machine } => authority.machine_builder(machine),
             };
-            let handshaker = builder.map_err(failed)?.accept_machines(true).build();
-            let handshaker =
-                handshaker.map_err(|why| SettingsError::new(place, why.to_string()))?;
+            let refused = |why: Failure| SettingsError::new(place, why.to_string());
+            let handshaker = builder.map_err(failed)?.build().map_err(refused)?;
+            // A service account on one of the machines is none.
+            handshaker.check_certificate(None).map_err(refused)?;
             sources.push(Source::Fixed(handshaker));
             known.push(certificate);
         }

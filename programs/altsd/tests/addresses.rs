@@ -14,3 +14,10 @@ fn the_table_of_addresses_has_the_same_verdict_here_as_everywhere() {
     }
     assert!(count >= 20);
 }
+
+/// Flags are read before anything else: nobody is asked what a name means until it is opened.
+#[test]
+fn a_name_is_taken_as_it_is_written() {
+    let address = ListenAddress::parse("a..b:80").unwrap();
+    assert_eq!(address.to_string(), "a..b:80");
+}

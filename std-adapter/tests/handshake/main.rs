@@ -12,9 +12,12 @@ mod crowd;
 mod driver;
 mod economy;
 mod foreign;
+mod errors;
 mod incoming;
 mod limits;
 mod secrets;
+#[path = "../../../core/tests/support/sentences.rs"]
+mod sentences;
 mod service;
 mod support;
 mod tonic_calls;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_alts::error::Printable;
 
 use crate::diagnosis::{Fault, Problem};
+use crate::json;
 
 /// What a step has found out, by name.
 pub(super) type Facts = BTreeMap<&'static str, Value>;
@@ -131,7 +132,6 @@ impl<W: io::Write> Report<W> {
     }
 
     fn line(&mut self, line: &Line<'_>) -> io::Result<()> {
-        serde_json::to_writer(&mut self.out, line)?;
-        self.out.write_all(b"\n")
+        writeln!(self.out, "{}", json::text(line, false)?)
     }
 }

@@ -6,6 +6,7 @@ use alts_core::Side;
 use serde::Serialize;
 
 use crate::diagnosis::Fault;
+use crate::json;
 
 /// How many faults of one direction are shown.
 const FAULTS: u64 = 20;
@@ -136,8 +137,7 @@ impl<W: Write> Report<W> {
             _ => {}
         }
         if self.json {
-            serde_json::to_writer(&mut self.out, event)?;
-            return self.out.write_all(b"\n");
+            return writeln!(self.out, "{}", json::text(event, false)?);
         }
         text(&mut self.out, event)
     }

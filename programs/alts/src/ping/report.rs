@@ -9,6 +9,7 @@ use tokio_alts::error::Printable;
 
 use super::latency::{Latencies, Summary, milliseconds};
 use crate::diagnosis::{Fault, Problem};
+use crate::json;
 
 /// What a round is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -114,8 +115,7 @@ impl Report {
     }
 
     pub(super) fn json(&self, mut out: impl io::Write) -> io::Result<()> {
-        serde_json::to_writer_pretty(&mut out, self)?;
-        out.write_all(b"\n")?;
+        writeln!(out, "{}", json::text(self, true)?)?;
         out.flush()
     }
 

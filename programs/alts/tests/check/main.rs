@@ -268,7 +268,7 @@ async fn certificates_of_different_authorities() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_does_not_believe_this_side() {
     let authority = Authority::new().unwrap();
-    let machine = authority.machine_builder("host.test").unwrap().accept_machines(true);
+    let machine = authority.machine_builder("host.test").unwrap();
     let service = serve_handshaker(AsAlice(machine.build().unwrap())).await;
     let target = alts_grpc(authority.handshaker(SERVER).unwrap()).await;
     let ran = check(&["--handshaker", &service, &target, LONG]).await;

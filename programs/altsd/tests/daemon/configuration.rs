@@ -8,7 +8,7 @@ use altsd::cli::Cli;
 use altsd::config::Config;
 use clap::Parser as _;
 
-use crate::support::{Authority, Directory, altsd};
+use crate::support::{Authority, Directory, Running, altsd};
 
 const GOOD: &str = "\
 trust_roots = ['r.pem']
@@ -37,7 +37,8 @@ fn errors_name_the_place_and_what_to_do() {
         ("unix = ", "unx = ", "line 3, column 1", "unknown field `unx`"),
         ("unix = 's.sock'", "", "line 2, [[listen]]", "exactly one of unix, abstract and tcp"),
         ("unix = 's.sock'", "tcp = '0.0.0.0:1'", "line 2, [[listen]]", "remote = true"),
-        ("unix = 's.sock'", "tcp = '127.0.0.1'", "line 3, column 7", "socket address"),
+        ("unix = 's.sock'", "tcp = '127.0.0.1'", "line 3, column 7", "is no TCP address: write"),
+        ("unix = 's.sock'", "tcp = 'elsewhere.test:1'", "line 2, [[listen]]", "remote = true"),
         (
             "unix = 's.sock'",
             "tcp = '127.0.0.1:1'\nmode = '0600'",
@@ -225,6 +226,30 @@ fn files_that_do_not_fit_are_named() {
     assert!(!good && text.contains("web.pem: No such file"), "{text}");
     let (good, text) = check(&directory.path("nothing.toml"));
     assert!(!good && text.contains("nothing.toml: No such file"), "{text}");
+}
+
+#[test]
+fn a_name_to_listen_on_is_looked_up_by_the_start_and_not_by_the_check() {
+    let (directory, authority) = (Directory::new(), Authority::new());
+    let path = directory.simple(&authority, "\"anyone\"", "");
+    let text = fs::read_to_string(&path).unwrap();
+    let with = |lines: &str| {
+        let text = text.replace("unix = \"s.sock\"\nmode = \"0666\"", lines);
+        directory.write("altsd.toml", &text, 0o644);
+    };
+    // No name, in no directory: the label between the dots is empty.
+    with("tcp = \"a..b:0\"\nremote = true");
+    let (good, said) = check(&path);
+    assert!(good && said.contains("listener  s (a..b:0)"), "{said}");
+    let output = altsd().arg("--config").arg(&path).output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    let wanted = "line 2, [[listen]], a..b:0: the name cannot be looked up";
+    assert!(!output.status.success() && said.contains(wanted), "{said}");
+
+    with("tcp = \"localhost:0\"");
+    assert!(check(&path).0);
+    let mut running = Running::start(&path);
+    assert!(running.tcp().ip().is_loopback());
 }
 
 #[test]

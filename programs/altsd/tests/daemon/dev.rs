@@ -72,6 +72,19 @@ async fn identities_and_addresses_of_ones_own() {
     assert!(!output.status.success() && text.contains("could be real"), "{text}");
 }
 
+#[test]
+fn no_service_account_is_mistaken_for_a_user_of_a_machine() {
+    let directory = Directory::new();
+    let socket = |name: &str| format!("unix:{}", directory.path(name).display());
+    let mut command = altsd();
+    command.args(["dev", "--listen", &format!("{}={{user}}@prod.example", socket("m.sock"))]);
+    command.args(["--listen", &format!("{}=web@prod.example", socket("s.sock"))]);
+    // It would go on for ever if it took them.
+    let mut running = Running::spawn(command);
+    assert!(!running.wait().0.success());
+    running.wait_for_end("service account web@prod.example, and prod.example is a machine's name");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_identity_by_flags() {
     let (directory, authority) = (Directory::new(), Authority::new());
