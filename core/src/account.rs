@@ -28,11 +28,13 @@
 use core::fmt;
 use core::str::FromStr;
 
+use crate::error::debug_is_the_sentence;
+
 /// The longest service account, in bytes.
 pub const MAX_ACCOUNT: usize = 256;
 
 /// What is wrong with the form of a service account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum AccountError {
     /// It is empty.
@@ -60,6 +62,8 @@ impl fmt::Display for AccountError {
         write!(f, "not a service account: {}", self.why())
     }
 }
+
+debug_is_the_sentence!(AccountError);
 
 impl core::error::Error for AccountError {}
 
@@ -195,7 +199,7 @@ impl<S: AsRef<str>> fmt::Display for AccountPattern<S> {
 }
 
 /// A text that is no pattern for service accounts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct PatternError;
 
 impl fmt::Display for PatternError {
@@ -206,6 +210,8 @@ impl fmt::Display for PatternError {
         )
     }
 }
+
+debug_is_the_sentence!(PatternError);
 
 impl core::error::Error for PatternError {}
 

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use alts_core::account::{AccountPattern, check_account};
 use alts_core::aead::AeadError;
 use alts_core::context::Unauthorized;
 use alts_core::embedded::{HandshakeFailure, StreamError};
@@ -25,6 +26,8 @@ fn debug_of_every_error_is_its_sentence() {
     let config = ServerConfig::new();
     let handshake = ServerHandshake::server(&config, Duration::ZERO).unwrap().peer_closed();
     let told = [
+        sentence(AccountPattern::new("w*@prod.example").unwrap_err()),
+        sentence(check_account("").unwrap_err()),
         sentence(AeadError),
         sentence(HandshakerStatus::decode(&[0xff]).unwrap_err()),
         sentence(RpcVersion::new(2, 1).encode(&mut []).unwrap_err()),
