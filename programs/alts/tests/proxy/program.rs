@@ -209,6 +209,42 @@ async fn a_signal_reads_the_file_again() {
     echo(&mut open, "after").await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_stop_ends_with_the_grace_whatever_is_silent() {
+    // As the kubelet waits, with a second for what is left to do.
+    assert!(Config::GRACE + Duration::from_secs(2) < Duration::from_secs(30));
+    let (server, _echo) = echo_server("echo").await;
+    let origin = crate::origin::Origin::start().await;
+    let directory = Directory::new();
+    let path = directory.config(&format!(
+        "[[listen]]\nname = \"a\"\ntcp = \"127.0.0.1:0\"\nupstream = \"u\"\n\
+         [[upstream]]\nname = \"u\"\naddresses = [\"{server}\"]\n\
+         [[listen]]\nname = \"w\"\ntcp = \"127.0.0.1:0\"\nupstream = \"web\"\nlevel = \"http\"\n\
+         [[upstream]]\nname = \"web\"\naddresses = [\"{}\"]\n[shutdown]\ngrace = \"2s\"\n",
+        origin.address
+    ));
+    let mut running = Running::start(&["--config", path.to_str().unwrap()]);
+    // A tunnel that was used, one that never was, a WebSocket, and a request without an answer.
+    let mut used = connect(running.address("a").await).await;
+    echo(&mut used, "hello").await;
+    let unused = connect(running.address("a").await).await;
+    let web = running.address("w").await;
+    let mut websocket = crate::origin::http1(connect(web).await).await;
+    let mut request = crate::origin::get("/upgrade");
+    request.headers_mut().insert("connection", "upgrade".parse().unwrap());
+    request.headers_mut().insert("upgrade", "websocket".parse().unwrap());
+    let upgraded = websocket.send_request(request).await.unwrap();
+    let mut waiting = crate::origin::http1(connect(web).await).await;
+    let waiting = tokio::spawn(waiting.send_request(crate::origin::get("/silent")));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let begun = Instant::now();
+    running.signal(Signal::SIGTERM);
+    assert!(running.end().await.success());
+    let took = begun.elapsed();
+    assert!(took > Duration::from_millis(1500) && took < Duration::from_secs(5), "{took:?}");
+    drop((used, unused, upgraded, waiting));
+}
+
 #[test]
 fn flags_that_leave_something_open_are_refused() {
     for (arguments, wanted) in [

@@ -17,7 +17,6 @@ use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, interval, timeout};
 
-use super::SHORTEST_WATCH;
 use super::answer::Refusal;
 use super::body::ResponseBody;
 use crate::access::Access;
@@ -36,6 +35,9 @@ use crate::upstream::{Upstream, again};
 /// How often a request is sent, when connections turn out to be closed or the upstream has not looked
 /// at it.
 const ATTEMPTS: usize = 6;
+
+/// How often what a connection has become is looked at, at most.
+const SHORTEST_LOOK: Duration = Duration::from_millis(50);
 
 /// Passes a request on, and returns the response as soon as it begins.
 pub(super) async fn forward(
@@ -217,7 +219,7 @@ async fn tunnel(
         let idle = idle.min(FOREVER);
         let (mut last, mut before) = (Instant::now(), traffic.moved());
         // Looked at this often, what ends too late ends a quarter too late.
-        let mut next = interval((idle / 4).max(SHORTEST_WATCH));
+        let mut next = interval((idle / 4).max(SHORTEST_LOOK));
         while last.elapsed() < idle {
             next.tick().await;
             let now = traffic.moved();
