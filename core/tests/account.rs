@@ -1,4 +1,5 @@
 //! Patterns for service accounts: what they match, and what is no pattern.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used, reason = "these are tests")]
 
 use alts_core::account::{AccountPattern, check_account, is_email, is_uri};
 use proptest::prelude::*;

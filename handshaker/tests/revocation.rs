@@ -151,8 +151,8 @@ fn lists_decide_and_what_they_do_not_know_is_refused() {
 
     // A list that somebody else signed in the issuer's name.
     let forger = root.below("team", 51);
-    let forged = lists([root.list(&[], GOOD), forger.list(&[], GOOD)]);
-    assert_refused(&says(&forged.unlisted(WithoutStatus::Accept)), "cannot be used");
+    let false_lists = lists([root.list(&[], GOOD), forger.list(&[], GOOD)]);
+    assert_refused(&says(&false_lists.unlisted(WithoutStatus::Accept)), "cannot be used");
 }
 
 #[test]
@@ -208,7 +208,7 @@ fn a_deny_list_needs_no_authority() {
     let new = DenyList::new;
     let hash = |key: &KeyPair| {
         let digest = Sha256::digest(key.subject_public_key_info());
-        digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        digest.iter().fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
     };
 
     says(new()).outcome();

@@ -131,9 +131,8 @@ impl<'c> ExpectedPeer<'c> {
     fn check(self) -> Result<(), HandshakeConfigError> {
         let field = "expected_service_accounts";
         match self {
-            Self::Any => Ok(()),
             Self::Matching([]) => Err(HandshakeConfigError::Empty { field }),
-            Self::Matching(_) => Ok(()),
+            Self::Any | Self::Matching(_) => Ok(()),
             Self::Accounts(accounts) if accounts.is_empty() || accounts.contains(&"") => {
                 Err(HandshakeConfigError::Empty { field })
             }

@@ -502,7 +502,7 @@ impl Reader<'_> {
                 "no trust roots: set trust_roots here or at the top of the file",
             ));
         }
-        Ok(Source::Files(IdentityFiles {
+        Ok(Source::Files(Box::new(IdentityFiles {
             certificate: self.places.path(raw.certificate),
             key: self.places.path(raw.key),
             trust_roots: roots,
@@ -510,6 +510,6 @@ impl Reader<'_> {
             denied: denied.clone(),
             allow_readable_key: raw.allow_readable_key,
             place,
-        }))
+        })))
     }
 }

@@ -23,7 +23,7 @@ const MAX_LISTS: u64 = 16 * 1024 * 1024;
 #[derive(Clone, Debug)]
 pub enum Source {
     /// From files, which are watched.
-    Files(IdentityFiles),
+    Files(Box<IdentityFiles>),
     /// Made by this process; it never changes.
     Fixed(Handshaker),
 }

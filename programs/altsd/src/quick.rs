@@ -96,7 +96,7 @@ pub fn one_identity(
     let listeners =
         listeners.into_iter().map(|endpoint| Listen::at(endpoint, "--listen")).collect();
     let rule = Rule { callers, listeners: Vec::new(), accounts, place: "--allow".to_owned() };
-    let config = Config::new(listeners, vec![Source::Files(files)], vec![rule]);
+    let config = Config::new(listeners, vec![Source::Files(Box::new(files))], vec![rule]);
     config.check(place)?;
     Ok(config)
 }

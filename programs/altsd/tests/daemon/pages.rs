@@ -13,6 +13,7 @@ use altsd::policy::{AccountPattern, Rule};
 
 use crate::child::ask;
 use crate::machine::{Machine, can_have_namespaces};
+use crate::revocation::revocation_list;
 use crate::support::{Authority, Directory};
 
 /// The blocks of `toml,altsd` in a page, with the lines that they begin in.
@@ -117,7 +118,7 @@ impl Users {
 /// anything else for the machine of one.
 fn certify(directory: &Directory, config: &Config) {
     let files = |source: &Source| match source {
-        Source::Files(files) => files.clone(),
+        Source::Files(files) => (**files).clone(),
         Source::Fixed(_) => panic!("a configuration has files"),
     };
     let files: Vec<IdentityFiles> = config.identities.iter().map(files).collect();
@@ -127,6 +128,9 @@ fn certify(directory: &Directory, config: &Config) {
         let of_others = Authority::new();
         let one = if index == 0 { &authority } else { &of_others };
         directory.write(&name(&root.path), &one.certificate, 0o644);
+        for path in &root.revocation_lists {
+            directory.write(&name(path), &revocation_list(one, &[], 2099), 0o644);
+        }
     }
     for files in files {
         let stem = files.certificate.file_stem().unwrap().to_str().unwrap();

@@ -10,7 +10,7 @@ use crate::common::Start;
 use crate::support::{Authority, Caller, Directory, Running, Said, altsd, channel};
 
 /// The authority's revocation list, PEM.
-fn list(authority: &Authority, revoked: &[u64], due: i32) -> String {
+pub fn revocation_list(authority: &Authority, revoked: &[u64], due: i32) -> String {
     let one = |&serial: &u64| RevokedCertParams {
         serial_number: serial.into(),
         revocation_time: date_time_ymd(2020, 1, 1),
@@ -47,7 +47,7 @@ fn daemon(authority: &Authority, serial: u64, root: &str, more: &str) -> (Direct
     let text = fs::read_to_string(&config).unwrap();
     let root = format!("[{{ path = \"roots.pem\"{root} }}]");
     fs::write(&config, text.replace("[\"roots.pem\"]", &root)).unwrap();
-    directory.write("roots.crl", &list(authority, &[1], 2099), 0o644);
+    directory.write("roots.crl", &revocation_list(authority, &[1], 2099), 0o644);
     let running = Running::start(&config);
     (directory, running)
 }
@@ -65,14 +65,14 @@ async fn a_list_that_changes_counts_without_a_restart() {
     assert!(line.contains("roots.crl: no revocation list in the input"), "{line}");
     assert_eq!(client_says(&client, &server).await.code, 0);
 
-    client.write("roots.crl", &list(&authority, &[1, 7], 2099), 0o644);
+    client.write("roots.crl", &revocation_list(&authority, &[1, 7], 2099), 0o644);
     running.wait_for("certificates renewed");
     let said = client_says(&client, &server).await;
     assert_eq!(said.code, 16);
     assert!(said.details.contains("its authority has revoked it"), "{}", said.details);
 
     // Its own certificate is on the list: the old ones stay in use, as whatever peers would refuse.
-    client.write("roots.crl", &list(&authority, &[8], 2099), 0o644);
+    client.write("roots.crl", &revocation_list(&authority, &[8], 2099), 0o644);
     running.wait_for("peers would refuse this certificate: its authority has revoked it");
     assert_eq!(client_says(&client, &server).await.code, 16);
 }
@@ -83,10 +83,10 @@ async fn a_list_that_is_too_old_refuses_unless_the_configuration_says_otherwise(
     let (server, _running) = daemon(&authority, 7, "", "");
     let root = ", crl = [\"roots.crl\"], expired_crl = \"accept\"";
     let (client, mut running) = daemon(&authority, 8, root, "");
-    client.write("roots.crl", &list(&authority, &[1], 2021), 0o644);
+    client.write("roots.crl", &revocation_list(&authority, &[1], 2021), 0o644);
     running.wait_for("certificates renewed");
     assert_eq!(client_says(&client, &server).await.code, 0);
-    client.write("roots.crl", &list(&authority, &[7], 2021), 0o644);
+    client.write("roots.crl", &revocation_list(&authority, &[7], 2021), 0o644);
     running.wait_for("certificates renewed");
     let path = client.path("altsd.toml");
     let text = fs::read_to_string(&path).unwrap().replace("\"accept\"", "\"refuse\"");

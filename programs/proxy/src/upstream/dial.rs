@@ -195,7 +195,7 @@ fn client_config(alts: &Alts, handshakes: usize) -> Result<ClientConfig, tokio_a
         Peers::Only(patterns) => patterns
             .iter()
             .cloned()
-            .fold(builder, |builder, pattern| builder.expect_peer_matching(pattern)),
+            .fold(builder, tokio_alts::config::ClientConfigBuilder::expect_peer_matching),
     }
     .build()
 }
