@@ -84,7 +84,8 @@ fn tcp(text: &str) -> Result<Address, AddressError> {
         text.parse::<SocketAddr>().is_ok()
     } else {
         // What a name may have in a URI as well, because channels take nothing else.
-        !host.is_empty()
+        // A host called like a scheme would be read as that one the next time (`dns.:80` is none).
+        !matches!(host, "" | "dns" | "unix" | "unix-abstract")
             && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._".contains(&byte))
     };
     if valid { Ok(Address::Tcp(text.to_owned())) } else { Err(AddressError::Host) }
@@ -180,6 +181,8 @@ mod tests {
             ("[x]:80", AddressError::Host),
             ("a b:80", AddressError::Host),
             ("a|b:80", AddressError::Host),
+            ("dns:dns:80", AddressError::Host),
+            ("dns:unix:80", AddressError::Host),
             ("b\u{fc}cher.test:80", AddressError::Host),
             ("user@host:80", AddressError::Host),
             ("http://localhost:80", AddressError::Scheme),
