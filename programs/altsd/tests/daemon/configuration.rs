@@ -58,7 +58,7 @@ fn errors_name_the_place_and_what_to_do() {
             "['r.pem']",
             "[{ path = 'r.pem', accounts = ['a*@b'] }]",
             "line 1",
-            "no pattern for accounts",
+            "no pattern for service accounts",
         ),
         (
             "['r.pem']",
