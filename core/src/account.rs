@@ -86,9 +86,9 @@ pub fn check_account(account: &str) -> Result<(), AccountError> {
 /// Whether a name begins with a scheme and a colon, as every URI does.
 #[must_use]
 pub fn is_uri(name: &str) -> bool {
-    name.split_once(':').is_some_and(|(scheme, rest)| {
+    halves(name, b':').is_some_and(|(scheme, rest)| {
         !rest.is_empty()
-            && scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+            && scheme.bytes().next().is_some_and(|first| first.is_ascii_alphabetic())
             && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+.-".contains(&byte))
     })
 }
@@ -96,8 +96,8 @@ pub fn is_uri(name: &str) -> bool {
 /// Whether a name has the form of an e-mail name: one `@`, something on both sides, and no colon.
 #[must_use]
 pub fn is_email(name: &str) -> bool {
-    name.split_once('@').is_some_and(|(user, host)| {
-        !user.is_empty() && !host.is_empty() && !host.contains('@') && !name.contains(':')
+    halves(name, b'@').is_some_and(|(user, host)| {
+        !user.is_empty() && !host.is_empty() && !has(host, b'@') && !has(name, b':')
     })
 }
 
@@ -126,7 +126,7 @@ impl<S: AsRef<str>> AccountPattern<S> {
     /// [`PatternError`] when it does not follow the grammar: such a pattern is never read as
     /// an account, so that nobody writes a star that matches nothing.
     pub fn new(text: S) -> Result<Self, PatternError> {
-        let exact = !text.as_ref().contains('*');
+        let exact = !has(text.as_ref(), b'*');
         if is_pattern(text.as_ref()) { Ok(Self { text, exact }) } else { Err(PatternError) }
     }
 
@@ -162,19 +162,18 @@ impl<S: AsRef<str>> AccountPattern<S> {
         if pattern == "*" {
             return true;
         }
-        if is_uri(pattern) {
-            let Some(base) = pattern.strip_suffix("/*") else { return false };
-            let Some(path) = account.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'))
-            else {
-                return false;
-            };
-            return path.split('/').all(|part| !matches!(part, "" | "." | ".."));
+        if let Some(base) = pattern.strip_suffix("/*") {
+            let path = account.strip_prefix(base).and_then(|rest| rest.strip_prefix('/'));
+            return path.is_some_and(|path| {
+                parts(path, b'/').all(|part| !matches!(part, b"" | b"." | b".."))
+            });
         }
-        let (Some((wanted, domain)), true) = (pattern.split_once('@'), is_email(account)) else {
-            return false;
-        };
-        let Some((user, host)) = account.split_once('@') else { return false };
-        (wanted == "*" || wanted == user) && is_below(domain, host)
+        match (halves(pattern, b'@'), halves(account, b'@')) {
+            (Some((wanted, domain)), Some((user, host))) => {
+                is_email(account) && (wanted == "*" || wanted == user) && is_below(domain, host)
+            }
+            _ => false,
+        }
     }
 }
 
@@ -223,7 +222,7 @@ pub fn is_below(pattern: &str, host: &str) -> bool {
         Some(domain) => host
             .strip_suffix(domain)
             .and_then(|rest| rest.strip_suffix('.'))
-            .is_some_and(|labels| labels.split('.').all(|label| !label.is_empty())),
+            .is_some_and(|labels| parts(labels, b'.').all(|label| !label.is_empty())),
     }
 }
 
@@ -231,19 +230,35 @@ fn is_pattern(text: &str) -> bool {
     if check_account(text).is_err() {
         return false;
     }
-    if !text.contains('*') || text == "*" {
+    if !has(text, b'*') || text == "*" {
         return true;
     }
-    if is_uri(text) {
+    if let Some(base) = text.strip_suffix("/*") {
         // A star needs something before it: `spiffe:/*` would be for whom?
-        return text
-            .strip_suffix("/*")
-            .is_some_and(|base| !base.contains('*') && !base.ends_with('/') && is_uri(base));
+        return !has(base, b'*') && !base.ends_with('/') && is_uri(base);
     }
-    let Some((user, domain)) = text.split_once('@') else { return false };
-    let host = domain.strip_prefix("*.").unwrap_or(domain);
-    is_email(text)
-        && !host.contains('*')
-        && host.split('.').all(|label| !label.is_empty())
-        && (user == "*" || !user.contains('*'))
+    halves(text, b'@').is_some_and(|(user, domain)| {
+        let host = domain.strip_prefix("*.").unwrap_or(domain);
+        is_email(text)
+            && !has(host, b'*')
+            && parts(host, b'.').all(|label| !label.is_empty())
+            && (user == "*" || !has(user, b'*'))
+    })
+}
+
+// The searches of `str` for a character may panic as far as a linker can see. Accounts are ASCII, and these
+// cannot.
+
+fn has(text: &str, wanted: u8) -> bool {
+    text.bytes().any(|byte| byte == wanted)
+}
+
+/// What is before and behind the first of these bytes.
+fn halves(text: &str, at: u8) -> Option<(&str, &str)> {
+    let position = text.bytes().position(|byte| byte == at)?;
+    text.get(..position).zip(text.get(position.saturating_add(1)..))
+}
+
+fn parts(text: &str, at: u8) -> impl Iterator<Item = &[u8]> {
+    text.as_bytes().split(move |&byte| byte == at)
 }

@@ -96,6 +96,32 @@ fn an_exact_account_is_itself_whatever_is_in_it() {
 }
 
 #[test]
+fn patterns_are_passed_on_and_printed_as_they_are_written() {
+    for text in ["*@prod.example", "web@prod.example"] {
+        let owned: AccountPattern<String> = text.parse().unwrap();
+        let borrowed = owned.borrowed();
+        assert_eq!((borrowed.as_ref(), owned.to_string()), (text, text.to_owned()));
+        assert!(borrowed.matches("web@prod.example"));
+        assert_eq!(borrowed.is_exact(), owned.is_exact());
+    }
+}
+
+#[test]
+fn what_no_account_may_look_like_is_said() {
+    for (account, words) in [
+        (String::new(), "it is empty"),
+        ("x".repeat(257), "more than 256 bytes"),
+        ("a b@c".to_owned(), "printable ASCII"),
+        ("\u{e4}@c".to_owned(), "printable ASCII"),
+    ] {
+        let said = check_account(&account).unwrap_err().to_string();
+        assert!(said.contains(words), "{said}");
+        assert!(!AccountPattern::new("*").unwrap().matches(&account));
+    }
+    assert!(check_account(&"x".repeat(256)).is_ok());
+}
+
+#[test]
 fn a_star_elsewhere_is_no_pattern() {
     for bad in [
         "",

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use alts_core::account::AccountPattern;
 use alts_core::context::{AltsContext, Unauthorized};
 use alts_core::key::{RecordProtocol, SecurityLevel};
 use alts_core::msg::{
@@ -237,6 +238,20 @@ fn accounts_are_compared_exactly() {
 }
 
 #[test]
+fn accounts_are_admitted_by_pattern() {
+    let admits = |patterns: &[&str]| {
+        let patterns: Vec<_> =
+            patterns.iter().map(|text| AccountPattern::new(*text).unwrap()).collect();
+        context().authorize_matching(&patterns)
+    };
+    assert_eq!(admits(&["a@b.example", "*@example.com"]), Ok(()));
+    assert_eq!(admits(&["*"]), Ok(()));
+    for patterns in [&["*@*.example.com"][..], &["peer@example.org", "x@*.com"], &[]] {
+        assert_eq!(admits(patterns), Err(Unauthorized), "{patterns:?}");
+    }
+}
+
+#[test]
 fn a_peer_without_an_account_is_never_admitted() {
     let hostname =
         Identity { identity: Some(IdentityKind::Hostname("host")), ..Identity::default() };
@@ -245,6 +260,8 @@ fn a_peer_without_an_account_is_never_admitted() {
         let context = AltsContext::from_result(&result, RecordProtocol::AesGcm128Rekey).unwrap();
         assert_eq!(context.peer_service_account(), "");
         assert_eq!(context.authorize(&["", "host"]), Err(Unauthorized));
+        let any = [AccountPattern::new("*").unwrap()];
+        assert_eq!(context.authorize_matching(&any), Err(Unauthorized));
     }
 }
 

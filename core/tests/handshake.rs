@@ -7,6 +7,7 @@ mod answers;
 
 use std::time::Duration;
 
+use alts_core::account::AccountPattern;
 use alts_core::aead::RustCrypto;
 use alts_core::frame::FrameSize;
 use alts_core::handshake::{
@@ -282,6 +283,16 @@ fn the_client_compares_accounts_itself_byte_by_byte() {
 }
 
 #[test]
+fn the_client_may_expect_accounts_by_pattern() {
+    for (text, admitted) in [("*@example.com", true), ("*@*.example.com", false)] {
+        let patterns = [AccountPattern::exact("x@y"), AccountPattern::new(text).unwrap()];
+        let config = ClientConfig::new(ExpectedPeer::Matching(&patterns));
+        let taken = client_takes(&config, result()).map(drop);
+        assert_eq!(taken, if admitted { Ok(()) } else { Err(Kind::UnexpectedPeer) }, "{text}");
+    }
+}
+
+#[test]
 fn a_status_counts_on_every_response_and_an_alert_goes_out_first() {
     let refusal = HandshakerStatus { code: 7, details: "the peer's certificate has expired" };
     for with_result in [false, true] {
@@ -527,6 +538,7 @@ fn configurations_that_cannot_be_sent_are_refused_at_once() {
     assert_eq!(refused(accounts(&["a@x", ""])), empty(field));
     // A list that was left empty by mistake does not admit everybody.
     assert_eq!(refused(accounts(&[])), empty(field));
+    assert_eq!(refused(ClientConfig::new(ExpectedPeer::Matching(&[]))), empty(field));
     assert_eq!(
         refused(accounts(&["a@x"; 33])),
         HandshakeConfigError::TooMany { field, capacity: 32 }

@@ -5,7 +5,7 @@
 use std::sync::OnceLock;
 
 use alts_handshaker::Handshaker;
-use alts_handshaker::identity::vouching::{AccountPattern, MachinePattern};
+use alts_handshaker::identity::vouching::{MachinePattern, VouchedAccounts};
 use alts_handshaker::identity::{AccountFrom, Identity, Subject, TrustRoots, Vouching};
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
@@ -54,7 +54,7 @@ fuzz_target!(|input: Input| {
     let chain = vec![certificate.der().to_vec()];
     let Ok(identity) = Identity::from_der(chain, &key.serialize_der()) else { return };
 
-    let accounts: Option<Vec<AccountPattern>> =
+    let accounts: Option<Vec<VouchedAccounts>> =
         input.accounts.map(|all| all.iter().filter_map(|one| one.parse().ok()).collect());
     let machines: Vec<MachinePattern> =
         input.machines.iter().filter_map(|one| one.parse().ok()).collect();
@@ -75,7 +75,7 @@ fuzz_target!(|input: Input| {
             let is_uri = account.contains(':');
             assert!(input.account_from.is_none_or(|email| email != is_uri), "{account}");
             if let Some(patterns) = accounts {
-                let fits = |one: &AccountPattern| is_for(&one.to_string(), &account);
+                let fits = |one: &VouchedAccounts| is_for(&one.to_string(), &account);
                 assert!(patterns.iter().any(fits), "{account} is none of {patterns:?}");
             }
             if let Some((_, host)) = account.split_once('@').filter(|_| !is_uri) {
