@@ -85,14 +85,6 @@ def bad_record(direction, operation):
     """A bit of a record is flipped: its receiver ends the connection, the call fails, the server serves others."""
 
     def case(setting):
-        for _ in range(getattr(setting.server_side, "bad_record_attempts", 1) - 1):
-            try:
-                return once(setting)
-            except Failed:
-                continue
-        return once(setting)
-
-    def once(setting):
         with wire.Corrupter(setting.server, direction, after=10) as corrupter:
             how = require_failure(setting, operation, 32, MIB, through=corrupter.address)
         if not corrupter.corrupted:

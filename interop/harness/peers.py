@@ -138,9 +138,6 @@ class Grpcio(Package):
     """gRPC C core, by Python's package grpcio."""
 
     name = "grpcio"
-    # On a busy machine its server sometimes keeps a connection open after a record that it cannot open, until the call's
-    # own time is over: about one time in six, with clients of this project of several ages.
-    bad_record_attempts = 3
 
     @staticmethod
     def frame_size(_chosen):

@@ -89,14 +89,29 @@ class Proxy:
         except Cut:
             cut = True
         except OSError:
-            pass
-        self._ended(ends, direction)
+            self._noticed(ends, direction, sink)
+            self._drain(source)
+        self._noticed(ends, direction, sink)
         both = socket.SHUT_RDWR
         for end, how in ((sink, both if cut else socket.SHUT_WR), (source, both if cut else socket.SHUT_RD)):
             try:
                 end.shutdown(how)
             except OSError:
                 pass
+
+    @staticmethod
+    def _drain(source):
+        """Takes what still comes for a sink that is gone. The sink itself would have reset the connection; left unread, it
+        would block its sender, which may then never see the end of the other direction."""
+        try:
+            while source.recv(1 << 16):
+                pass
+        except OSError:
+            pass
+
+    def _noticed(self, ends, direction, _sink):
+        """A direction has come to its end."""
+        self._ended(ends, direction)
 
     @staticmethod
     def _ended(ends, direction):
@@ -238,6 +253,20 @@ class Corrupter(Proxy):
             return [bytes(data)]
 
         return corrupt
+
+    def _noticed(self, ends, direction, sink):
+        # The receiver may have said why it ends, and the sender have ended too before this thread was asked.
+        if direction == self.direction and self._has_ended(sink):
+            self._ended(ends, "to_client" if direction == "to_server" else "to_server")
+        super()._noticed(ends, direction, sink)
+
+    @staticmethod
+    def _has_ended(end):
+        try:
+            readable, _, _ = select.select([end], [], [], 0)
+            return bool(readable) and not end.recv(1, socket.MSG_PEEK)
+        except (OSError, ValueError):
+            return True
 
 
 def kinds(data):
