@@ -312,11 +312,7 @@ impl Dialogue {
                 SubjectError::NotVouched { why } => {
                     (Reason::AuthorityLimited, format!("the peer's certificate is refused: {why}"))
                 }
-                SubjectError::Revocation(why) => (
-                    Reason::CertificateRevoked,
-                    format!("the peer's certificate is refused: {why}"),
-                ),
-                SubjectError::Denied { why } => (
+                SubjectError::Revoked { why } => (
                     Reason::CertificateRevoked,
                     format!("the peer's certificate is refused: {why}"),
                 ),

@@ -108,10 +108,9 @@ impl Handshaker {
             match roots.subject(identity.chain(), role, now, false) {
                 Ok(_) | Err(SubjectError::Machine(_)) => {}
                 Err(SubjectError::Certificate(why)) => return Err(own_refused(&why.to_string())),
-                Err(SubjectError::NotVouched { why } | SubjectError::Denied { why }) => {
+                Err(SubjectError::NotVouched { why } | SubjectError::Revoked { why }) => {
                     return Err(own_refused(&why));
                 }
-                Err(SubjectError::Revocation(why)) => return Err(own_refused(&why.to_string())),
             }
         }
         Ok(())

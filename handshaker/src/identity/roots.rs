@@ -147,13 +147,14 @@ impl TrustRoots {
         any_machine: bool,
     ) -> Result<Subject, SubjectError> {
         if let Some(why) = self.denied.objection(chain) {
-            return Err(SubjectError::Denied { why });
+            return Err(SubjectError::Revoked { why });
         }
+        let revoked = |error: &RevocationError| SubjectError::Revoked { why: error.to_string() };
         let standing = |anchor: &Anchor| anchor.check_revocation(chain, role, now);
         let standings: Vec<_> = self.anchors.iter().map(standing).collect();
         // Another authority may know the chain as well, and not that it is revoked.
         if standings.contains(&Err(RevocationError::Revoked)) {
-            return Err(SubjectError::Revocation(RevocationError::Revoked));
+            return Err(revoked(&RevocationError::Revoked));
         }
         let alone = self.anchors.len() == 1;
         let mut refusal = None;
@@ -162,7 +163,7 @@ impl TrustRoots {
                 continue;
             }
             if let Err(error) = standing {
-                refusal = refusal.or(Some(SubjectError::Revocation(error)));
+                refusal = refusal.or(Some(revoked(&error)));
                 continue;
             }
             match self.judge(anchor, chain, any_machine) {
@@ -178,7 +179,7 @@ impl TrustRoots {
     fn not_denied(&self, subject: Subject) -> Result<Subject, SubjectError> {
         match &subject {
             Subject::ServiceAccount(account) if self.denied.has_account(account) => {
-                Err(SubjectError::Denied {
+                Err(SubjectError::Revoked {
                     why: format!("it is for {account}, which is denied here"),
                 })
             }
@@ -262,10 +263,8 @@ pub(crate) enum SubjectError {
     Machine(String),
     /// Its authority may not vouch for it.
     NotVouched { why: String },
-    /// Revocation lists are against it.
-    Revocation(RevocationError),
-    /// It is on this side's deny list.
-    Denied { why: String },
+    /// It is revoked, or on this side's deny list, or nobody knows whether it is revoked.
+    Revoked { why: String },
 }
 
 impl Anchor {
