@@ -215,7 +215,7 @@ mod tests {
         let authority = Authority::new().unwrap();
         for account in ["a@dev.test", "a@localhost", "svc@project.example", "x@y.z.invalid"] {
             let handshaker = authority.handshaker(account).unwrap();
-            assert_eq!(*handshaker.subject(), Subject::ServiceAccount(account.to_owned()));
+            assert_eq!(handshaker.subject(), Subject::ServiceAccount(account.to_owned()));
         }
         for account in ["a@project.iam.gserviceaccount.com", "a@test.com", "a", "test@a", "a@xtest"]
         {

@@ -1,6 +1,6 @@
 //! What the handshakes of a service share: an identity, the authorities it trusts, and limits.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
@@ -57,14 +57,18 @@ impl Builder {
         let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
         let Self { identity, roots, limits, time, accept_machines } = self;
         let shared = Shared { exchange, identity, roots, time, limits, accept_machines };
-        Ok(Handshaker { shared: Arc::new(shared) })
+        Ok(Handshaker { current: Arc::new(RwLock::new(Arc::new(shared))) })
     }
 }
 
 /// One identity, the authorities it trusts, and limits: what the handshakes of a service share.
+///
+/// It is cheap to clone, and all clones are one: what [`replace`](Self::replace) does to one of them
+/// is done to all.
 #[derive(Clone, Debug)]
 pub struct Handshaker {
-    shared: Arc<Shared>,
+    /// Handshakes take what is in here when they begin, and keep it.
+    current: Arc<RwLock<Arc<Shared>>>,
 }
 
 impl Handshaker {
@@ -80,16 +84,57 @@ impl Handshaker {
         }
     }
 
+    pub(crate) fn shared(&self) -> Arc<Shared> {
+        // Whoever panicked with the lock held had no half of anything in here.
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Becomes what another one is now: its identity, the authorities it trusts, its limits and its
+    /// clock. It stays a handshaker of its own: what becomes of the other one later does not concern
+    /// it.
+    ///
+    /// Handshakes that have begun keep what they began with; those that begin from now on, through
+    /// any clone of this handshaker, use what is new. Connections are not touched.
+    ///
+    /// ```
+    /// # #[cfg(feature = "dev")]
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// use alts_handshaker::dev::Authority;
+    ///
+    /// let authority = Authority::new()?;
+    /// let handshaker = authority.handshaker("web@dev.test")?;
+    /// let in_use = handshaker.clone();
+    /// handshaker.replace(&authority.handshaker("web2@dev.test")?)?;
+    /// assert_eq!(in_use.subject().to_string(), "service account web2@dev.test");
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(feature = "dev"))]
+    /// # fn main() {}
+    /// ```
+    ///
+    /// # Errors
+    /// When the other one's certificate is not valid at this time, by its own clock. Then nothing
+    /// has changed.
+    pub fn replace(&self, new: &Self) -> Result<(), Failure> {
+        let new = new.shared();
+        let now = new.time.current_time().ok_or_else(|| Failure::internal("there is no clock"))?;
+        if !new.identity.is_valid_at(Duration::from_secs(now.as_secs())) {
+            return Err(own_refused("it is not valid at this time"));
+        }
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
+        Ok(())
+    }
+
     /// The subject of this handshaker's certificate.
     #[must_use]
-    pub fn subject(&self) -> &Subject {
-        self.shared.identity.subject()
+    pub fn subject(&self) -> Subject {
+        self.shared().identity.subject().clone()
     }
 
     /// When this handshaker's certificate expires: time since the UNIX epoch.
     #[must_use]
     pub fn expires(&self) -> Duration {
-        self.shared.identity.expires()
+        self.shared().identity.expires()
     }
 
     /// Whether a peer with these trust roots, or with this handshaker's own, would accept this
@@ -98,7 +143,8 @@ impl Handshaker {
     /// # Errors
     /// What the peer would find wrong with it.
     pub fn check_certificate(&self, roots: Option<&TrustRoots>) -> Result<(), Failure> {
-        let Shared { identity, roots: own, time, .. } = &*self.shared;
+        let shared = self.shared();
+        let Shared { identity, roots: own, time, .. } = &*shared;
         let roots = roots.unwrap_or(own);
         let now = time.current_time().ok_or_else(|| Failure::internal("there is no clock"))?;
         for role in [Role::Server, Role::Client] {
@@ -119,7 +165,7 @@ impl Handshaker {
     /// The limits of each handshake.
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.shared.limits
+        self.shared().limits
     }
 
     /// Begins a call whose caller may use the certificate's own account, and no other.
@@ -128,12 +174,11 @@ impl Handshaker {
     /// refused: see [`begin_for`](Self::begin_for).
     #[must_use]
     pub fn begin(&self, now: Duration) -> Call {
-        let own = self.subject().default_account();
-        let choices = own.map(|account| Choice {
-            account: account.to_owned(),
-            shared: Arc::clone(&self.shared),
-        });
-        Call::new(self.shared.limits, choices.into_iter().collect(), now)
+        let shared = self.shared();
+        let own = shared.identity.subject().default_account();
+        let choices =
+            own.map(|account| Choice { account: account.to_owned(), shared: Arc::clone(&shared) });
+        Call::new(shared.limits, choices.into_iter().collect(), now)
     }
 
     /// Begins a call whose caller may use these accounts: the first unless it asks for another
@@ -147,13 +192,15 @@ impl Handshaker {
         now: Duration,
     ) -> Result<Call, Failure> {
         let choices = accounts.into_iter().map(|account| (account, self.clone()));
-        Call::choosing(self.shared.limits, choices, now)
+        Call::choosing(self.limits(), choices, now)
     }
 
     /// One of the accounts that a caller may use.
     pub(crate) fn choice(&self, account: String) -> Result<Choice, Failure> {
-        if self.subject().vouches_for(&account) {
-            return Ok(Choice { account, shared: Arc::clone(&self.shared) });
+        let shared = self.shared();
+        let subject = shared.identity.subject();
+        if subject.vouches_for(&account) {
+            return Ok(Choice { account, shared });
         }
         Err(Failure::new(
             Code::Internal,
@@ -161,15 +208,9 @@ impl Handshaker {
             Reason::Local,
             format!(
                 "the policy gives the caller the account {account}, for which this service's \
-                 certificate, which is for {}, does not vouch",
-                self.subject()
+                 certificate, which is for {subject}, does not vouch"
             ),
         ))
-    }
-
-    #[cfg(all(test, feature = "dev"))]
-    pub(crate) fn shared(&self) -> Arc<Shared> {
-        Arc::clone(&self.shared)
     }
 }
 

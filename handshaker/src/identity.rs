@@ -170,6 +170,7 @@ impl fmt::Display for Subject {
 pub struct Identity {
     key: Arc<CertifiedKey>,
     subject: Subject,
+    begins: Duration,
     expires: Duration,
 }
 
@@ -236,13 +237,16 @@ impl Identity {
         }
         let end_entity = chain.first().ok_or(IdentityError::Missing { what: "certificate" })?;
         let subject = Subject::by(end_entity, account_from)?;
-        let expires = parse(end_entity)?.tbs_certificate().validity().not_after.to_unix_duration();
+        let parsed = parse(end_entity)?;
+        let validity = parsed.tbs_certificate().validity();
+        let begins = validity.not_before.to_unix_duration();
+        let expires = validity.not_after.to_unix_duration();
         let key = CertifiedKey::new(chain, signer);
         key.keys_match().map_err(|error| match error {
             rustls::Error::InconsistentKeys(_) => IdentityError::KeyMismatch,
             other => IdentityError::Certificate { why: other.to_string() },
         })?;
-        Ok(Self { key: Arc::new(key), subject, expires })
+        Ok(Self { key: Arc::new(key), subject, begins, expires })
     }
 
     /// The subject of the certificate.
@@ -255,6 +259,11 @@ impl Identity {
     #[must_use]
     pub const fn expires(&self) -> Duration {
         self.expires
+    }
+
+    /// Whether the certificate is valid at this time, which is counted from the UNIX epoch.
+    pub(crate) fn is_valid_at(&self, now: Duration) -> bool {
+        (self.begins..=self.expires).contains(&now)
     }
 
     pub(crate) fn certified_key(&self) -> Arc<CertifiedKey> {

@@ -1,7 +1,7 @@
 //! The handshaker service without its transport: one `HandshakerReq` in, one `HandshakerResp` out.
 //!
-//! [`Handshaker`] holds what all handshakes share and is cheap to clone; to reload certificates,
-//! make a new one and use it for the calls that begin from then on. [`Call`] is one `DoHandshake`
+//! [`Handshaker`] holds what all handshakes share and is cheap to clone; [`Handshaker::replace`]
+//! gives it new certificates for the calls that begin from then on. [`Call`] is one `DoHandshake`
 //! stream:
 //!
 //! - *goes in*: [`Call::handle`] takes a request and the time, and returns the response to it.

@@ -89,8 +89,8 @@ pub fn one_identity(
     let handshaker = files.load().map_err(|why| SettingsError::new(place, why.to_string()))?;
     if accounts.is_empty() {
         accounts.push(match handshaker.subject() {
-            Subject::ServiceAccount(account) => AccountPattern::Exact(account.clone()),
-            Subject::Machine(machine) => AccountPattern::OwnUser { machine: machine.clone() },
+            Subject::ServiceAccount(account) => AccountPattern::Exact(account),
+            Subject::Machine(machine) => AccountPattern::OwnUser { machine },
         });
     }
     let listeners =

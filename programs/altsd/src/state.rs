@@ -87,7 +87,7 @@ impl Snapshot {
     fn check_policy(&self) -> Result<(), (String, String)> {
         for (account, place) in self.policy.accounts() {
             let count =
-                self.identities.iter().filter(|own| account.is_vouched_by(own.subject())).count();
+                self.identities.iter().filter(|own| account.is_vouched_by(&own.subject())).count();
             let what = match count {
                 1 => continue,
                 0 => {
