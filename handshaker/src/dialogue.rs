@@ -26,6 +26,7 @@ use crate::exchange::{CONFIRMATION, Context, Exchange, ExchangeConfig, Export, K
 use crate::failure::{Code, Failure, Fault, Reason, echo_all};
 use crate::framing::{Message, MessageType, Reassembly};
 use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
+use crate::naming::Servers;
 use crate::negotiation::{Agreement, MAX_PARAMETERS, Offer};
 use crate::outcome::Outcome;
 
@@ -54,6 +55,8 @@ pub(crate) struct Dialogue {
     offer: Offer,
     /// The accounts that the client's caller expects; empty: any that the roots vouch for.
     expected: Vec<String>,
+    /// The accounts that may serve the name for which the client's caller looks, if that is said.
+    servers: Option<Servers>,
     accept_machines: bool,
 }
 
@@ -88,6 +91,7 @@ pub(crate) struct Start<'a> {
     pub(crate) time: &'a Arc<dyn TimeProvider>,
     pub(crate) offer: Offer,
     pub(crate) expected: Vec<String>,
+    pub(crate) servers: Option<Servers>,
     pub(crate) accept_machines: bool,
     pub(crate) max_bytes: usize,
 }
@@ -122,6 +126,7 @@ impl Dialogue {
             peer_role,
             offer: start.offer,
             expected: start.expected,
+            servers: start.servers,
             accept_machines: start.accept_machines,
         }
     }
@@ -219,6 +224,11 @@ impl Dialogue {
         {
             return Err(self.unexpected(&server.to_string()));
         }
+        if let Some(servers) = &self.servers
+            && !servers.accounts.iter().any(|accounts| server.may_be_one_of(accounts))
+        {
+            return Err(misplaced(servers, &server.to_string()));
+        }
         let own_parameters = self.offer.encode();
         let out = frame(MessageType::ClientParameters, self.exchange.send(&own_parameters)?)?;
         self.awaited = Awaited::ServerParameters { own_parameters };
@@ -260,6 +270,12 @@ impl Dialogue {
         self.require_vouched(&server, &choice.service_account)?;
         if !self.expected.is_empty() && !self.expected.contains(&choice.service_account) {
             return Err(self.unexpected(&format!("service account {}", choice.service_account)));
+        }
+        if let Some(servers) = &self.servers
+            && !servers.accounts.iter().any(|accounts| accounts.matches(&choice.service_account))
+        {
+            let found = format!("service account {}", choice.service_account);
+            return Err(misplaced(servers, &found));
         }
         let agreement = self.offer.accept(&choice)?;
         let context = self.context(Side::Client, own_parameters, server_parameters);
@@ -386,6 +402,20 @@ impl Dialogue {
         let local_account = self.offer.service_account.clone();
         Ok(Outcome { agreement, local_account, key_exchange, key_data })
     }
+}
+
+/// The server is who it says, and may not be found under this name.
+fn misplaced(servers: &Servers, found: &str) -> Failure {
+    Failure::new(
+        Code::Unauthenticated,
+        Fault::Peer,
+        Reason::IdentityUnexpected,
+        format!(
+            "the server may not serve {}: it is {found}, and the accounts for that name are {}",
+            servers.target,
+            echo_all(&servers.accounts)
+        ),
+    )
 }
 
 fn frame(kind: MessageType, body: Vec<u8>) -> Result<Vec<u8>, Failure> {

@@ -9,6 +9,7 @@ use crate::exchange::{ExchangeConfig, judge_own};
 use crate::failure::{Code, Failure, Fault, Reason};
 use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
 use crate::limits::Limits;
+use crate::naming::SecureNaming;
 use crate::service::{Call, Choice, Shared};
 
 /// Builds a [`Handshaker`].
@@ -19,6 +20,7 @@ pub struct Builder {
     limits: Limits,
     time: Arc<dyn TimeProvider>,
     accept_machines: bool,
+    naming: Option<SecureNaming>,
 }
 
 impl Builder {
@@ -49,14 +51,23 @@ impl Builder {
         self
     }
 
+    /// Says which service accounts may serve which target names: a client whose server is none of them
+    /// is refused, and so is one whose target name this says nothing of, unless it says otherwise. By
+    /// default, target names are not looked at.
+    #[must_use]
+    pub fn naming(mut self, naming: SecureNaming) -> Self {
+        self.naming = Some(naming);
+        self
+    }
+
     /// The handshaker.
     ///
     /// # Errors
     /// When TLS cannot be configured with this identity and these roots.
     pub fn build(self) -> Result<Handshaker, Failure> {
         let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
-        let Self { identity, roots, limits, time, accept_machines } = self;
-        let shared = Shared { exchange, identity, roots, time, limits, accept_machines };
+        let Self { identity, roots, limits, time, accept_machines, naming } = self;
+        let shared = Shared { exchange, identity, roots, time, limits, accept_machines, naming };
         Ok(Handshaker { current: Arc::new(RwLock::new(Arc::new(shared))) })
     }
 }
@@ -81,6 +92,7 @@ impl Handshaker {
             limits: Limits::default(),
             time: Arc::new(DefaultTimeProvider),
             accept_machines: false,
+            naming: None,
         }
     }
 

@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use alts_core::account::MAX_ACCOUNT;
-use alts_core::account::{is_email, is_uri};
+use alts_core::account::{AccountPattern, is_email, is_uri};
 use rustls::crypto::aws_lc_rs::sign::any_supported_type;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -142,6 +142,19 @@ impl Subject {
                     !user.is_empty() && host == machine
                 }),
             }
+    }
+
+    /// Whether the holder of the certificate may call itself by some account of these: a machine has
+    /// not said yet which of its users it speaks for.
+    pub(crate) fn may_be_one_of(&self, accounts: &AccountPattern<String>) -> bool {
+        match self {
+            Self::ServiceAccount(account) => accounts.matches(account),
+            Self::Machine(machine) => {
+                let user = accounts.as_str().split_once('@').map_or("*", |(user, _)| user);
+                let user = if user == "*" { "anybody" } else { user };
+                accounts.matches(&format!("{user}@{machine}"))
+            }
+        }
     }
 
     /// The account that is used when none is asked for; a machine has none.

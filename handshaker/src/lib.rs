@@ -95,6 +95,7 @@ mod in_process;
 mod limits;
 #[cfg(feature = "locator")]
 pub mod locator;
+pub mod naming;
 pub mod negotiation;
 mod outcome;
 mod reply;

@@ -28,9 +28,8 @@
 //!
 //! # Fields that are not used
 //!
-//! `local_endpoint`, `remote_endpoint` and `network_latency_ms` are ignored. `target_name` is
-//! ignored: there is no registry here of which account may serve which name, so a client that
-//! cares lists `target_identities`. Access tokens are refused: this service authenticates only by
+//! `local_endpoint`, `remote_endpoint` and `network_latency_ms` are ignored, and so is `target_name`
+//! unless [`Builder::naming`] says which accounts may serve which names. Access tokens are refused: this service authenticates only by
 //! certificate, and a caller that gives a token expects to be known as its owner.
 
 use std::fmt;
@@ -52,6 +51,7 @@ use crate::failure::{Code, Failure, Fault, Reason, echo, echo_all};
 use crate::framing::Message;
 use crate::identity::{Identity, TrustRoots, check_account};
 use crate::limits::Limits;
+use crate::naming::{SecureNaming, Unnamed};
 use crate::negotiation::{DEFAULT_RPC_VERSIONS, Offer};
 use crate::outcome::Outcome;
 use crate::reply::Reply;
@@ -64,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) time: Arc<dyn TimeProvider>,
     pub(crate) limits: Limits,
     pub(crate) accept_machines: bool,
+    pub(crate) naming: Option<SecureNaming>,
 }
 
 /// An account that a caller may use, and what vouches for it.
@@ -261,8 +262,13 @@ impl Call {
         );
         offer.check()?;
         let expected = target_accounts(&start.target_identities)?;
+        let servers = match &shared.naming {
+            Some(naming) => naming.servers(start.target_name).map_err(|why| unnamed(&why))?,
+            None => None,
+        };
         let max_bytes = self.limits.handshake_bytes;
-        let (dialogue, hello) = Dialogue::client(begin(shared, offer, expected, max_bytes))?;
+        let start = Start { servers, ..begin(shared, offer, expected, max_bytes) };
+        let (dialogue, hello) = Dialogue::client(start)?;
         self.local_account = Some(account.clone());
         self.stage = Stage::Running(Box::new(dialogue));
         Ok(Reply { out_frames: hello, ..Reply::default() })
@@ -409,6 +415,7 @@ fn begin(shared: &Shared, offer: Offer, expected: Vec<String>, max_bytes: usize)
         time: &shared.time,
         offer,
         expected,
+        servers: None,
         accept_machines: shared.accept_machines,
         max_bytes,
     }
@@ -456,6 +463,14 @@ fn target_accounts(identities: &[IdentityMessage<'_>]) -> Result<Vec<String>, Fa
         })?;
     }
     Ok(accounts.into_iter().map(ToOwned::to_owned).collect())
+}
+
+fn unnamed(why: &Unnamed) -> Failure {
+    let code = match why {
+        Unnamed::Unreadable { .. } => Code::InvalidArgument,
+        Unnamed::Empty | Unnamed::Unknown(_) => Code::PermissionDenied,
+    };
+    Failure::caller(code, why.to_string())
 }
 
 fn refuse_token(present: bool, what: &str) -> Result<(), Failure> {

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use alts_handshaker::dev::Authority;
 use alts_handshaker::identity::check_account;
+use alts_handshaker::naming::TargetName;
 use sentences::{errors, sentence};
 
 #[test]
@@ -20,6 +21,7 @@ fn debug_of_every_error_is_its_sentence() {
         sentence(authority.handshaker("web@real.example.com").unwrap_err()),
         sentence(handshaker.begin_for(["other@dev.test"], Duration::ZERO).unwrap_err()),
         sentence(check_account("").unwrap_err()),
+        sentence("".parse::<TargetName>().unwrap_err()),
     ];
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(BTreeSet::from(told), errors(&sources));

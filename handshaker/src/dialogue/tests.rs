@@ -30,6 +30,7 @@ fn start(shared: &Shared, offer: Offer) -> Start<'_> {
         time: &shared.time,
         offer,
         expected: vec![],
+        servers: None,
         accept_machines: false,
         max_bytes: 1_000_000,
     }

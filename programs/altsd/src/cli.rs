@@ -5,8 +5,8 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use alts_handshaker::identity::Vouching;
 use alts_handshaker::identity::vouching::MachinePattern;
-use alts_handshaker::identity::{DenyList, Vouching};
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::log::{Format, Level};
 use alts_serving::settings::MetricsSettings;
@@ -16,7 +16,7 @@ use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
 
 use crate::config::Config;
-use crate::identities::{IdentityFiles, RootFile};
+use crate::identities::{IdentityFiles, RootFile, Terms};
 use crate::listen::ListenAddress;
 use crate::policy::AccountPattern;
 use crate::{quick, state};
@@ -148,7 +148,7 @@ impl Serve {
                 key,
                 trust_roots: self.trust_roots.into_iter().map(root).collect(),
                 verified_by: Vec::new(),
-                denied: DenyList::new(),
+                terms: Terms::default(),
                 allow_readable_key: false,
                 place: "--certificate".to_owned(),
             };

@@ -13,6 +13,7 @@ use std::time::Duration;
 use alts_core::account::PatternError;
 use alts_handshaker::Limits;
 use alts_handshaker::identity::DenyList;
+use alts_handshaker::naming::SecureNaming;
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::settings::{LogSettings, MetricsSettings, Places, Span};
 use alts_serving::settings_error::SettingsError;
@@ -20,8 +21,9 @@ use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::identities::{IdentityFiles, RootFile, Source};
+use crate::identities::{IdentityFiles, RootFile, Source, Terms};
 use crate::listen::{Listen, ListenAddress, TcpAddress};
+use crate::naming::{RawNaming, RawTarget};
 use crate::policy::{AccountPattern, Rule};
 use crate::roots::RawRoot;
 
@@ -285,6 +287,9 @@ struct Raw {
     trust_roots: Vec<Spanned<RawRoot>>,
     accept_machines: Option<Spanned<bool>>,
     deny: Option<Spanned<RawDeny>>,
+    naming: Option<Spanned<RawNaming>>,
+    #[serde(default)]
+    target: Vec<Spanned<RawTarget>>,
     #[serde(default)]
     listen: Vec<Spanned<RawListen>>,
     #[serde(default)]
@@ -402,10 +407,12 @@ impl Reader<'_> {
                 deny.into_inner().list().map_err(|what| SettingsError::new(place, what))
             },
         )?;
+        let naming = self.naming(raw.naming, raw.target)?;
+        let terms = Terms { denied, naming };
         let identities = raw
             .identity
             .into_iter()
-            .map(|identity| self.identity(identity, &trust_roots, &denied))
+            .map(|identity| self.identity(identity, &trust_roots, &terms))
             .collect::<Result<_, _>>()?;
         let rules = raw
             .policy
@@ -451,6 +458,28 @@ impl Reader<'_> {
         roots.into_iter().map(one).collect()
     }
 
+    fn naming(
+        &self,
+        naming: Option<Spanned<RawNaming>>,
+        targets: Vec<Spanned<RawTarget>>,
+    ) -> Result<Option<SecureNaming>, SettingsError> {
+        if targets.is_empty() {
+            let refuse = |naming: Spanned<RawNaming>| {
+                let place = self.places.of(&naming, "[naming]");
+                Err(SettingsError::new(place, "there is no [[target]]: nobody could be called"))
+            };
+            return naming.map_or(Ok(None), refuse);
+        }
+        let mut table = naming.map(Spanned::into_inner).unwrap_or_default().table();
+        let mut earlier = Vec::new();
+        for target in targets {
+            let place = self.places.of(&target, "[[target]]");
+            let added = target.into_inner().add_to(table, &mut earlier);
+            table = added.map_err(|what| SettingsError::new(place, what))?;
+        }
+        Ok(Some(table))
+    }
+
     fn listen(&self, listen: Spanned<RawListen>) -> Result<Listen, SettingsError> {
         let place = self.places.of(&listen, "[[listen]]");
         let raw = listen.into_inner();
@@ -491,7 +520,7 @@ impl Reader<'_> {
         &self,
         identity: Spanned<RawIdentity>,
         trust_roots: &[RootFile],
-        denied: &DenyList,
+        terms: &Terms,
     ) -> Result<Source, SettingsError> {
         let place = self.places.of(&identity, "[[identity]]");
         let raw = identity.into_inner();
@@ -507,7 +536,7 @@ impl Reader<'_> {
             key: self.places.path(raw.key),
             trust_roots: roots,
             verified_by: self.roots(raw.verified_by.unwrap_or_default()),
-            denied: denied.clone(),
+            terms: terms.clone(),
             allow_readable_key: raw.allow_readable_key,
             place,
         })))

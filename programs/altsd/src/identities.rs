@@ -11,6 +11,7 @@ use alts_handshaker::identity::revocation::WithoutStatus;
 use alts_handshaker::identity::{
     AccountFrom, DenyList, Identity, IdentityError, Revocation, TrustRoots, Vouching,
 };
+use alts_handshaker::naming::SecureNaming;
 use alts_handshaker::{Failure, Handshaker};
 use zeroize::Zeroizing;
 
@@ -39,12 +40,21 @@ pub struct IdentityFiles {
     pub trust_roots: Vec<RootFile>,
     /// The authorities through which peers believe this identity, if they are others.
     pub verified_by: Vec<RootFile>,
-    /// What is refused whichever authority stands behind it.
-    pub denied: DenyList,
+    /// What holds whichever authority stands behind a peer.
+    pub terms: Terms,
     /// Whether the key is used although others than its owner and group can read it.
     pub allow_readable_key: bool,
     /// Where it was written.
     pub place: String,
+}
+
+/// What every handshake of the daemon's identities keeps to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What is refused whichever authority stands behind it.
+    pub denied: DenyList,
+    /// Which accounts may serve which target names, if that is said.
+    pub naming: Option<SecureNaming>,
 }
 
 /// A file of authorities, and what they may vouch for.
@@ -242,9 +252,12 @@ impl IdentityFiles {
         )?;
         let roots = roots(&self.trust_roots)?
             .ok_or(LoadError::Policy("there are no trust roots".to_owned()))?
-            .denying(self.denied.clone());
-        let handshaker =
-            Handshaker::builder(identity, roots).build().map_err(LoadError::Handshaker)?;
+            .denying(self.terms.denied.clone());
+        let mut builder = Handshaker::builder(identity, roots);
+        if let Some(naming) = &self.terms.naming {
+            builder = builder.naming(naming.clone());
+        }
+        let handshaker = builder.build().map_err(LoadError::Handshaker)?;
         // As a peer will look at it: better now than in the first handshake.
         handshaker
             .check_certificate(self::roots(&self.verified_by)?.as_ref())

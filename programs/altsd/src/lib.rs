@@ -17,6 +17,7 @@ pub mod identities;
 pub mod listen;
 pub mod log;
 pub mod metrics;
+mod naming;
 pub mod policy;
 pub mod quick;
 mod roots;

@@ -45,8 +45,20 @@ pub fn program(directory: &Directory, test: &str, user: Option<u32>) -> Command 
 
 /// What a process of that user is answered when it begins a handshake: `CODE details`.
 pub fn ask(directory: &Directory, user: Option<u32>, address: &str, local: &str) -> String {
+    ask_about(directory, user, address, local, Start::default().target_name)
+}
+
+/// As [`ask`], when it looks for that server.
+pub fn ask_about(
+    directory: &Directory,
+    user: Option<u32>,
+    address: &str,
+    local: &str,
+    target: &str,
+) -> String {
     let mut command = program(directory, "child::begin", user);
-    let output = command.env("ADDRESS", address).env("LOCAL", local).output().unwrap();
+    command.env("ADDRESS", address).env("LOCAL", local).env("TARGET", target);
+    let output = command.output().unwrap();
     let text = String::from_utf8(output.stdout).unwrap();
     let answer = text.lines().find_map(|line| line.split_once("ANSWER ")).map(|(_, rest)| rest);
     answer.unwrap_or_else(|| panic!("no answer: {text}")).to_owned()
@@ -112,6 +124,7 @@ async fn begin() {
     let (address, local) = (variable("ADDRESS"), variable("LOCAL"));
     let local: &'static str = local.leak();
     let start = Start {
+        target_name: variable("TARGET").leak(),
         local: (!local.is_empty()).then_some(local).into_iter().collect(),
         ..Start::default()
     };

@@ -19,6 +19,7 @@ mod dev;
 mod life;
 mod limits;
 mod machine;
+mod naming;
 mod pages;
 mod policy;
 mod reload;

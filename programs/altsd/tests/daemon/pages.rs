@@ -11,7 +11,7 @@ use altsd::identities::{IdentityFiles, Source};
 use altsd::listen::ListenAddress;
 use altsd::policy::{AccountPattern, Rule};
 
-use crate::child::ask;
+use crate::child::ask_about;
 use crate::machine::{Machine, can_have_namespaces};
 use crate::revocation::revocation_list;
 use crate::support::{Authority, Directory};
@@ -174,6 +174,9 @@ fn try_with_its_users(place: &str, text: &str) {
     let path: PathBuf = directory.path("altsd.toml");
     let config = Config::parse(&text, &path).unwrap();
     certify(&directory, &config);
+    // The clients of a configuration with secure naming look for somebody whom it knows.
+    let known = text.split_once("names = [\"").and_then(|(_, rest)| rest.split('"').next());
+    let target = known.unwrap_or("service.test:443");
     let users = Users::of(&config.rules);
     let machine = users.machine();
     let mut running = machine.start(&path);
@@ -194,7 +197,7 @@ fn try_with_its_users(place: &str, text: &str) {
                 for account in config.rules.iter().flat_map(|rule| &rule.accounts) {
                     let given = rule.accounts.contains(account);
                     let account = account.to_string().replace("{user}", name);
-                    let told = ask(&directory, Some(*uid), &address, &account);
+                    let told = ask_about(&directory, Some(*uid), &address, &account, target);
                     let expected = if given { "0 " } else { "7 " };
                     assert!(
                         told.starts_with(expected),
@@ -208,7 +211,7 @@ fn try_with_its_users(place: &str, text: &str) {
             .any(|rule| rule.callers.contains(&CallerPattern::Anyone) && !rule.accounts.is_empty());
         // Where all users have an account, a caller without a name is none of them.
         let stranger = if for_all { STRANGER + 1 } else { STRANGER };
-        let told = ask(&directory, Some(stranger), &address, "");
+        let told = ask_about(&directory, Some(stranger), &address, "", target);
         assert!(told.starts_with("7 "), "{place}: a stranger at {address}: {told}");
     }
 }
