@@ -20,6 +20,17 @@ impl HandshakerService for Handshaker {
     }
 }
 
+#[cfg(feature = "files")]
+impl HandshakerService for crate::files::Watched {
+    fn open(&self) -> Box<dyn HandshakerCall> {
+        self.handshaker().open()
+    }
+
+    fn address(&self) -> &'static str {
+        "this process"
+    }
+}
+
 /// One dialogue; its clock starts with it.
 struct InProcess {
     call: Call,

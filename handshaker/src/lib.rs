@@ -8,6 +8,11 @@
 //! - in process: [`Handshaker::begin`], then [`Call::handle`] for each request;
 //! - in process, below tokio-alts: with the feature `tokio-alts`, a [`Handshaker`] is what its
 //!   connectors and acceptors take as their service;
+#![cfg_attr(feature = "files", doc = "- with certificates in files, which change: [`files`];")]
+#![cfg_attr(
+    not(feature = "files"),
+    doc = "- with certificates in files, which change: feature `files`;"
+)]
 #![cfg_attr(feature = "grpc", doc = "- behind gRPC, for any ALTS implementation: [`grpc`].")]
 #![cfg_attr(not(feature = "grpc"), doc = "- behind gRPC: feature `grpc`.")]
 //! - in a program, with a policy, limits and certificates that change: the daemon `altsd`.
@@ -85,6 +90,8 @@ pub mod dev;
 mod dialogue;
 pub mod exchange;
 mod failure;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod framing;
 #[cfg(feature = "grpc")]
 pub mod grpc;

@@ -1,24 +1,31 @@
-//! Where the handshaker service is: Google's, one at an address, or throw-away identities in this
-//! process.
+//! Where the handshaker service is: Google's, one at an address, or one in this process, with an
+//! identity from files or a throw-away one.
 
+mod paths;
 mod user;
 
 use std::error::Error;
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
 
 use serde::Deserialize;
 use tokio_alts::{Address, GOOGLE_CLOUD, GrpcHandshaker, HandshakerService};
 
+pub use self::paths::IdentityPaths;
 pub use self::user::RequiredUser;
 use crate::dev::{Authority, DevError};
+use crate::files::{self, Watched};
 
 /// Where a handshaker service is, as it is written on the command line and in files.
 ///
 /// - `google` is that of Google Cloud, and refused elsewhere;
 /// - `dev:ACCOUNT` is in this process, with a throw-away identity that only the same process
 ///   believes;
+/// - `files:DIRECTORY` and `files:CERTIFICATE,KEY,ROOTS` are in this process, with an identity from
+///   files, which are watched ([`IdentityPaths`]);
 /// - anything else is an address: `host:port`, `dns:///host:port`, `unix:/path`,
 ///   `unix-abstract:name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -29,6 +36,8 @@ pub enum Locator {
     Google,
     /// In this process, with this account.
     Development(String),
+    /// In this process, with the identity in these files.
+    Files(IdentityPaths),
     /// At an address.
     At(String),
     /// At the address of a UNIX socket, where this user has to listen.
@@ -43,6 +52,9 @@ impl FromStr for Locator {
             Ok(Self::Google)
         } else if let Some(account) = text.strip_prefix("dev:") {
             Ok(Self::Development(account.to_owned()))
+        } else if let Some(paths) = text.strip_prefix("files:") {
+            let paths = paths.parse().map_err(|why| format!("handshaker {text:?}: {why}"))?;
+            Ok(Self::Files(paths))
         } else {
             GrpcHandshaker::at(text).map_err(|why| format!("handshaker {text:?}: {why}"))?;
             Ok(Self::At(text.to_owned()))
@@ -63,6 +75,7 @@ impl fmt::Display for Locator {
         match self {
             Self::Google => f.write_str("google"),
             Self::Development(account) => write!(f, "dev:{account}"),
+            Self::Files(paths) => write!(f, "files:{paths}"),
             Self::At(address) | Self::AtUser(address, _) => f.write_str(address),
         }
     }
@@ -105,6 +118,15 @@ impl Locator {
         }
     }
 
+    /// The same with other paths of files: in a configuration, they may be relative to its own.
+    #[must_use]
+    pub fn with_paths(self, change: impl Fn(PathBuf) -> PathBuf) -> Self {
+        match self {
+            Self::Files(paths) => Self::Files(paths.with_paths(change)),
+            other => other,
+        }
+    }
+
     /// The user that has to listen there, if one is required.
     #[must_use]
     pub const fn required_user(&self) -> Option<&RequiredUser> {
@@ -121,28 +143,122 @@ impl Locator {
             Self::Google => GOOGLE_CLOUD.parse().ok(),
             // It was an address when this was read; if not, the service says so.
             Self::At(address) | Self::AtUser(address, _) => address.parse().ok(),
-            Self::Development(_) => None,
+            Self::Development(_) | Self::Files(_) => None,
         }
     }
 
-    /// The service itself. Nothing connects yet.
+    /// The service, and what becomes of its identity. Nothing connects yet.
     ///
     /// # Errors
-    /// When this is not Google Cloud and `google` was asked for, or when a development account is
-    /// not in a domain that is reserved for tests.
-    pub fn service(
-        &self,
-        development: &Development,
-    ) -> Result<Arc<dyn HandshakerService>, Box<dyn Error + Send + Sync>> {
-        Ok(match self {
-            Self::Google => Arc::new(GrpcHandshaker::google_cloud()?),
-            Self::At(address) => Arc::new(GrpcHandshaker::at(address)?),
+    /// When this is not Google Cloud and `google` was asked for, when a development account is not in a
+    /// domain that is reserved for tests, or when files cannot be used.
+    pub fn locate(&self, development: &Development) -> Result<Located, LocatorError> {
+        let source = match self {
+            Self::Google => Source::Other(Arc::new(GrpcHandshaker::google_cloud()?)),
+            Self::At(address) => Source::Other(Arc::new(GrpcHandshaker::at(address)?)),
             Self::AtUser(address, user) => {
                 let user = user.clone();
                 let service = GrpcHandshaker::at(address)?;
-                Arc::new(service.require_listener(move |uid| user.check(uid))?)
+                Source::Other(Arc::new(service.require_listener(move |uid| user.check(uid))?))
             }
-            Self::Development(account) => Arc::new(development.authority()?.handshaker(account)?),
+            Self::Development(account) => {
+                Source::Other(Arc::new(development.authority()?.handshaker(account)?))
+            }
+            Self::Files(paths) => {
+                let watched = files::watch(paths.files(), files::POLL)?;
+                let subject = watched.handshaker().subject();
+                if subject.default_account().is_none() {
+                    return Err(format!(
+                        "the certificate is for the {subject}, and says nothing of who on it this \
+                         program is: use one for a service account, or altsd"
+                    )
+                    .into());
+                }
+                Source::Files(Arc::new(watched))
+            }
+        };
+        Ok(Located { locator: self.clone(), source })
+    }
+
+    /// The service alone. Nothing connects yet.
+    ///
+    /// # Errors
+    /// As [`locate`](Self::locate).
+    pub fn service(
+        &self,
+        development: &Development,
+    ) -> Result<Arc<dyn HandshakerService>, LocatorError> {
+        Ok(self.locate(development)?.service())
+    }
+}
+
+/// Why there is no service.
+pub type LocatorError = Box<dyn Error + Send + Sync>;
+
+/// A service, where it is, and what becomes of its identity.
+#[derive(Clone)]
+pub struct Located {
+    locator: Locator,
+    source: Source,
+}
+
+/// Where an identity comes from.
+#[derive(Clone)]
+enum Source {
+    /// It stays what it is, or is renewed elsewhere.
+    Other(Arc<dyn HandshakerService>),
+    /// From files.
+    Files(Arc<Watched>),
+}
+
+impl Located {
+    /// Where it is.
+    #[must_use]
+    pub const fn locator(&self) -> &Locator {
+        &self.locator
+    }
+
+    /// The service.
+    #[must_use]
+    pub fn service(&self) -> Arc<dyn HandshakerService> {
+        match &self.source {
+            Source::Other(service) => Arc::clone(service),
+            Source::Files(watched) => Arc::clone(watched) as _,
+        }
+    }
+
+    /// Looks now, and not only in a while, whether there is a new identity in this process.
+    ///
+    /// # Errors
+    /// Why what is there now is not used.
+    pub async fn refresh(&self) -> Result<(), String> {
+        match &self.source {
+            Source::Other(_) => Ok(()),
+            Source::Files(watched) => {
+                watched.refresh().await.failing.map_or(Ok(()), |failing| Err(failing.why))
+            }
+        }
+    }
+
+    /// Whether peers can believe an identity in this process. Nothing is known of those elsewhere.
+    ///
+    /// # Errors
+    /// Why they cannot.
+    pub fn check(&self) -> Result<(), String> {
+        let Source::Files(watched) = &self.source else { return Ok(()) };
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        if watched.handshaker().expires() > now {
+            return Ok(());
+        }
+        Err(match watched.status().failing {
+            Some(failing) => format!("the certificate has expired; {}", failing.why),
+            None => "the certificate has expired".to_owned(),
         })
+    }
+}
+
+impl fmt::Debug for Located {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Located").field("locator", &self.locator).finish_non_exhaustive()
     }
 }

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use alts_handshaker::dev::Authority;
+use alts_handshaker::files::IdentityFiles;
 use alts_handshaker::identity::check_account;
 use alts_handshaker::naming::TargetName;
 use sentences::{errors, sentence};
@@ -22,6 +23,7 @@ fn debug_of_every_error_is_its_sentence() {
         sentence(handshaker.begin_for(["other@dev.test"], Duration::ZERO).unwrap_err()),
         sentence(check_account("").unwrap_err()),
         sentence("".parse::<TargetName>().unwrap_err()),
+        sentence(IdentityFiles::in_directory(Path::new("/nowhere")).load().unwrap_err()),
     ];
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(BTreeSet::from(told), errors(&sources));

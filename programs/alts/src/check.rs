@@ -31,7 +31,8 @@ pub struct Arguments {
     #[arg(value_name = "TARGET")]
     pub target: Option<Destination>,
     /// The handshaker service: an address (`host:port`, `unix:/path`, `unix-abstract:name`),
-    /// `google`, or `dev:ACCOUNT` for a throw-away identity in this process. Default: `google` on Google Cloud.
+    /// `google`, or in this process: `files:DIRECTORY` or `files:CERTIFICATE,KEY,ROOTS` with
+    /// certificates of your own, `dev:ACCOUNT` with throw-away ones. Default: `google` on Google Cloud.
     #[arg(long, value_name = "HANDSHAKER")]
     pub handshaker: Option<Locator>,
     /// The user (a name or a number) that has to listen at the handshaker's UNIX socket: anyone can take a

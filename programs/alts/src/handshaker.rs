@@ -36,8 +36,8 @@ pub fn or_default(
             Fault::Local,
             tried,
             error.to_string(),
-            "name a handshaker service with --handshaker: the address that altsd listens on, or \
-             dev:ACCOUNT for a first try in this process (such as dev:me@dev.test)",
+            "name a handshaker service with --handshaker: the address that altsd listens on, \
+             files:DIRECTORY for certificates of your own, or dev:ACCOUNT for a first try in this process (such as dev:me@dev.test)",
         )
     })
 }

@@ -45,8 +45,8 @@ pub struct Arguments {
     /// Where ALTS connections go to; several addresses are tried in that order.
     #[arg(long, value_name = "ADDRESS", value_delimiter = ',', conflicts_with = "config")]
     pub to_alts: Vec<Address>,
-    /// The handshaker service: google, dev:ACCOUNT (throw-away, in this process), or an address
-    /// (`host:port`, `unix:/path`). Default: google.
+    /// The handshaker service: google, an address (`host:port`, `unix:/path`), or in this process:
+    /// files:DIRECTORY or files:CERTIFICATE,KEY,ROOTS, or dev:ACCOUNT (throw-away). Default: google.
     #[arg(long, value_name = "HANDSHAKER", conflicts_with = "config")]
     pub handshaker: Option<Locator>,
     /// A separate handshaker service for the listener.

@@ -5,7 +5,7 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use alts_handshaker::locator::Locator;
+use alts_handshaker::locator::Located;
 use alts_serving::descriptors::is_exhausted;
 use bytes::Bytes;
 use http::Request;
@@ -35,7 +35,7 @@ pub struct Handshakers {
 impl Handshakers {
     /// Those that are in use, and what has to run to know of them.
     pub fn watched(
-        used: watch::Receiver<Vec<Locator>>,
+        used: watch::Receiver<Vec<Located>>,
     ) -> (impl Future<Output = ()> + Send + 'static, Self) {
         let (sender, away) = watch::channel(None);
         (ask(used, sender), Self { away })
@@ -55,7 +55,7 @@ impl Handshakers {
 }
 
 /// Asks for them until nobody wants to know.
-async fn ask(mut used: watch::Receiver<Vec<Locator>>, away: watch::Sender<Option<Vec<String>>>) {
+async fn ask(mut used: watch::Receiver<Vec<Located>>, away: watch::Sender<Option<Vec<String>>>) {
     let mut next = interval(INTERVAL);
     loop {
         tokio::select! {
@@ -63,11 +63,11 @@ async fn ask(mut used: watch::Receiver<Vec<Locator>>, away: watch::Sender<Option
             changed = used.changed() => if changed.is_err() { return },
             () = away.closed() => return,
         }
-        let locators = used.borrow_and_update().clone();
+        let all = used.borrow_and_update().clone();
         let mut lost = Vec::new();
-        for locator in locators {
-            if let Err(why) = look(&locator).await {
-                lost.push(format!("{locator} ({why})"));
+        for one in all {
+            if let Err(why) = look(&one).await {
+                lost.push(format!("{} ({why})", one.locator()));
             }
         }
         lost.sort_unstable();
@@ -76,9 +76,10 @@ async fn ask(mut used: watch::Receiver<Vec<Locator>>, away: watch::Sender<Option
 }
 
 /// Connects to one, sees who listens, and asks how it is.
-async fn look(locator: &Locator) -> Result<(), String> {
-    // One in this process is always there.
-    let Some(address) = locator.address() else { return Ok(()) };
+async fn look(handshaker: &Located) -> Result<(), String> {
+    let locator = handshaker.locator();
+    // One in this process is always there, but its certificate may have ended.
+    let Some(address) = locator.address() else { return handshaker.check() };
     let address: Address = address.to_string().parse()?;
     let of_socket = |why: io::Error| {
         if is_exhausted(&why) {

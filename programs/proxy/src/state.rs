@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use alts_handshaker::locator::{Development, Locator};
+use alts_handshaker::locator::{Development, Located, Locator};
 use alts_serving::life::Life;
 use alts_serving::limits::Slots;
 use alts_serving::settings_error::SettingsError;
@@ -21,7 +21,7 @@ use super::upstream::Upstream;
 /// What follows from a configuration before any socket is opened.
 #[derive(Default)]
 pub struct Prepared {
-    services: HashMap<Locator, Arc<dyn HandshakerService>>,
+    services: HashMap<Locator, Located>,
     upstreams: Vec<Arc<Upstream>>,
     listeners: Vec<Arc<Listener>>,
 }
@@ -74,18 +74,21 @@ impl Prepared {
         let known =
             self.services.get(&alts.handshaker).or_else(|| before.services.get(&alts.handshaker));
         let service = match known {
-            Some(known) => Arc::clone(known),
-            None => alts.handshaker.service(development).map_err(|why| {
-                let what = format!(
-                    "handshaker {}: {why}. Elsewhere than on Google Cloud, give the address of a \
-                     handshaker service, or dev:ACCOUNT to try things out",
-                    alts.handshaker
-                );
-                SettingsError::new(place, what)
+            Some(known) => known.clone(),
+            None => alts.handshaker.locate(development).map_err(|why| {
+                let hint = match alts.handshaker {
+                    Locator::Google => {
+                        ". Elsewhere than on Google Cloud, give the address of a handshaker service, \
+                         files:DIRECTORY for certificates of your own, or dev:ACCOUNT to try things \
+                         out"
+                    }
+                    _ => "",
+                };
+                SettingsError::new(place, format!("handshaker {}: {why}{hint}", alts.handshaker))
             })?,
         };
-        self.services.insert(alts.handshaker.clone(), Arc::clone(&service));
-        Ok(Some(service))
+        self.services.insert(alts.handshaker.clone(), service.clone());
+        Ok(Some(service.service()))
     }
 }
 
@@ -106,7 +109,7 @@ pub struct State {
     prepared: Prepared,
     running: Vec<Running>,
     upstreams: watch::Sender<Vec<Arc<Upstream>>>,
-    handshakers: watch::Sender<Vec<Locator>>,
+    handshakers: watch::Sender<Vec<Located>>,
     total: Slots,
     metrics: Metrics,
 }
@@ -152,7 +155,7 @@ impl State {
 
     /// The handshakers in use, whichever they will be.
     #[must_use]
-    pub fn handshakers(&self) -> watch::Receiver<Vec<Locator>> {
+    pub fn handshakers(&self) -> watch::Receiver<Vec<Located>> {
         self.handshakers.subscribe()
     }
 
@@ -162,9 +165,26 @@ impl State {
         &self.config
     }
 
-    /// Reads the file again. What is bad is not used, and what was in use stays so. Returns
-    /// whether all was good.
+    /// Reads the file again, and the certificates that are used in this process. What is bad is not
+    /// used, and what was in use stays so. Returns whether all was good.
     pub async fn reload(&mut self, life: &Life) -> bool {
+        let configured = self.read_again(life).await;
+        // Whatever the configuration is, certificates have to be renewed.
+        let mut renewed = true;
+        for handshaker in self.prepared.services.values() {
+            if let Err(error) = handshaker.refresh().await {
+                tracing::error!(
+                    handshaker = %handshaker.locator(),
+                    %error,
+                    "the certificate in use is an old one"
+                );
+                renewed = false;
+            }
+        }
+        configured && renewed
+    }
+
+    async fn read_again(&mut self, life: &Life) -> bool {
         let Some(path) = self.path.clone() else {
             tracing::warn!("there is no file to read again: the proxy was started with flags");
             return false;
@@ -223,7 +243,7 @@ impl State {
             }
         }
         self.upstreams.send_replace(prepared.upstreams.clone());
-        self.handshakers.send_replace(prepared.services.keys().cloned().collect());
+        self.handshakers.send_replace(prepared.services.values().cloned().collect());
         for old in &self.config.listeners {
             if !config.listeners.iter().any(|new| new.name == old.name) {
                 self.metrics.forget_listener(&old.name);

@@ -172,7 +172,7 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Set
     let security = security(
         raw.security,
         RawAlts {
-            handshaker: raw.handshaker,
+            handshaker: raw.handshaker.map(|named| named.with_paths(|path| places.path(path))),
             require_user: raw.require_user,
             accounts: ("allow", raw.allow),
             any_peer: raw.any_peer,
@@ -214,7 +214,7 @@ fn upstream(
     let security = security(
         raw.security,
         RawAlts {
-            handshaker: raw.handshaker,
+            handshaker: raw.handshaker.map(|named| named.with_paths(|path| places.path(path))),
             require_user: raw.require_user,
             accounts: ("expect", raw.expect),
             any_peer: raw.any_peer,
