@@ -146,7 +146,7 @@ impl Dialogue {
             return Ok(Progress { consumed: pushed.consumed, ..Progress::default() });
         };
         if message.kind == MessageType::Alert {
-            return Err(Failure::alert(message.alert_reason()));
+            return Err(self.told(message.alert_reason()));
         }
         let behind = input.split_at_checked(pushed.consumed).map_or(&[][..], |(_, rest)| rest);
         if !behind.is_empty() && !self.is_last(message.kind) {
@@ -154,6 +154,15 @@ impl Dialogue {
         }
         let (out, outcome) = self.answer(&message)?;
         Ok(Progress { consumed: pushed.consumed, out, outcome: outcome.map(Arc::new) })
+    }
+
+    /// What the peer's alert says.
+    fn told(&self, number: u32) -> Failure {
+        let failure = Failure::alert(number);
+        if number == Reason::KeyExchange.number() && self.exchange.requires_post_quantum() {
+            return failure.and("this side requires X25519MLKEM768, which the peer may not have");
+        }
+        failure
     }
 
     /// Whether what follows this message may belong to the record layer.
@@ -171,7 +180,7 @@ impl Dialogue {
         match self.reassembly.push(behind) {
             Ok(pushed) => match pushed.message {
                 Some(message) if message.kind == MessageType::Alert => {
-                    Failure::alert(message.alert_reason())
+                    self.told(message.alert_reason())
                 }
                 _ => Failure::malformed("the peer went on without waiting for an answer"),
             },

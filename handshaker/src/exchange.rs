@@ -4,7 +4,7 @@
 //!
 //! - Only TLS 1.3 (RFC 8446). No session resumption, no tickets, no early data: every handshake
 //!   proves possession of both private keys anew, and nothing that was recorded can be replayed.
-//! - Key exchange: X25519MLKEM768 first, then X25519. The client sends shares for both at once, so
+//! - Key exchange: X25519MLKEM768 first, then X25519 unless the former is required. The client sends shares for both at once, so
 //!   a `HelloRetryRequest` never comes, and one that comes is refused.
 //! - Cipher suites: AES-256-GCM with SHA-384, AES-128-GCM with SHA-256, ChaCha20-Poly1305.
 //! - Both sides present certificates. Each verifies the chain up to its own trust roots, the time
@@ -70,9 +70,9 @@ use rustls::{ClientConnection, Connection, NamedGroup, ServerConnection};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
-pub use self::config::{ExchangeConfig, PROTOCOL};
-use self::verdict::judge;
+pub use self::config::{ExchangeConfig, KeyExchange, PROTOCOL};
 pub(crate) use self::verdict::judge_own;
+use self::verdict::{judge, judge_groups};
 use crate::failure::Failure;
 
 /// Bytes of key data in a result: the most that a record protocol needs (32 of key, 12 of nonce
@@ -134,6 +134,7 @@ impl Context {
 pub struct Exchange {
     connection: Connection,
     next: Flight,
+    key_exchange: KeyExchange,
 }
 
 /// Which records the next message has.
@@ -188,10 +189,10 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    fn new(mut connection: Connection, next: Flight) -> Self {
+    fn new(mut connection: Connection, next: Flight, key_exchange: KeyExchange) -> Self {
         // What may be sent is bounded by the size of a message, with a better error.
         connection.set_buffer_limit(None);
-        Self { connection, next }
+        Self { connection, next, key_exchange }
     }
 
     /// The client's end: has something to [`send`](Self::send) at once.
@@ -205,7 +206,7 @@ impl Exchange {
         })?;
         ClientConnection::new(Arc::clone(&config.client), nobody)
             .map(Connection::from)
-            .map(|connection| Self::new(connection, Flight::ServerInit))
+            .map(|connection| Self::new(connection, Flight::ServerInit, config.key_exchange))
             .map_err(|error| judge(&error))
     }
 
@@ -216,7 +217,7 @@ impl Exchange {
     pub fn server(config: &ExchangeConfig) -> Result<Self, Failure> {
         ServerConnection::new(Arc::clone(&config.server))
             .map(Connection::from)
-            .map(|connection| Self::new(connection, Flight::ClientInit))
+            .map(|connection| Self::new(connection, Flight::ClientInit, config.key_exchange))
             .map_err(|error| judge(&error))
     }
 
@@ -236,7 +237,10 @@ impl Exchange {
                 .connection
                 .read_tls(&mut rest)
                 .map_err(|error| Failure::malformed(format!("TLS cannot go on: {error}")))?;
-            let state = self.connection.process_new_packets().map_err(|error| judge(&error))?;
+            let state = self.connection.process_new_packets().map_err(|error| {
+                let of_groups = self.requires_post_quantum().then(|| judge_groups(&error));
+                of_groups.flatten().unwrap_or_else(|| judge(&error))
+            })?;
             if taken == 0 || state.peer_has_closed() {
                 return Err(Failure::malformed("the peer closed TLS in the middle of a handshake"));
             }
@@ -266,6 +270,11 @@ impl Exchange {
             self.connection.write_tls(&mut records).map_err(failed)?;
         }
         Ok(records)
+    }
+
+    /// Whether the peer has to agree to X25519MLKEM768.
+    pub(crate) fn requires_post_quantum(&self) -> bool {
+        self.key_exchange == KeyExchange::PostQuantum
     }
 
     /// Whether TLS is through: the peer has proved possession of the key to its certificate, and

@@ -106,11 +106,13 @@ pub enum Reason {
     AuthorityLimited = 18,
     /// The certificate is revoked or denied, or its status cannot be known.
     CertificateRevoked = 19,
+    /// The key exchange is not the post-quantum one that the other side requires.
+    PostQuantum = 20,
 }
 
 impl Reason {
     /// Every reason, in the order of their numbers.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Malformed,
         Self::Version,
         Self::KeyExchange,
@@ -130,6 +132,7 @@ impl Reason {
         Self::MachineRefused,
         Self::AuthorityLimited,
         Self::CertificateRevoked,
+        Self::PostQuantum,
     ];
 
     /// The number on the wire.
@@ -187,6 +190,9 @@ impl Reason {
                 "this side's certificate is revoked or denied, or the peer cannot know whether it is \
                  (the peer's log says which)"
             }
+            Self::PostQuantum => {
+                "it requires the key exchange X25519MLKEM768, to which this side did not agree"
+            }
         }
     }
 
@@ -204,9 +210,10 @@ impl Reason {
             | Self::MachineRefused
             | Self::AuthorityLimited
             | Self::CertificateRevoked => Code::Unauthenticated,
-            Self::ApplicationProtocol | Self::RecordProtocol | Self::RpcVersions => {
-                Code::FailedPrecondition
-            }
+            Self::ApplicationProtocol
+            | Self::RecordProtocol
+            | Self::RpcVersions
+            | Self::PostQuantum => Code::FailedPrecondition,
             Self::Deadline => Code::DeadlineExceeded,
             Self::Limit => Code::ResourceExhausted,
             Self::Local => Code::Unavailable,
@@ -269,6 +276,11 @@ impl Failure {
                 ),
             },
         }
+    }
+
+    /// The same with more to say.
+    pub(crate) fn and(self, more: &str) -> Self {
+        Self { details: cut(format!("{}; {more}", self.details)), ..self }
     }
 
     /// The code for `HandshakerStatus.code`.
@@ -361,7 +373,7 @@ mod tests {
             assert_eq!(Reason::from_number(reason.number()), Some(reason));
         }
         assert_eq!(Reason::from_number(0), None);
-        assert_eq!(Reason::from_number(20), None);
+        assert_eq!(Reason::from_number(21), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
-use crate::exchange::{ExchangeConfig, judge_own};
+use crate::exchange::{ExchangeConfig, KeyExchange, judge_own};
 use crate::failure::{Code, Failure, Fault, Reason};
 use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
 use crate::limits::Limits;
@@ -21,6 +21,7 @@ pub struct Builder {
     time: Arc<dyn TimeProvider>,
     accept_machines: bool,
     naming: Option<SecureNaming>,
+    pub(crate) key_exchange: KeyExchange,
 }
 
 impl Builder {
@@ -60,13 +61,22 @@ impl Builder {
         self
     }
 
+    /// Whether a peer has to agree to the hybrid key exchange X25519MLKEM768. Every handshaker of this
+    /// kind does; by default X25519 is good enough for one that does not.
+    #[must_use]
+    pub const fn require_post_quantum(mut self, require: bool) -> Self {
+        self.key_exchange = if require { KeyExchange::PostQuantum } else { KeyExchange::Any };
+        self
+    }
+
     /// The handshaker.
     ///
     /// # Errors
     /// When TLS cannot be configured with this identity and these roots.
     pub fn build(self) -> Result<Handshaker, Failure> {
-        let exchange = ExchangeConfig::new(&self.identity, &self.roots, &self.time)?;
-        let Self { identity, roots, limits, time, accept_machines, naming } = self;
+        let exchange =
+            ExchangeConfig::new(&self.identity, &self.roots, &self.time, self.key_exchange)?;
+        let Self { identity, roots, limits, time, accept_machines, naming, .. } = self;
         let shared = Shared { exchange, identity, roots, time, limits, accept_machines, naming };
         Ok(Handshaker { current: Arc::new(RwLock::new(Arc::new(shared))) })
     }
@@ -93,6 +103,7 @@ impl Handshaker {
             time: Arc::new(DefaultTimeProvider),
             accept_machines: false,
             naming: None,
+            key_exchange: KeyExchange::Any,
         }
     }
 

@@ -140,6 +140,78 @@ fn both_sides_name_the_protocol() {
 }
 
 #[test]
+fn a_peer_without_ml_kem_is_refused_where_it_is_required() {
+    use crate::exchange::KeyExchange::{Any, Classical, PostQuantum};
+    let authority = Authority::new().unwrap();
+    let make = |account, key_exchange| {
+        let mut builder = authority.builder(account).unwrap();
+        builder.key_exchange = key_exchange;
+        builder.build().unwrap().shared()
+    };
+    for (of_client, of_server, group) in [
+        (PostQuantum, PostQuantum, "X25519MLKEM768"),
+        (PostQuantum, Any, "X25519MLKEM768"),
+        (Any, PostQuantum, "X25519MLKEM768"),
+        (Any, Classical, "X25519"),
+        (Classical, Any, "X25519"),
+        (Classical, PostQuantum, ""),
+        (PostQuantum, Classical, ""),
+    ] {
+        let (c, s) = (make(CLIENT, of_client), make(SERVER, of_server));
+        let (mut client, hello) = Dialogue::client(start(&c, offer(CLIENT))).unwrap();
+        let mut server = Dialogue::server(start(&s, offer(SERVER))).unwrap();
+        let init = match server.receive(&hello) {
+            Ok(progress) => progress.out,
+            Err(failure) => {
+                assert_eq!(group, "", "{failure}");
+                let reason = failure.reason().unwrap();
+                let alert = Message::alert(reason).encode().unwrap();
+                let told = client.receive(&alert).unwrap_err();
+                if of_server == PostQuantum {
+                    assert_eq!(reason, Reason::PostQuantum);
+                    assert!(failure.details().contains("X25519MLKEM768, which this side requires"));
+                    assert!(told.details().contains("X25519MLKEM768, to which this side did not"));
+                    assert_eq!(told.code(), Code::FailedPrecondition);
+                } else {
+                    // The server does not know what the client wanted.
+                    assert_eq!(reason, Reason::KeyExchange);
+                    assert!(told.details().contains("this side requires X25519MLKEM768"), "{told}");
+                }
+                continue;
+            }
+        };
+        let parameters = client.receive(&init).unwrap().out;
+        let choice = server.receive(&parameters).unwrap().out;
+        let outcome = client.receive(&choice).unwrap().outcome.unwrap();
+        assert_eq!(outcome.key_exchange(), group, "{of_client:?} {of_server:?}");
+    }
+}
+
+/// One that does not refuse what it cannot do, but asks for something else.
+#[test]
+fn a_server_that_asks_for_another_key_exchange_is_refused() {
+    let authority = Authority::new().unwrap();
+    let builder = authority.builder(CLIENT).unwrap().require_post_quantum(true);
+    let client = builder.build().unwrap().shared();
+    let (mut client, first) = Dialogue::client(start(&client, offer(CLIENT))).unwrap();
+    // RFC 8446 section 4.1.4: a HelloRetryRequest for X25519 (29).
+    let mut hello = vec![3, 3];
+    hello.extend_from_slice(&[
+        0xCF, 0x21, 0xAD, 0x74, 0xE5, 0x9A, 0x61, 0x11, 0xBE, 0x1D, 0x8C, 0x02, 0x1E, 0x65, 0xB8,
+        0x91, 0xC2, 0xA2, 0x11, 0x16, 0x7A, 0xBB, 0x8C, 0x5E, 0x07, 0x9E, 0x09, 0xE2, 0xC8, 0xA8,
+        0x33, 0x9C,
+    ]);
+    let session = first.windows(2).position(|pair| pair == [3, 3]).unwrap() + 34;
+    hello.extend_from_slice(&first[session..=session + usize::from(first[session])]);
+    hello.extend_from_slice(&[0x13, 0x01, 0, 0, 12, 0, 43, 0, 2, 3, 4, 0, 51, 0, 2, 0, 29]);
+    let length = u8::try_from(hello.len()).unwrap();
+    let mut record = vec![22, 3, 3, 0, length + 4, 2, 0, 0, length];
+    record.extend_from_slice(&hello);
+    let failure = client.receive(&frame(MessageType::ServerInit, record).unwrap()).unwrap_err();
+    assert_eq!(failure.reason(), Some(Reason::PostQuantum), "{failure}");
+}
+
+#[test]
 fn a_choice_has_exactly_one_form() {
     let data = |length: u32, rest: usize| {
         let mut data = length.to_le_bytes().to_vec();

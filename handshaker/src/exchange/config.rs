@@ -24,11 +24,27 @@ use crate::identity::{Identity, TrustRoots};
 /// The protocol that both sides name in TLS's ALPN extension.
 pub const PROTOCOL: &[u8] = b"altsd/1";
 
+/// The key exchanges that a side agrees to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyExchange {
+    /// X25519MLKEM768, or X25519 with a peer that has nothing better.
+    #[default]
+    Any,
+    /// Only X25519MLKEM768: a connection that is recorded today stays closed to the quantum computers of
+    /// later.
+    PostQuantum,
+    /// A peer that has not heard of ML-KEM.
+    #[cfg(test)]
+    Classical,
+}
+
 /// TLS as both sides of this service use it, for one identity and set of trust roots.
 #[derive(Clone)]
 pub struct ExchangeConfig {
     pub(super) client: Arc<ClientConfig>,
     pub(super) server: Arc<ServerConfig>,
+    pub(super) key_exchange: KeyExchange,
 }
 
 impl fmt::Debug for ExchangeConfig {
@@ -46,8 +62,9 @@ impl ExchangeConfig {
         identity: &Identity,
         roots: &TrustRoots,
         time: &Arc<dyn TimeProvider>,
+        key_exchange: KeyExchange,
     ) -> Result<Self, Failure> {
-        let provider = Arc::new(provider());
+        let provider = Arc::new(provider(key_exchange));
         let refused = |error: &dyn fmt::Display| {
             Failure::internal(format!("TLS cannot be configured: {error}"))
         };
@@ -84,13 +101,14 @@ impl ExchangeConfig {
         server.max_early_data_size = 0;
         server.send_tls13_tickets = 0;
         server.session_storage = Arc::new(NoServerSessionStorage {});
-        Ok(Self { client: Arc::new(client), server: Arc::new(server) })
+        Ok(Self { client: Arc::new(client), server: Arc::new(server), key_exchange })
     }
 }
 
 /// The provider with what is in use named explicitly: a default that changes with a version of
 /// rustls, or with a feature that another crate switches on, must not change the protocol.
-fn provider() -> CryptoProvider {
+fn provider(key_exchange: KeyExchange) -> CryptoProvider {
+    use aws_lc_rs::kx_group::{X25519, X25519MLKEM768};
     CryptoProvider {
         cipher_suites: vec![
             // As strong as the records that follow. SHA-384, for which processors have no instructions,
@@ -99,7 +117,12 @@ fn provider() -> CryptoProvider {
             aws_lc_rs::cipher_suite::TLS13_AES_256_GCM_SHA384,
             aws_lc_rs::cipher_suite::TLS13_CHACHA20_POLY1305_SHA256,
         ],
-        kx_groups: vec![aws_lc_rs::kx_group::X25519MLKEM768, aws_lc_rs::kx_group::X25519],
+        kx_groups: match key_exchange {
+            KeyExchange::Any => vec![X25519MLKEM768, X25519],
+            KeyExchange::PostQuantum => vec![X25519MLKEM768],
+            #[cfg(test)]
+            KeyExchange::Classical => vec![X25519],
+        },
         ..aws_lc_rs::default_provider()
     }
 }
@@ -165,9 +188,13 @@ mod tests {
 
     #[test]
     fn key_exchange_groups_and_suites_are_pinned() {
-        let provider = provider();
-        let groups: Vec<_> = provider.kx_groups.iter().map(|group| group.name()).collect();
-        assert_eq!(groups, [NamedGroup::X25519MLKEM768, NamedGroup::X25519]);
+        let groups = |which| -> Vec<_> {
+            provider(which).kx_groups.iter().map(|group| group.name()).collect()
+        };
+        let (hybrid, classical) = (NamedGroup::X25519MLKEM768, NamedGroup::X25519);
+        assert_eq!(groups(KeyExchange::Any), [hybrid, classical]);
+        assert_eq!(groups(KeyExchange::PostQuantum), [hybrid]);
+        let provider = provider(KeyExchange::Any);
         assert!(provider.cipher_suites.iter().all(|suite| suite.tls13().is_some()));
         assert_eq!(provider.cipher_suites.len(), 3);
     }

@@ -54,10 +54,10 @@ fn tls_tells_none_of_its_secrets_at_any_level() {
     let authority = Authority::new().unwrap();
     let config = |account| {
         let shared = authority.handshaker(account).unwrap().shared();
-        let ExchangeConfig { mut client, mut server } = shared.exchange.clone();
+        let ExchangeConfig { mut client, mut server, key_exchange } = shared.exchange.clone();
         Arc::make_mut(&mut client).key_log = Arc::clone(&keys) as _;
         Arc::make_mut(&mut server).key_log = Arc::clone(&keys) as _;
-        ExchangeConfig { client, server }
+        ExchangeConfig { client, server, key_exchange }
     };
     let mut client = Exchange::client(&config("client@dev.test")).unwrap();
     let mut server = Exchange::server(&config("server@dev.test")).unwrap();

@@ -1,6 +1,6 @@
 //! What a TLS error means: whose fault it is, what the peer may know of it, a sentence.
 
-use rustls::{CertificateError, Error as TlsError};
+use rustls::{CertificateError, Error as TlsError, PeerIncompatible, PeerMisbehaved};
 
 use crate::failure::{Code, Failure, Fault, Reason};
 
@@ -14,6 +14,29 @@ pub(crate) fn judge_own(error: &TlsError) -> Failure {
         Reason::Local,
         format!("peers would refuse this certificate: {what}"),
     )
+}
+
+/// What it means, for a side that requires X25519MLKEM768, that there is no key exchange in common.
+pub(super) fn judge_groups(error: &TlsError) -> Option<Failure> {
+    let of_groups = matches!(
+        error,
+        TlsError::PeerIncompatible(PeerIncompatible::NoKxGroupsInCommon)
+            | TlsError::PeerMisbehaved(
+                PeerMisbehaved::IllegalHelloRetryRequestWithUnofferedNamedGroup
+                    | PeerMisbehaved::WrongGroupForKeyShare
+            )
+    );
+    of_groups.then(|| {
+        Failure::new(
+            Code::FailedPrecondition,
+            Fault::Peer,
+            Reason::PostQuantum,
+            format!(
+                "the peer did not agree to the key exchange X25519MLKEM768, which this side \
+                 requires: {error}"
+            ),
+        )
+    })
 }
 
 /// Whose fault a TLS error is, and what the peer may know of it.

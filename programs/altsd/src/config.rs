@@ -287,6 +287,8 @@ struct Raw {
     trust_roots: Vec<Spanned<RawRoot>>,
     accept_machines: Option<Spanned<bool>>,
     deny: Option<Spanned<RawDeny>>,
+    #[serde(default)]
+    tls: RawTls,
     naming: Option<Spanned<RawNaming>>,
     #[serde(default)]
     target: Vec<Spanned<RawTarget>>,
@@ -371,6 +373,12 @@ struct RawRule {
 }
 
 #[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct RawTls {
+    require_post_quantum: bool,
+}
+
+#[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawReload {
     poll: Option<Span>,
@@ -408,7 +416,7 @@ impl Reader<'_> {
             },
         )?;
         let naming = self.naming(raw.naming, raw.target)?;
-        let terms = Terms { denied, naming };
+        let terms = Terms { denied, naming, require_post_quantum: raw.tls.require_post_quantum };
         let identities = raw
             .identity
             .into_iter()

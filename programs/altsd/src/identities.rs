@@ -55,6 +55,8 @@ pub struct Terms {
     pub denied: DenyList,
     /// Which accounts may serve which target names, if that is said.
     pub naming: Option<SecureNaming>,
+    /// Whether peers have to agree to X25519MLKEM768.
+    pub require_post_quantum: bool,
 }
 
 /// A file of authorities, and what they may vouch for.
@@ -253,7 +255,8 @@ impl IdentityFiles {
         let roots = roots(&self.trust_roots)?
             .ok_or(LoadError::Policy("there are no trust roots".to_owned()))?
             .denying(self.terms.denied.clone());
-        let mut builder = Handshaker::builder(identity, roots);
+        let mut builder = Handshaker::builder(identity, roots)
+            .require_post_quantum(self.terms.require_post_quantum);
         if let Some(naming) = &self.terms.naming {
             builder = builder.naming(naming.clone());
         }

@@ -26,4 +26,5 @@ mod reload;
 mod revocation;
 mod support;
 mod telling;
+mod tls;
 mod users;
