@@ -1,6 +1,7 @@
 //! What both sides know of each other once the handshake is done, and which peers are admitted.
 
 use core::fmt;
+use core::time::Duration;
 
 use heapless::{String, Vec};
 
@@ -16,6 +17,14 @@ const APPLICATION_PROTOCOL: usize = 64;
 const SERVICE_ACCOUNT: usize = MAX_ACCOUNT;
 /// The names and values of all attributes together, in bytes.
 const ATTRIBUTES: usize = 1024;
+
+/// The peer's attribute that says when the peer's certificate ends: `docs/PROTOCOL.md`, "The ends of
+/// certificates".
+pub const PEER_CERTIFICATE_END: &str = "altsd.peer_certificate_end";
+/// The peer's attribute that says when this side's own certificate ends.
+pub const LOCAL_CERTIFICATE_END: &str = "altsd.local_certificate_end";
+/// The latest end that a certificate can have, 9999-12-31 23:59:59 UTC, in seconds of UNIX time.
+pub const LATEST_CERTIFICATE_END: u64 = 253_402_300_799;
 
 /// What the handshake has proved: the message of `altscontext.proto`, in its own memory (less
 /// than 1.7 KB).
@@ -37,8 +46,8 @@ impl AltsContext {
     /// account of an identity of another kind, is empty.
     ///
     /// # Errors
-    /// [`DecodeError`] when a text or the attributes are longer than their place: it names the
-    /// context's field.
+    /// [`DecodeError`] when a text or the attributes are longer than their place, or an attribute for
+    /// the end of a certificate is no such time: it names the context's field.
     pub fn from_result(
         result: &HandshakerResult<'_>,
         record_protocol: RecordProtocol,
@@ -60,8 +69,8 @@ impl AltsContext {
     ///
     /// # Errors
     /// [`DecodeError`] when the bytes are not such a message, when a text is longer than its place,
-    /// when the record protocol is not one of [`RecordProtocol`], or when the security level is
-    /// below what the record protocol gives. (A level above that is corrected: some
+    /// when the record protocol is not one of [`RecordProtocol`], when an attribute for the end of a
+    /// certificate is no such time, or when the security level is below what the record protocol gives. (A level above that is corrected: some
     /// implementations claim privacy whatever the record protocol.)
     pub fn decode(bytes: &[u8]) -> Result<Self, DecodeError> {
         Self::from_view(&view::AltsContext::decode(bytes)?)
@@ -124,6 +133,24 @@ impl AltsContext {
         names.map(|name| (self.texts.nth(name), self.texts.nth(name.saturating_add(1))))
     }
 
+    /// When the peer's certificate ends, in UNIX time; `None` if the handshaker service does not say.
+    /// `altsd` and `alts_handshaker` do: the earliest end in the peer's chain counts.
+    #[must_use]
+    pub fn peer_certificate_end(&self) -> Option<Duration> {
+        self.end(PEER_CERTIFICATE_END)
+    }
+
+    /// When this side's own certificate ends, in UNIX time; `None` if the handshaker service does not
+    /// say.
+    #[must_use]
+    pub fn local_certificate_end(&self) -> Option<Duration> {
+        self.end(LOCAL_CERTIFICATE_END)
+    }
+
+    fn end(&self, wanted: &str) -> Option<Duration> {
+        self.peer_attributes().find(|(name, _)| *name == wanted).and_then(|(_, text)| time(text))
+    }
+
     /// Checks that the peer is one of `accounts`, compared byte by byte. An empty list admits
     /// nobody, and a peer without an account is never admitted. A star has no meaning here:
     /// [`authorize_matching`](Self::authorize_matching) takes patterns.
@@ -170,6 +197,11 @@ impl AltsContext {
         for text in view.peer_attributes.iter().flat_map(|(name, value)| [name, value]) {
             let too_long = refuse("peer_attributes", Refusal::TooLong { capacity: ATTRIBUTES });
             texts.push(text, &mut place).ok_or(too_long)?;
+        }
+        let is_end = |name: &str| [PEER_CERTIFICATE_END, LOCAL_CERTIFICATE_END].contains(&name);
+        let mut attributes = view.peer_attributes.iter();
+        if attributes.any(|(name, text)| is_end(name) && time(text).is_none()) {
+            return Err(refuse("peer_attributes", Refusal::Value));
         }
         Ok(Self { record_protocol, peer_rpc_versions: view.peer_rpc_versions, texts })
     }
@@ -239,6 +271,17 @@ impl Texts {
     fn count(&self) -> usize {
         self.ends.len()
     }
+}
+
+/// The time in an attribute: seconds of UNIX time in decimal digits, without a sign or leading zeros.
+fn time(text: &str) -> Option<Duration> {
+    let is_canonical = !text.is_empty() && (text == "0" || !text.starts_with('0'));
+    let seconds = text.bytes().try_fold(0_u64, |before, byte| {
+        let digit = char::from(byte).to_digit(10)?;
+        let seconds = before.checked_mul(10)?.checked_add(digit.into())?;
+        (seconds <= LATEST_CERTIFICATE_END).then_some(seconds)
+    });
+    seconds.filter(|_| is_canonical).map(Duration::from_secs)
 }
 
 fn refuse(field: &'static str, refusal: Refusal) -> DecodeError {

@@ -3,9 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use alts_core::account::AccountPattern;
-use alts_core::context::{AltsContext, Unauthorized};
+use alts_core::context::{
+    AltsContext, LATEST_CERTIFICATE_END, LOCAL_CERTIFICATE_END, PEER_CERTIFICATE_END, Unauthorized,
+};
 use alts_core::key::{RecordProtocol, SecurityLevel};
 use alts_core::msg::{
     HandshakerResult, Identity, IdentityKind, RpcProtocolVersions, RpcVersion, capacity,
@@ -270,4 +273,57 @@ fn a_context_is_small() {
     // What its documentation says; servers have one for each connection.
     let size = size_of::<AltsContext>();
     assert!(size <= 1700, "{size} bytes");
+}
+
+#[test]
+fn a_context_says_when_certificates_end() {
+    assert_eq!(context().peer_certificate_end(), None);
+    assert_eq!(context().local_certificate_end(), None);
+    let latest = LATEST_CERTIFICATE_END.to_string();
+    for (peer, local) in [("0", &*latest), (&*latest, "0"), ("1800000000", "10")] {
+        let mut result = result();
+        let attributes = &mut result.peer_identity.as_mut().unwrap().attributes;
+        attributes.insert(PEER_CERTIFICATE_END, peer).unwrap();
+        attributes.insert(LOCAL_CERTIFICATE_END, local).unwrap();
+        let context = AltsContext::from_result(&result, RecordProtocol::AesGcm128Rekey).unwrap();
+        let seconds = |text: &str| Some(Duration::from_secs(text.parse().unwrap()));
+        assert_eq!(context.peer_certificate_end(), seconds(peer));
+        assert_eq!(context.local_certificate_end(), seconds(local));
+        assert_eq!(AltsContext::decode(&encode(&context)).unwrap(), context);
+    }
+}
+
+#[test]
+fn an_end_that_is_no_time_is_refused() {
+    for name in [PEER_CERTIFICATE_END, LOCAL_CERTIFICATE_END] {
+        for text in [
+            "",
+            " ",
+            "00",
+            "01",
+            "+1",
+            "-1",
+            "1.5",
+            "1 ",
+            "0x1",
+            "never",
+            "\u{661}",
+            "2026-11-30T00:00:00Z",
+            "253402300800",
+            "18446744073709551616",
+            &"9".repeat(500),
+        ] {
+            let mut result = result();
+            result.peer_identity.as_mut().unwrap().attributes.insert(name, text).unwrap();
+            let error =
+                AltsContext::from_result(&result, RecordProtocol::AesGcm128Rekey).unwrap_err();
+            assert_eq!(error.field(), Some("peer_attributes"), "{text}");
+            assert_eq!(error.refusal(), Refusal::Value, "{text}");
+            let attributes = [(name.to_owned(), text.to_owned())].into();
+            assert!(decode(&Proto { peer_attributes: attributes, ..proto() }).is_err(), "{text}");
+        }
+    }
+    // Another attribute may have any value.
+    let other = [("certificate_end".to_owned(), "never".to_owned())].into();
+    assert!(decode(&Proto { peer_attributes: other, ..proto() }).is_ok());
 }

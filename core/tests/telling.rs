@@ -148,7 +148,7 @@ fn errors_of_a_handshake_say_whose_fault_where_and_what() {
         (
             Kind::Context(malformed),
             service,
-            "its result is too large: HandshakerResult, outside its known fields: cut short",
+            "its result cannot be kept: HandshakerResult, outside its known fields: cut short",
         ),
     ] {
         assert_eq!(kind.fault(), fault, "{kind}");

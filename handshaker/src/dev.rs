@@ -7,7 +7,7 @@
 //! - each authority is trusted only by its own identities, and they trust no other;
 //! - accounts and machines have to be in a domain that is reserved for such purposes and can never
 //!   exist ([`RESERVED`]), so no allow-list meant for real accounts matches one;
-//! - certificates live [`LIFETIME`], and their issuer's name says what they are.
+//! - certificates live [`LIFETIME`] or less, and their issuer's name says what they are.
 
 use std::fmt;
 use std::time::{Duration, SystemTime};
@@ -93,6 +93,7 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     certificate: Vec<u8>,
     roots: TrustRoots,
+    lifetime: Duration,
 }
 
 impl fmt::Debug for Authority {
@@ -108,7 +109,7 @@ impl Authority {
     /// When there is no randomness, or no time of day after 1970.
     pub fn new() -> Result<Self, DevError> {
         let key = KeyPair::generate()?;
-        let mut params = params(NAME)?;
+        let mut params = params(NAME, LIFETIME)?;
         // Two authorities have two names: the error for a peer of the other one is then that its
         // issuer is unknown, and not that a signature is bad.
         let number = params.key_identifier(&key).first_chunk().copied().unwrap_or_default();
@@ -118,7 +119,15 @@ impl Authority {
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::DigitalSignature];
         let certificate = params.self_signed(&key)?.der().to_vec();
         let roots = TrustRoots::from_der(vec![certificate.clone()])?;
-        Ok(Self { issuer: Issuer::new(params, key), certificate, roots })
+        Ok(Self { issuer: Issuer::new(params, key), certificate, roots, lifetime: LIFETIME })
+    }
+
+    /// Limits how long the certificates that it makes from now on are valid: [`LIFETIME`] at most.
+    /// A certificate's end is a whole second, so it may be up to a second earlier.
+    #[must_use]
+    pub fn lifetime(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime.min(LIFETIME);
+        self
     }
 
     /// Says which machines there are: their users are told apart from service accounts, of which
@@ -163,7 +172,7 @@ impl Authority {
 
     fn issue(&self, name: &str, san: SanType) -> Result<Builder, DevError> {
         require_reserved(name)?;
-        let mut params = params("altsd development identity")?;
+        let mut params = params("altsd development identity", self.lifetime)?;
         params.subject_alt_names = vec![san];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages =
@@ -185,14 +194,14 @@ fn require_reserved(name: &str) -> Result<(), DevError> {
     Err(DevError::NotReserved { name: name.to_owned() })
 }
 
-fn params(common_name: &str) -> Result<CertificateParams, DevError> {
+fn params(common_name: &str, lifetime: Duration) -> Result<CertificateParams, DevError> {
     let now = SystemTime::now()
         .duration_since(SystemTime::UNIX_EPOCH)
         .map_err(|error| DevError::Certificate(error.to_string()))?;
     let start = OffsetDateTime::UNIX_EPOCH
         .checked_add(time::Duration::try_from(now.saturating_sub(BACKDATED)).unwrap_or_default());
     let end = start.and_then(|start| {
-        start.checked_add(time::Duration::try_from(LIFETIME + BACKDATED).unwrap_or_default())
+        start.checked_add(time::Duration::try_from(lifetime + BACKDATED).unwrap_or_default())
     });
     let (Some(start), Some(end)) = (start, end) else {
         return Err(DevError::Certificate("the clock is out of range".to_owned()));
@@ -222,6 +231,16 @@ mod tests {
             let error = authority.handshaker(account).unwrap_err();
             assert!(matches!(error, DevError::NotReserved { .. }), "{account}: {error}");
         }
+    }
+
+    #[test]
+    fn certificates_can_live_for_seconds() {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let short = Authority::new().unwrap().lifetime(Duration::from_secs(60));
+        let left = short.handshaker("a@dev.test").unwrap().expires().checked_sub(now).unwrap();
+        assert!((59..=61).contains(&left.as_secs()), "{left:?}");
+        let long = short.lifetime(2 * LIFETIME).handshaker("a@dev.test").unwrap();
+        assert!(long.expires().checked_sub(now).unwrap() <= LIFETIME + Duration::from_secs(1));
     }
 
     #[test]

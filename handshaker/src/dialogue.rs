@@ -19,6 +19,7 @@ mod tests;
 use std::sync::Arc;
 
 use alts_core::Side;
+use rustls::pki_types::UnixTime;
 use rustls::time_provider::TimeProvider;
 use subtle::ConstantTimeEq as _;
 
@@ -28,7 +29,7 @@ use crate::framing::{Message, MessageType, Reassembly};
 use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
 use crate::naming::Servers;
 use crate::negotiation::{Agreement, MAX_PARAMETERS, Offer};
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 
 /// What bytes from the peer led to.
 #[derive(Debug, Default)]
@@ -49,6 +50,7 @@ pub(crate) struct Dialogue {
     /// What the peer may still send.
     bytes_left: usize,
     own_certificate: Vec<u8>,
+    local_end: End,
     roots: TrustRoots,
     time: Arc<dyn TimeProvider>,
     peer_role: Role,
@@ -87,6 +89,7 @@ impl Awaited {
 pub(crate) struct Start<'a> {
     pub(crate) exchange: &'a ExchangeConfig,
     pub(crate) identity: &'a Identity,
+    pub(crate) local_end: &'a End,
     pub(crate) roots: &'a TrustRoots,
     pub(crate) time: &'a Arc<dyn TimeProvider>,
     pub(crate) offer: Offer,
@@ -121,6 +124,7 @@ impl Dialogue {
             awaited,
             bytes_left: start.max_bytes,
             own_certificate: start.identity.certificate().to_vec(),
+            local_end: start.local_end.clone(),
             roots: start.roots.clone(),
             time: Arc::clone(start.time),
             peer_role,
@@ -317,9 +321,7 @@ impl Dialogue {
                  handshaker of this kind",
             ));
         }
-        let now = self.time.current_time();
-        let now =
-            now.ok_or_else(|| Failure::internal("there is no clock to judge certificates by"))?;
+        let now = self.now()?;
         let chain = self.exchange.peer_chain();
         self.roots.subject(chain, self.peer_role, now, self.accept_machines).map_err(|error| {
             let (reason, details) = match error {
@@ -344,6 +346,11 @@ impl Dialogue {
             };
             Failure::new(Code::Unauthenticated, Fault::Peer, reason, details)
         })
+    }
+
+    fn now(&self) -> Result<UnixTime, Failure> {
+        let now = self.time.current_time();
+        now.ok_or_else(|| Failure::internal("there is no clock to judge certificates by"))
     }
 
     fn require_vouched(&self, subject: &Subject, account: &str) -> Result<(), Failure> {
@@ -409,7 +416,9 @@ impl Dialogue {
         let key_exchange =
             self.exchange.key_exchange_group().and_then(|group| group.as_str()).unwrap_or("?");
         let local_account = self.offer.service_account.clone();
-        Ok(Outcome { agreement, local_account, key_exchange, key_data })
+        let peer_end = End::new(self.roots.end(self.exchange.peer_chain(), self.now()?));
+        let local_end = self.local_end.clone();
+        Ok(Outcome { agreement, local_account, key_exchange, key_data, peer_end, local_end })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use rustls::pki_types::UnixTime;
 use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use crate::exchange::{ExchangeConfig, KeyExchange, judge_own};
@@ -10,6 +11,7 @@ use crate::failure::{Code, Failure, Fault, Reason};
 use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
 use crate::limits::Limits;
 use crate::naming::SecureNaming;
+use crate::outcome::End;
 use crate::service::{Call, Choice, Shared};
 
 /// Builds a [`Handshaker`].
@@ -77,7 +79,10 @@ impl Builder {
         let exchange =
             ExchangeConfig::new(&self.identity, &self.roots, &self.time, self.key_exchange)?;
         let Self { identity, roots, limits, time, accept_machines, naming, .. } = self;
-        let shared = Shared { exchange, identity, roots, time, limits, accept_machines, naming };
+        let now = time.current_time().unwrap_or(UnixTime::since_unix_epoch(Duration::ZERO));
+        let local_end = End::new(roots.end(identity.chain(), now));
+        let shared =
+            Shared { exchange, identity, local_end, roots, time, limits, accept_machines, naming };
         Ok(Handshaker { current: Arc::new(RwLock::new(Arc::new(shared))) })
     }
 }

@@ -1,7 +1,9 @@
 //! What a handshake proved and agreed on.
 
 use std::fmt;
+use std::time::Duration;
 
+use alts_core::context::LATEST_CERTIFICATE_END;
 use alts_core::key::RecordProtocol;
 use alts_core::msg::RpcProtocolVersions;
 use zeroize::Zeroizing;
@@ -15,6 +17,28 @@ pub struct Outcome {
     pub(crate) local_account: String,
     pub(crate) key_exchange: &'static str,
     pub(crate) key_data: Zeroizing<[u8; KEY_DATA]>,
+    pub(crate) peer_end: End,
+    pub(crate) local_end: End,
+}
+
+/// When a certificate ends, as a time and as the attribute that says so.
+#[derive(Clone, Debug)]
+pub(crate) struct End {
+    time: Duration,
+    text: String,
+}
+
+impl End {
+    pub(crate) fn new(time: Duration) -> Self {
+        // What a certificate can say is not later; what is read from it could be, one day.
+        let seconds = time.as_secs().min(LATEST_CERTIFICATE_END);
+        Self { time: Duration::from_secs(seconds), text: seconds.to_string() }
+    }
+
+    /// The attribute's value.
+    pub(crate) fn text(&self) -> &str {
+        &self.text
+    }
 }
 
 impl Outcome {
@@ -46,6 +70,20 @@ impl Outcome {
     #[must_use]
     pub fn local_account(&self) -> &str {
         &self.local_account
+    }
+
+    /// When the peer's certificate ends, in UNIX time: the earliest end of the certificates in the
+    /// chain that it has shown. A trust root's own end does not count, as it does not count in a
+    /// handshake.
+    #[must_use]
+    pub const fn peer_certificate_end(&self) -> Duration {
+        self.peer_end.time
+    }
+
+    /// When this side's own certificate ends, likewise.
+    #[must_use]
+    pub const fn local_certificate_end(&self) -> Duration {
+        self.local_end.time
     }
 
     /// The peer's RPC versions.
@@ -80,6 +118,8 @@ impl fmt::Debug for Outcome {
             .field("agreement", &self.agreement)
             .field("local_account", &self.local_account)
             .field("key_exchange", &self.key_exchange)
+            .field("peer_certificate_end", &self.peer_end.time)
+            .field("local_certificate_end", &self.local_end.time)
             .finish_non_exhaustive()
     }
 }

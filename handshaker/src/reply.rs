@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use alts_core::context::{LOCAL_CERTIFICATE_END, PEER_CERTIFICATE_END};
 use alts_core::msg::{
-    HandshakerResp, HandshakerResult, HandshakerStatus, Identity as IdentityMessage,
+    HandshakerResp, HandshakerResult, HandshakerStatus, Identity as IdentityMessage, Map,
     NegotiatedTransportProtocol,
 };
 use alts_core::wire::{Message as _, Secret};
@@ -77,11 +78,16 @@ impl Reply {
 }
 
 fn result(outcome: &Outcome) -> HandshakerResult<'_> {
+    let mut peer = IdentityMessage::from_service_account(outcome.peer_account());
+    peer.attributes = Map::from([
+        (PEER_CERTIFICATE_END, outcome.peer_end.text()),
+        (LOCAL_CERTIFICATE_END, outcome.local_end.text()),
+    ]);
     HandshakerResult {
         application_protocol: outcome.application_protocol(),
         record_protocol: outcome.record_protocol().name(),
         key_data: Secret::new(outcome.key_data()),
-        peer_identity: Some(IdentityMessage::from_service_account(outcome.peer_account())),
+        peer_identity: Some(peer),
         local_identity: Some(IdentityMessage::from_service_account(outcome.local_account())),
         keep_channel_open: false,
         peer_rpc_versions: Some(outcome.peer_rpc_versions()),

@@ -53,13 +53,14 @@ use crate::identity::{Identity, TrustRoots, check_account};
 use crate::limits::Limits;
 use crate::naming::{SecureNaming, Unnamed};
 use crate::negotiation::{DEFAULT_RPC_VERSIONS, Offer};
-use crate::outcome::Outcome;
+use crate::outcome::{End, Outcome};
 use crate::reply::Reply;
 
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) exchange: ExchangeConfig,
     pub(crate) identity: Identity,
+    pub(crate) local_end: End,
     pub(crate) roots: TrustRoots,
     pub(crate) time: Arc<dyn TimeProvider>,
     pub(crate) limits: Limits,
@@ -411,6 +412,7 @@ fn begin(shared: &Shared, offer: Offer, expected: Vec<String>, max_bytes: usize)
     Start {
         exchange: &shared.exchange,
         identity: &shared.identity,
+        local_end: &shared.local_end,
         roots: &shared.roots,
         time: &shared.time,
         offer,

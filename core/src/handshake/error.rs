@@ -190,7 +190,7 @@ impl fmt::Display for HandshakeErrorKind {
             Self::Missing(field) => write!(f, "no {field} in its result"),
             Self::NotOffered(field) => write!(f, "the {field} of its result was not offered"),
             Self::KeyTooShort(error) => error.fmt(f),
-            Self::Context(error) => write!(f, "its result is too large: {error}"),
+            Self::Context(error) => write!(f, "its result cannot be kept: {error}"),
         }
     }
 }

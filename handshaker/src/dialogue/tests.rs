@@ -26,6 +26,7 @@ fn start(shared: &Shared, offer: Offer) -> Start<'_> {
     Start {
         exchange: &shared.exchange,
         identity: &shared.identity,
+        local_end: &shared.local_end,
         roots: &shared.roots,
         time: &shared.time,
         offer,

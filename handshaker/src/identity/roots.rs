@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alts_core::account::is_uri;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -174,6 +175,23 @@ impl TrustRoots {
         Err(refusal.unwrap_or_else(|| SubjectError::NotVouched {
             why: "no authority that this side trusts stands behind it".to_owned(),
         }))
+    }
+
+    /// When a chain ends, in UNIX time: the earliest end of its certificates.
+    ///
+    /// A trust root in it does not count, since nobody looks at its end in a handshake either. Nor does,
+    /// behind the first, one that has ended: what was verified goes another way. Others that the
+    /// verification could have done without do count, for an end that is too early is harmless.
+    pub(crate) fn end(&self, chain: &[CertificateDer<'_>], now: UnixTime) -> Duration {
+        let is_root = |der: &[u8]| self.anchors.iter().any(|anchor| anchor.certificate == der);
+        let end = |der: &CertificateDer<'_>| {
+            // What cannot be read has not been verified.
+            Some(parse(der).ok()?.tbs_certificate().validity().not_after.to_unix_duration())
+        };
+        let first = chain.first().and_then(end).unwrap_or_default();
+        let now = Duration::from_secs(now.as_secs());
+        let others = chain.iter().skip(1).filter(|der| !is_root(der)).filter_map(end);
+        others.filter(|end| *end >= now).fold(first, Duration::min)
     }
 
     fn not_denied(&self, subject: Subject) -> Result<Subject, SubjectError> {

@@ -153,6 +153,7 @@ fn context(context: &AltsContext, noise: &[u8]) {
     if let Err(error) = context.authorize(black_box(&["nobody"])) {
         say(error);
     }
+    black_box((context.peer_certificate_end(), context.local_certificate_end()));
     for (name, value) in context.peer_attributes() {
         black_box((name, value));
     }
