@@ -8,7 +8,7 @@ use rustls::time_provider::{DefaultTimeProvider, TimeProvider};
 
 use crate::exchange::{ExchangeConfig, KeyExchange, judge_own};
 use crate::failure::{Code, Failure, Fault, Reason};
-use crate::identity::{Identity, Role, Subject, SubjectError, TrustRoots};
+use crate::identity::{Identity, RevocationDue, Role, Subject, SubjectError, TrustRoots};
 use crate::limits::Limits;
 use crate::naming::SecureNaming;
 use crate::outcome::End;
@@ -188,6 +188,13 @@ impl Handshaker {
             }
         }
         Ok(())
+    }
+
+    /// When the revocation lists by which it judges peers have to be replaced, for each trust root that
+    /// has some.
+    #[must_use]
+    pub fn revocation_due(&self) -> Vec<RevocationDue> {
+        self.shared().roots.revocation_due()
     }
 
     /// The limits of each handshake.

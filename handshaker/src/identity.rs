@@ -42,7 +42,7 @@ use zeroize::Zeroize;
 
 use self::name::check_machine;
 pub use self::name::{AccountFrom, IdentityError, MAX_CHAIN, check_account};
-pub use self::revocation::{DenyList, Revocation};
+pub use self::revocation::{DenyList, Revocation, RevocationDue};
 pub use self::roots::TrustRoots;
 pub(crate) use self::roots::{Role, SubjectError};
 pub use self::vouching::Vouching;

@@ -247,6 +247,27 @@ fn the_users_of_a_machine_are_denied_by_name() {
 }
 
 #[test]
+fn lists_say_when_they_have_to_be_replaced() {
+    let (root, other) = (Authority::root("root"), Authority::root("other"));
+    let team = root.below("team", 50);
+    let both = lists([root.list(&[], 2040), team.list(&[1], 2023)]);
+    let roots = root.roots().revocation(&both).and(&other.roots());
+    let due = roots.revocation_due();
+    assert_eq!(due.len(), 1, "the other one has no list: {due:?}");
+    let at = |year| u64::try_from(date_time_ymd(year, 1, 1).unix_timestamp()).unwrap();
+    let (begin, end) = (at(2020), at(2023));
+    assert_eq!(due[0].root, "CN=root");
+    assert_eq!((due[0].this_update.as_secs(), due[0].next_update.as_secs()), (begin, end));
+    assert_eq!(due[0].last_third().as_secs(), begin + (end - begin) / 3 * 2);
+    // The order of lists does not matter, nor whether they came together.
+    let apart = lists([team.list(&[1], 2023)]).and(&lists([root.list(&[], 2040)]));
+    assert_eq!(root.roots().revocation(&apart).revocation_due(), due);
+    let (identity, _) = root.issue(mailbox(CLIENT), 1);
+    let handshaker = Handshaker::builder(identity, roots).build().unwrap();
+    assert_eq!(handshaker.revocation_due(), due);
+}
+
+#[test]
 fn lists_that_cannot_be_read_are_refused_at_once() {
     assert!(Revocation::from_pem(b"").is_err());
     assert!(Revocation::from_der([b"no list"]).unwrap_err().to_string().contains("list 0"));

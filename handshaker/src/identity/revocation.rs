@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use alts_core::account::AccountPattern;
 use rustls::pki_types::pem::PemObject;
@@ -15,7 +16,8 @@ use webpki::{
     CertRevocationList, EndEntityCert, ExpirationPolicy, KeyUsage, OwnedCertRevocationList,
     RevocationCheckDepth, RevocationOptionsBuilder, UnknownStatusPolicy,
 };
-use x509_cert::der::Encode;
+use x509_cert::crl::CertificateList;
+use x509_cert::der::{Decode, Encode};
 
 use super::{IdentityError, parse};
 
@@ -37,6 +39,8 @@ pub enum WithoutStatus {
 #[derive(Clone)]
 pub struct Revocation {
     lists: Arc<[Arc<CertRevocationList<'static>>]>,
+    /// When each of them was made and is to be replaced: times since the UNIX epoch.
+    periods: Vec<(Duration, Duration)>,
     unlisted: WithoutStatus,
     expired: WithoutStatus,
 }
@@ -61,23 +65,29 @@ impl Revocation {
     pub fn from_der<L: AsRef<[u8]>>(
         lists: impl IntoIterator<Item = L>,
     ) -> Result<Self, IdentityError> {
-        let mut parsed = Vec::new();
+        let (mut parsed, mut periods) = (Vec::new(), Vec::new());
         for (index, der) in lists.into_iter().enumerate() {
-            let list = OwnedCertRevocationList::from_der(der.as_ref())
-                .map_err(|error| IdentityError::Revocation { index, why: error.to_string() })?;
+            let failed = |error: &dyn fmt::Display| IdentityError::Revocation {
+                index,
+                why: error.to_string(),
+            };
+            let list =
+                OwnedCertRevocationList::from_der(der.as_ref()).map_err(|error| failed(&error))?;
+            periods.push(period(der.as_ref()).map_err(|error| failed(&error))?);
             parsed.push(Arc::new(CertRevocationList::Owned(list)));
         }
         if parsed.is_empty() {
             return Err(IdentityError::Missing { what: "revocation list" });
         }
         let (unlisted, expired) = Default::default();
-        Ok(Self { lists: parsed.into(), unlisted, expired })
+        Ok(Self { lists: parsed.into(), periods, unlisted, expired })
     }
 
     /// These lists and those, with the policies of these.
     #[must_use]
     pub fn and(mut self, others: &Self) -> Self {
         self.lists = self.lists.iter().chain(others.lists.iter()).cloned().collect();
+        self.periods.extend(&others.periods);
         self
     }
 
@@ -94,6 +104,17 @@ impl Revocation {
     pub const fn expired(mut self, policy: WithoutStatus) -> Self {
         self.expired = policy;
         self
+    }
+
+    /// The list that has to be replaced first, of those of the root with this name.
+    pub(super) fn first_due(&self, root: &str) -> Option<RevocationDue> {
+        let first = self.periods.iter().min_by_key(|(_, next_update)| *next_update);
+        first.map(|&(this_update, next_update)| RevocationDue {
+            root: root.to_owned(),
+            this_update,
+            next_update,
+            afterwards: self.expired,
+        })
     }
 
     pub(super) fn check(
@@ -148,6 +169,36 @@ impl fmt::Debug for Revocation {
             .field("expired", &self.expired)
             .finish()
     }
+}
+
+/// When the revocation lists of a trust root have to be replaced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct RevocationDue {
+    /// The subject of the root.
+    pub root: String,
+    /// When the list that is due first was made: time since the UNIX epoch.
+    pub this_update: Duration,
+    /// When it has to be replaced.
+    pub next_update: Duration,
+    /// What becomes from then on of certificates that it is about.
+    pub afterwards: WithoutStatus,
+}
+
+impl RevocationDue {
+    /// When the last third of the list's period begins: the new one should be there by then.
+    #[must_use]
+    pub fn last_third(&self) -> Duration {
+        self.next_update.saturating_sub(self.next_update.saturating_sub(self.this_update) / 3)
+    }
+}
+
+fn period(der: &[u8]) -> Result<(Duration, Duration), x509_cert::der::Error> {
+    let list = <CertificateList>::from_der(der)?.tbs_cert_list;
+    let this_update = list.this_update.to_unix_duration();
+    // RFC 5280 has it in every list, and the verifier takes no other.
+    let next_update = list.next_update.map_or(this_update, |time| time.to_unix_duration());
+    Ok((this_update, next_update))
 }
 
 /// What revocation lists have against a chain.

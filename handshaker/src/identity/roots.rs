@@ -16,7 +16,7 @@ use x509_cert::ext::pkix::NameConstraints;
 use x509_cert::ext::pkix::name::GeneralName;
 
 use super::name::host_of;
-use super::revocation::{DenyList, Revocation, RevocationError};
+use super::revocation::{DenyList, Revocation, RevocationDue, RevocationError};
 use super::{IdentityError, Subject, Vouching, parse, read_certificates};
 
 /// The role that a certificate has to be valid for.
@@ -78,6 +78,14 @@ impl TrustRoots {
     #[must_use]
     pub fn revocation(self, revocation: &Revocation) -> Self {
         self.each(|anchor| Anchor { revocation: Some(revocation.clone()), ..anchor.clone() })
+    }
+
+    /// When the revocation lists of these authorities have to be replaced: for each authority that has
+    /// some, the first of them.
+    #[must_use]
+    pub fn revocation_due(&self) -> Vec<RevocationDue> {
+        let first = |anchor: &Anchor| anchor.revocation.as_ref()?.first_due(&anchor.name);
+        self.anchors.iter().filter_map(first).collect()
     }
 
     /// Refuses what is on this list, whichever authority stands behind it. It replaces the one before.

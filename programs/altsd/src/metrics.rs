@@ -21,6 +21,7 @@ pub struct Metrics {
     reloads: Reloads,
     expiry: GaugeVec,
     stale: IntGaugeVec,
+    lists: GaugeVec,
 }
 
 impl Metrics {
@@ -76,6 +77,12 @@ impl Metrics {
             "1 while the files of an identity are bad and older ones stay in use.",
             &["identity"],
         )?;
+        let lists = registrar.times(
+            "altsd_revocation_list_next_update_timestamp_seconds",
+            "When the revocation lists of a trust root, by its subject, have to be replaced: seconds \
+             since the UNIX epoch, of the first of them.",
+            &["identity", "root"],
+        )?;
         registrar.info("altsd_info", env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
             registry: registrar.finish(),
@@ -88,6 +95,7 @@ impl Metrics {
             reloads,
             expiry,
             stale,
+            lists,
         })
     }
 
@@ -137,10 +145,14 @@ impl Metrics {
     pub(crate) fn forget_identities(&self) {
         self.expiry.reset();
         self.stale.reset();
+        self.lists.reset();
     }
 
     pub(crate) fn identity(&self, identity: &str, expires: Duration, stale: bool) {
         self.expiry.with_label_values(&[identity]).set(expires.as_secs_f64());
         self.stale.with_label_values(&[identity]).set(i64::from(stale));
+    }
+    pub(crate) fn revocation_list(&self, identity: &str, root: &str, next_update: Duration) {
+        self.lists.with_label_values(&[identity, root]).set(next_update.as_secs_f64());
     }
 }

@@ -1,9 +1,12 @@
 //! What handshakes are begun with: identities and policy, replaced as a whole when either changes.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use alts_handshaker::identity::RevocationDue;
+use alts_handshaker::identity::revocation::WithoutStatus;
 use alts_handshaker::{Handshaker, Limits};
 use alts_serving::caller::Caller;
 use alts_serving::directory::System;
@@ -142,7 +145,7 @@ fn assemble(
     Ok((snapshot, warnings))
 }
 
-/// What should be known about the ends of certificates.
+/// What should be known about the ends of certificates, and of the lists by which peers are judged.
 #[must_use]
 pub fn expiry_warnings(snapshot: &Snapshot, warning: Duration) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -159,8 +162,38 @@ pub fn expiry_warnings(snapshot: &Snapshot, warning: Duration) -> Vec<String> {
                 own.subject()
             )),
         }
+        let due = own.revocation_due();
+        warnings.extend(due.iter().filter_map(|due| due_sentence(due, judge_list(due))));
     }
+    // Identities with the same roots have the same to say.
+    warnings.dedup();
     warnings
+}
+
+/// A list is old when the last third of its period has begun.
+fn judge_list(due: &RevocationDue) -> Validity {
+    let warning = due.next_update.saturating_sub(due.last_third());
+    Validity::judge(due.next_update, since_epoch(), warning)
+}
+
+fn due_sentence(due: &RevocationDue, validity: Validity) -> Option<String> {
+    let RevocationDue { root, afterwards, .. } = due;
+    match (validity, afterwards) {
+        (Validity::Good, _) => None,
+        (Validity::Ending(left), _) => Some(format!(
+            "a revocation list of {root} has to be replaced within {}: the last third of its time \
+             has begun",
+            rough(left)
+        )),
+        (Validity::Expired, WithoutStatus::Accept) => Some(format!(
+            "a revocation list of {root} should have been replaced: what has been revoked since then \
+             is accepted (expired_crl)"
+        )),
+        (Validity::Expired, _) => Some(format!(
+            "a revocation list of {root} should have been replaced: peers that it is about are refused \
+             until there is a new one"
+        )),
+    }
 }
 
 /// A length of time for people.
@@ -183,9 +216,12 @@ pub struct Keeper {
     seen: Vec<(Option<Fingerprint>, bool)>,
     sender: watch::Sender<Arc<Snapshot>>,
     metrics: Metrics,
-    /// For each identity, what was said about its end last, and when.
-    said: Vec<(Validity, Instant)>,
+    /// What was said last about the end of each identity, and of the lists of each root, and when.
+    said: HashMap<Ending, (Validity, Instant)>,
 }
+
+/// What may end: an identity, by its number, or the lists of a root that it has, by its name.
+type Ending = (usize, Option<String>);
 
 /// How often the ends of certificates are looked at.
 const EXPIRY_CHECK: Duration = Duration::from_secs(60);
@@ -210,7 +246,7 @@ impl Keeper {
             tracing::warn!("{warning}");
         }
         let (sender, _) = watch::channel(Arc::new(snapshot));
-        let mut keeper = Self { path, config, seen, sender, metrics, said: Vec::new() };
+        let mut keeper = Self { path, config, seen, sender, metrics, said: HashMap::new() };
         keeper.show_expiry();
         Ok(keeper)
     }
@@ -340,44 +376,57 @@ impl Keeper {
     /// hours. Called every now and then.
     pub fn show_expiry(&mut self) {
         let snapshot = self.sender.borrow().clone();
-        let (now, clock) = (since_epoch(), Instant::now());
-        let mut said = Vec::new();
+        let now = since_epoch();
         self.metrics.forget_identities();
         for (index, own) in snapshot.identities.iter().enumerate() {
             let identity = own.subject().to_string();
             let stale = self.seen.get(index).is_some_and(|(_, stale)| *stale);
             self.metrics.identity(&identity, own.expires(), stale);
             let validity = Validity::judge(own.expires(), now, self.config.expiry_warning);
-            let before = self.said.get(index);
-            let news = before.is_none_or(|(before, when)| {
-                std::mem::discriminant(before) != std::mem::discriminant(&validity)
-                    || clock.duration_since(*when) >= REMIND
-            });
-            if !news {
-                said.extend(before.copied());
-                continue;
-            }
-            said.push((validity, clock));
-            match validity {
-                Validity::Good => {}
-                Validity::Ending(left) => {
+            let news = self.is_news((index, None), validity);
+            match (news, validity) {
+                (false, _) | (_, Validity::Good) => {}
+                (_, Validity::Ending(left)) => {
                     tracing::warn!(%identity, left = rough(left), "a certificate expires soon");
                 }
-                Validity::Expired => {
+                (_, Validity::Expired) => {
                     tracing::error!(%identity, "a certificate has expired: peers will refuse it");
                 }
             }
+            for due in own.revocation_due() {
+                self.metrics.revocation_list(&identity, &due.root, due.next_update);
+                let validity = judge_list(&due);
+                if let Some(what) = due_sentence(&due, validity)
+                    && self.is_news((index, Some(due.root)), validity)
+                {
+                    tracing::warn!(%identity, "{what}");
+                }
+            }
         }
-        self.said = said;
+    }
+
+    /// Whether this has not been said yet, or so long ago that it is said again.
+    fn is_news(&mut self, what: Ending, validity: Validity) -> bool {
+        let now = Instant::now();
+        let old = self.said.get(&what).is_some_and(|(before, when)| {
+            std::mem::discriminant(before) == std::mem::discriminant(&validity)
+                && now.duration_since(*when) < REMIND
+        });
+        if !old {
+            self.said.insert(what, (validity, now));
+        }
+        !old
     }
 
     /// How long until the ends of certificates are worth a look.
     #[must_use]
     pub fn next_look(&self) -> Duration {
         let now = since_epoch();
-        let ends =
-            self.sender.borrow().identities.iter().map(Handshaker::expires).collect::<Vec<_>>();
-        let next = ends.into_iter().filter_map(|end| end.checked_sub(now)).min();
+        let identities = self.sender.borrow().identities.clone();
+        let lists = identities.iter().flat_map(Handshaker::revocation_due);
+        let ends = lists.flat_map(|due| [due.last_third(), due.next_update]);
+        let ends = ends.chain(identities.iter().map(Handshaker::expires));
+        let next = ends.filter_map(|end| end.checked_sub(now)).min();
         next.unwrap_or(EXPIRY_CHECK).clamp(Duration::from_secs(1), EXPIRY_CHECK)
     }
 

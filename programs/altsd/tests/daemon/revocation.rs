@@ -6,11 +6,23 @@ use rcgen::{
     CertificateRevocationListParams, KeyIdMethod, RevokedCertParams, SerialNumber, date_time_ymd,
 };
 
+use time::{Duration, OffsetDateTime};
+
 use crate::common::Start;
 use crate::support::{Authority, Caller, Directory, Running, Said, altsd, channel};
 
 /// The authority's revocation list, PEM.
 pub fn revocation_list(authority: &Authority, revoked: &[u64], due: i32) -> String {
+    let period = (date_time_ymd(2020, 1, 1), date_time_ymd(due, 1, 1));
+    revocation_list_of(authority, revoked, period)
+}
+
+/// As [`revocation_list`], made and due then.
+fn revocation_list_of(
+    authority: &Authority,
+    revoked: &[u64],
+    (made, due): (OffsetDateTime, OffsetDateTime),
+) -> String {
     let one = |&serial: &u64| RevokedCertParams {
         serial_number: serial.into(),
         revocation_time: date_time_ymd(2020, 1, 1),
@@ -18,8 +30,8 @@ pub fn revocation_list(authority: &Authority, revoked: &[u64], due: i32) -> Stri
         invalidity_date: None,
     };
     let params = CertificateRevocationListParams {
-        this_update: date_time_ymd(2020, 1, 1),
-        next_update: date_time_ymd(due, 1, 1),
+        this_update: made,
+        next_update: due,
         crl_number: SerialNumber::from(1),
         issuing_distribution_point: None,
         revoked_certs: revoked.iter().map(one).collect(),
@@ -121,4 +133,49 @@ async fn what_is_denied_is_refused_whatever_its_authority_says() {
         let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
         assert!(!output.status.success() && said.contains(words), "{words}: {said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lists_are_warned_of_in_the_last_third_of_their_time_and_at_their_end() {
+    const METRICS: &str = "[metrics]\naddress = \"127.0.0.1:0\"\n";
+    let authority = Authority::new();
+    let (directory, mut running) = daemon(&authority, 8, ", crl = [\"roots.crl\"]", METRICS);
+    let now = OffsetDateTime::now_utc();
+    let renew = |running: &mut Running, begun: Duration, left: Duration| {
+        let period = (now - begun, now + left);
+        directory.write("roots.crl", &revocation_list_of(&authority, &[], period), 0o644);
+        let metric = format!(
+            "altsd_revocation_list_next_update_timestamp_seconds{{identity=\"service account \
+             web@dev.test\",root=\"CN=tests of altsd\"}} {}",
+            (now + left).unix_timestamp()
+        );
+        running.wait_for_metric(&metric);
+    };
+    // Two thirds are not over.
+    renew(&mut running, Duration::days(19), Duration::days(11));
+    let said = |running: &Running| {
+        running.log().iter().filter(|line| line.contains("a revocation list of")).count()
+    };
+    assert_eq!(said(&running), 0, "{:?}", running.log());
+    renew(&mut running, Duration::days(21), Duration::days(9));
+    let line =
+        running.wait_for("a revocation list of CN=tests of altsd has to be replaced within 8");
+    assert!(line.contains("the last third of its time has begun"), "{line}");
+    // One that ends while the daemon is at work, in the last third from the start.
+    renew(&mut running, Duration::days(1), Duration::seconds(8));
+    running
+        .wait_for("a revocation list of CN=tests of altsd should have been replaced: peers that");
+    assert_eq!(said(&running), 3, "each is said once: {:?}", running.log());
+
+    let output =
+        altsd().args(["check-config", "--config"]).arg(directory.path("altsd.toml")).output();
+    let output = output.unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(said.contains("older than its next update"), "{said}");
+    renew(&mut running, Duration::days(21), Duration::days(9));
+    let output =
+        altsd().args(["check-config", "--config"]).arg(directory.path("altsd.toml")).output();
+    let output = output.unwrap();
+    let said = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.success() && said.contains("has to be replaced within 8 days"), "{said}");
 }
