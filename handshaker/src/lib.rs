@@ -107,6 +107,8 @@ pub mod negotiation;
 mod outcome;
 mod reply;
 mod service;
+#[cfg(feature = "spiffe")]
+pub mod spiffe;
 
 pub use failure::{Code, Failure, Fault, Reason};
 pub use handshaker::{Builder, Handshaker};

@@ -18,6 +18,7 @@ pub use self::paths::IdentityPaths;
 pub use self::user::RequiredUser;
 use crate::dev::{Authority, DevError};
 use crate::files::{self, Watched};
+use crate::spiffe::{Agent, Settings, SpiffeHandshaker};
 
 /// Where a handshaker service is, as it is written on the command line and in files.
 ///
@@ -26,6 +27,8 @@ use crate::files::{self, Watched};
 ///   believes;
 /// - `files:DIRECTORY` and `files:CERTIFICATE,KEY,ROOTS` are in this process, with an identity from
 ///   files, which are watched ([`IdentityPaths`]);
+/// - `spiffe:unix:/path` is in this process, with the identity that the SPIFFE agent at that socket gives
+///   it and renews;
 /// - anything else is an address: `host:port`, `dns:///host:port`, `unix:/path`,
 ///   `unix-abstract:name`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Deserialize)]
@@ -38,6 +41,8 @@ pub enum Locator {
     Development(String),
     /// In this process, with the identity in these files.
     Files(IdentityPaths),
+    /// In this process, with the identity that the SPIFFE agent at this address gives it.
+    Spiffe(String),
     /// At an address.
     At(String),
     /// At the address of a UNIX socket, where this user has to listen.
@@ -55,6 +60,9 @@ impl FromStr for Locator {
         } else if let Some(paths) = text.strip_prefix("files:") {
             let paths = paths.parse().map_err(|why| format!("handshaker {text:?}: {why}"))?;
             Ok(Self::Files(paths))
+        } else if let Some(agent) = text.strip_prefix("spiffe:") {
+            Agent::at(agent).map_err(|why| format!("handshaker {text:?}: {why}"))?;
+            Ok(Self::Spiffe(agent.to_owned()))
         } else {
             GrpcHandshaker::at(text).map_err(|why| format!("handshaker {text:?}: {why}"))?;
             Ok(Self::At(text.to_owned()))
@@ -76,6 +84,7 @@ impl fmt::Display for Locator {
             Self::Google => f.write_str("google"),
             Self::Development(account) => write!(f, "dev:{account}"),
             Self::Files(paths) => write!(f, "files:{paths}"),
+            Self::Spiffe(agent) => write!(f, "spiffe:{agent}"),
             Self::At(address) | Self::AtUser(address, _) => f.write_str(address),
         }
     }
@@ -143,7 +152,7 @@ impl Locator {
             Self::Google => GOOGLE_CLOUD.parse().ok(),
             // It was an address when this was read; if not, the service says so.
             Self::At(address) | Self::AtUser(address, _) => address.parse().ok(),
-            Self::Development(_) | Self::Files(_) => None,
+            Self::Development(_) | Self::Files(_) | Self::Spiffe(_) => None,
         }
     }
 
@@ -163,6 +172,10 @@ impl Locator {
             }
             Self::Development(account) => {
                 Source::Other(Arc::new(development.authority()?.handshaker(account)?))
+            }
+            Self::Spiffe(agent) => {
+                let service = SpiffeHandshaker::new(&Agent::at(agent)?, Settings::new());
+                Source::Spiffe(Arc::new(service))
             }
             Self::Files(paths) => {
                 let watched = files::watch(paths.files(), files::POLL)?;
@@ -209,6 +222,8 @@ enum Source {
     Other(Arc<dyn HandshakerService>),
     /// From files.
     Files(Arc<Watched>),
+    /// From an agent.
+    Spiffe(Arc<SpiffeHandshaker>),
 }
 
 impl Located {
@@ -224,6 +239,7 @@ impl Located {
         match &self.source {
             Source::Other(service) => Arc::clone(service),
             Source::Files(watched) => Arc::clone(watched) as _,
+            Source::Spiffe(agent) => Arc::clone(agent) as _,
         }
     }
 
@@ -233,7 +249,8 @@ impl Located {
     /// Why what is there now is not used.
     pub async fn refresh(&self) -> Result<(), String> {
         match &self.source {
-            Source::Other(_) => Ok(()),
+            // An agent says by itself what is new.
+            Source::Other(_) | Source::Spiffe(_) => Ok(()),
             Source::Files(watched) => {
                 watched.refresh().await.failing.map_or(Ok(()), |failing| Err(failing.why))
             }
@@ -245,7 +262,11 @@ impl Located {
     /// # Errors
     /// Why they cannot.
     pub fn check(&self) -> Result<(), String> {
-        let Source::Files(watched) = &self.source else { return Ok(()) };
+        let watched = match &self.source {
+            Source::Other(_) => return Ok(()),
+            Source::Files(watched) => watched,
+            Source::Spiffe(agent) => return agent.check(),
+        };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         if watched.handshaker().expires() > now {
             return Ok(());

@@ -12,6 +12,7 @@ use alts_handshaker::dev::Authority;
 use alts_handshaker::files::IdentityFiles;
 use alts_handshaker::identity::check_account;
 use alts_handshaker::naming::TargetName;
+use alts_handshaker::spiffe::{Agent, TrustDomain};
 use sentences::{errors, sentence};
 
 #[test]
@@ -24,6 +25,8 @@ fn debug_of_every_error_is_its_sentence() {
         sentence(check_account("").unwrap_err()),
         sentence("".parse::<TargetName>().unwrap_err()),
         sentence(IdentityFiles::in_directory(Path::new("/nowhere")).load().unwrap_err()),
+        sentence(Agent::at("127.0.0.1:1").unwrap_err()),
+        sentence("".parse::<TrustDomain>().unwrap_err()),
     ];
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     assert_eq!(BTreeSet::from(told), errors(&sources));
