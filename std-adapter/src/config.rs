@@ -3,6 +3,7 @@
 mod error;
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use alts_core::account::AccountPattern;
@@ -11,7 +12,7 @@ use alts_core::handshake::{self, ExpectedPeer, HandshakeConfigError, HandshakeEr
 use alts_core::key::RecordProtocol;
 use alts_core::msg::capacity;
 use alts_core::wire::SecretText;
-use alts_core::{ClientHandshake, ServerHandshake};
+use alts_core::{AltsContext, ClientHandshake, ServerHandshake};
 use zeroize::Zeroizing;
 
 pub use self::error::ConfigError;
@@ -68,6 +69,7 @@ pub struct ServerConfig {
 struct Common {
     /// The accounts that the peer may have; empty when it may have any.
     expected: Vec<AccountPattern<String>>,
+    rule: Option<PeerRule>,
     any_peer: bool,
     application_protocols: Vec<String>,
     record_protocols: Vec<RecordProtocol>,
@@ -75,6 +77,22 @@ struct Common {
     deadline: Duration,
     concurrent_handshakes: usize,
     stream_options: StreamOptions,
+}
+
+/// What the program itself says of peers.
+#[derive(Clone)]
+pub(crate) struct PeerRule(Arc<dyn Fn(&AltsContext) -> bool + Send + Sync>);
+
+impl PeerRule {
+    pub(crate) fn admits(&self, context: &AltsContext) -> bool {
+        (self.0)(context)
+    }
+}
+
+impl fmt::Debug for PeerRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a rule of the application's")
+    }
 }
 
 /// A token, wiped when dropped, never printed.
@@ -91,6 +109,7 @@ impl Common {
     fn new(deadline: Duration) -> Self {
         Self {
             expected: Vec::new(),
+            rule: None,
             any_peer: false,
             application_protocols: handshake::defaults::APPLICATION_PROTOCOLS
                 .iter()
@@ -105,7 +124,7 @@ impl Common {
     }
 
     fn check(&self) -> Result<(), ConfigError> {
-        match (self.any_peer, self.expected.is_empty()) {
+        match (self.any_peer, self.expected.is_empty() && self.rule.is_none()) {
             (false, true) => Err(ConfigError::NoExpectedPeer),
             (true, false) => Err(ConfigError::AnyPeerAndSome),
             _ if self.expected.iter().any(|account| account.as_str().is_empty()) => {
@@ -127,7 +146,7 @@ impl Common {
 
 impl ClientConfig {
     /// A builder. It has to know whom to expect: call [`expect_peer`](ClientConfigBuilder::expect_peer)
-    /// or [`any_peer`](ClientConfigBuilder::any_peer).
+    /// (or its siblings for patterns and rules) or [`any_peer`](ClientConfigBuilder::any_peer).
     pub fn builder() -> ClientConfigBuilder {
         ClientConfigBuilder {
             config: Self {
@@ -164,10 +183,7 @@ impl ClientConfig {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.common.check()?;
-        let (room, protocols) = (
-            ExpectedRoom::of(self.expected_service_accounts()),
-            strs(self.application_protocols()),
-        );
+        let (room, protocols) = (self.expected_peers().room(), strs(self.application_protocols()));
         let config = self.core("", room.expected_peer(), &protocols);
         sendable(ClientHandshake::client(&config, Duration::ZERO).map(drop))
     }
@@ -215,6 +231,33 @@ pub(crate) fn strs(texts: &[String]) -> Vec<&str> {
     texts.iter().map(String::as_str).collect()
 }
 
+/// Whom one connection's peer may be.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExpectedPeers<'a> {
+    /// The accounts, of which one is enough.
+    pub(crate) accounts: &'a [AccountPattern<String>],
+    /// Another way to be admitted.
+    pub(crate) rule: Option<&'a PeerRule>,
+}
+
+impl<'a> ExpectedPeers<'a> {
+    /// Only these accounts.
+    pub(crate) const fn accounts(accounts: &'a [AccountPattern<String>]) -> Self {
+        Self { accounts, rule: None }
+    }
+
+    /// What the core is asked to compare: with a rule, it cannot know whom to refuse.
+    pub(crate) fn room(self) -> ExpectedRoom<'a> {
+        ExpectedRoom::of(if self.rule.is_some() { &[] } else { self.accounts })
+    }
+
+    pub(crate) fn admit(self, context: &AltsContext) -> bool {
+        let any = self.accounts.is_empty() && self.rule.is_none();
+        any || context.authorize_matching(self.accounts).is_ok()
+            || self.rule.is_some_and(|rule| rule.admits(context))
+    }
+}
+
 /// Expected accounts, borrowed in the form that the core takes.
 pub(crate) enum ExpectedRoom<'a> {
     /// It was said that any will do: no list is ever empty.
@@ -226,7 +269,7 @@ pub(crate) enum ExpectedRoom<'a> {
 }
 
 impl<'a> ExpectedRoom<'a> {
-    pub(crate) fn of(expected: &'a [AccountPattern<String>]) -> Self {
+    fn of(expected: &'a [AccountPattern<String>]) -> Self {
         let exact = expected.iter().all(AccountPattern::is_exact);
         match expected.len() {
             0 => Self::Any,
@@ -285,10 +328,16 @@ pub struct ServerConfigBuilder {
 macro_rules! common {
     ($config:ident, $builder:ident, $deadline:literal, $peer:literal) => {
         impl $config {
-            #[doc = concat!("The service accounts that the ", $peer, " may have; empty when it may have any.")]
+            #[doc = concat!("The service accounts that the ", $peer, " may have; empty when it may have any, or a rule says which.")]
             #[must_use]
             pub fn expected_service_accounts(&self) -> &[AccountPattern<String>] {
                 &self.common.expected
+            }
+
+            /// Whom it expects.
+            pub(crate) fn expected_peers(&self) -> ExpectedPeers<'_> {
+                let Common { expected, rule, .. } = &self.common;
+                ExpectedPeers { accounts: expected, rule: rule.as_ref() }
             }
 
             /// The application protocols that are offered.
@@ -339,6 +388,18 @@ macro_rules! common {
             ) -> Self {
                 let exact = service_accounts.into_iter().map(Into::into).map(AccountPattern::exact);
                 self.config.common.expected.extend(exact);
+                self
+            }
+
+            #[doc = concat!("A rule for which ", $peer, "s are admitted, besides those whose accounts are given. It replaces the one before.")]
+            ///
+            /// It is asked once for each connection, about what the handshake has proved, and has to answer at once.
+            /// What it refuses is an error of the handshake, as with an unexpected account.
+            pub fn expect_peer_by(
+                mut self,
+                rule: impl Fn(&AltsContext) -> bool + Send + Sync + 'static,
+            ) -> Self {
+                self.config.common.rule = Some(PeerRule(Arc::new(rule)));
                 self
             }
 

@@ -169,6 +169,13 @@ impl fmt::Display for Error {
         }
         match kind {
             ErrorKind::Handshake(HandshakeErrorKind::UnexpectedPeer) => {
+                if report.expected.is_empty() {
+                    return write!(
+                        f,
+                        "the program's own rule does not admit the peer {}",
+                        Printable(&report.peer)
+                    );
+                }
                 let expected = report.expected.join(", ");
                 let (expected, peer) = (Printable(&expected), Printable(&report.peer));
                 write!(f, "expected one of [{expected}], the peer is {peer}")

@@ -31,7 +31,7 @@ pub use self::future::{Accept, Connect};
 use self::peer::Peer;
 use self::slots::Place;
 pub(crate) use self::slots::Slots;
-use crate::config::{ClientConfig, ExpectedRoom, ServerConfig, listed};
+use crate::config::{ClientConfig, ExpectedPeers, ServerConfig, listed};
 use crate::error::{Error, ErrorKind, Phase, Report};
 use crate::foreign::Foreign;
 use crate::observe::{Observed, span};
@@ -73,7 +73,7 @@ fn server<A: Aead + Send + 'static>(
         let member = pending.as_ref().map(|(crowd, from)| crowd.join(*from));
         let pending = member.as_ref();
         let service = &**service;
-        let expected = config.expected_service_accounts();
+        let expected = config.expected_peers();
         let around = Around { side: Side::Server, target: "", service, slots, pending, expected };
         let mut identities = [""; capacity::LOCAL_IDENTITIES];
         let mut protocols = [""; capacity::PROTOCOLS];
@@ -98,10 +98,11 @@ fn client<A: Aead + Send + 'static>(
     let drive = async move {
         let Shared { config, service, slots } = &*shared;
         let target = target.as_deref().unwrap_or_else(|| config.target_name());
-        let expected = expected.as_deref().unwrap_or_else(|| config.expected_service_accounts());
+        let expected =
+            expected.as_deref().map_or_else(|| config.expected_peers(), ExpectedPeers::accounts);
         let service = &**service;
         let around = Around { side: Side::Client, target, service, slots, pending: None, expected };
-        let room = ExpectedRoom::of(expected);
+        let room = expected.room();
         let mut protocols = [""; capacity::PROTOCOLS];
         let asked = config.core(
             target,
@@ -124,8 +125,8 @@ struct Around<'a> {
     slots: &'a Slots,
     /// Itself among the connections that are not established yet, if others may need its place there.
     pending: Option<&'a Member<'a>>,
-    /// The accounts that the peer may have; empty when it may have any.
-    expected: &'a [AccountPattern<String>],
+    /// Whom the peer may be.
+    expected: ExpectedPeers<'a>,
 }
 
 /// The session that `machine` comes to, as far as it could be started.
@@ -322,7 +323,7 @@ impl Around<'_> {
         Report {
             target: self.target.to_owned(),
             service: self.service.address().to_owned(),
-            expected: self.expected.iter().map(ToString::to_string).collect(),
+            expected: self.expected.accounts.iter().map(ToString::to_string).collect(),
             ..Report::default()
         }
     }
@@ -353,7 +354,7 @@ impl Around<'_> {
     /// Refuses a peer that is none of those expected. A client's machine has compared already; a
     /// server's never does.
     fn admit(&self, context: &AltsContext) -> Result<(), Error> {
-        if self.expected.is_empty() || context.authorize_matching(self.expected).is_ok() {
+        if self.expected.admit(context) {
             return Ok(());
         }
         let peer = context.peer_service_account().to_owned();

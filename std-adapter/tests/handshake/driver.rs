@@ -8,7 +8,8 @@ use alts_core::handshake::{HandshakeErrorKind, HandshakePhase};
 use alts_core::msg::HandshakerStatus;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 use tokio_alts::{
-    AltsAcceptor, ClientConfig, Error, ErrorKind, HandshakeFailure, Phase, ServerConfig,
+    AltsAcceptor, AltsConnector, ClientConfig, ConfigError, Error, ErrorKind, HandshakeFailure,
+    Phase, ServerConfig,
 };
 
 use crate::support::*;
@@ -142,7 +143,7 @@ async fn the_client_compares_the_account_for_itself() {
     let config = ClientConfig::builder().expect_peer("Server@dev.test").build().unwrap();
     let (near, far) = duplex(64 * 1024);
     let _server = tokio::spawn(async move { acceptor(theirs).accept(far).await });
-    let connector = tokio_alts::AltsConnector::new(config, ours);
+    let connector = AltsConnector::new(config, ours);
     let error = connector.connect_to("greeter:443", near).await.err().unwrap().into_error();
     assert!(matches!(error.kind(), ErrorKind::Handshake(HandshakeErrorKind::UnexpectedPeer)));
     assert_eq!(error.fault(), Fault::Peer);
@@ -310,7 +311,7 @@ async fn frame_sizes_and_protocols_are_negotiated() {
         .build()
         .unwrap();
     let (near, far) = duplex(64 * 1024);
-    let connector = tokio_alts::AltsConnector::new(client, ours);
+    let connector = AltsConnector::new(client, ours);
     let acceptor = AltsAcceptor::new(server, theirs);
     let (client, server) = tokio::join!(connector.connect(near), acceptor.accept(far));
     let (mut client, mut server) = (client.unwrap(), server.unwrap());
@@ -364,7 +365,7 @@ async fn patterns_say_whom_to_expect_and_exact_accounts_are_not_patterns() {
         let config = builder.build().unwrap();
         let (near, far) = duplex(64 * 1024);
         let _server = tokio::spawn(async move { acceptor(theirs).accept(far).await });
-        let connected = tokio_alts::AltsConnector::new(config, ours).connect(near).await;
+        let connected = AltsConnector::new(config, ours).connect(near).await;
         match connected {
             Ok(_) => assert!(admitted, "case {number}"),
             Err(failure) => {
@@ -382,6 +383,63 @@ async fn patterns_say_whom_to_expect_and_exact_accounts_are_not_patterns() {
             }
         }
     }
+}
+
+#[tokio::test]
+async fn a_rule_of_the_programs_admits_peers_by_all_that_was_proved() {
+    type Rule = fn(&tokio_alts::AltsContext) -> bool;
+    let good: Rule = |context| {
+        context.peer_service_account().ends_with("@dev.test")
+            && context.application_protocol() == "grpc"
+    };
+    let bad: Rule = |context| context.peer_service_account() == "other@dev.test";
+    for (rule, account, admitted) in
+        [(good, None, true), (bad, None, false), (bad, Some("a@b.test"), false)]
+    {
+        let (ours, theirs) = services();
+        // At the client.
+        let mut config = ClientConfig::builder().expect_peer_by(rule);
+        if let Some(account) = account {
+            config = config.expect_peer(account);
+        }
+        let (near, far) = duplex(64 * 1024);
+        let accepting = acceptor(theirs.clone());
+        let _server = tokio::spawn(async move { accepting.accept(far).await });
+        let config = config.build().unwrap();
+        let connected = AltsConnector::new(config, ours.clone()).connect(near).await;
+        assert_eq!(connected.is_ok(), admitted);
+        if let Err(failure) = connected {
+            let kind = failure.error().kind();
+            let unexpected = ErrorKind::Handshake(HandshakeErrorKind::UnexpectedPeer);
+            assert_eq!(format!("{kind:?}"), format!("{unexpected:?}"));
+            let words = account.map_or_else(
+                || format!("the program's own rule does not admit the peer {SERVER}"),
+                |account| format!("expected one of [{account}], the peer is {SERVER}"),
+            );
+            assert!(failure.to_string().ends_with(&words), "{failure}");
+        }
+        // At the server.
+        let mut config = ServerConfig::builder().expect_peer_by(rule);
+        if let Some(account) = account {
+            config = config.expect_peer(account);
+        }
+        let (near, far) = duplex(64 * 1024);
+        let accepting = AltsAcceptor::new(config.build().unwrap(), theirs);
+        let client = tokio::spawn(async move { connector(ours).connect(near).await });
+        assert_eq!(accepting.accept(far).await.is_ok(), admitted);
+        let _ = client.await;
+    }
+    // An account that is given is enough.
+    let (ours, theirs) = services();
+    let config = ClientConfig::builder().expect_peer_by(bad).expect_peer(SERVER).build().unwrap();
+    let (near, far) = duplex(64 * 1024);
+    let _server = tokio::spawn(async move { acceptor(theirs).accept(far).await });
+    assert!(AltsConnector::new(config, ours).connect(near).await.is_ok());
+    // It is somebody to expect, and not anybody.
+    let both = ClientConfig::builder().expect_peer_by(good).any_peer().build();
+    assert_eq!(both.unwrap_err(), ConfigError::AnyPeerAndSome);
+    let shown = format!("{:?}", ServerConfig::builder().expect_peer_by(good).build().unwrap());
+    assert!(shown.contains("a rule of the application's"), "{shown}");
 }
 
 #[tokio::test]

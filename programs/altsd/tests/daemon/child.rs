@@ -99,7 +99,11 @@ pub fn hold_from(mut program: Command, address: &str, from: &str) -> Held {
 
 /// This program in the network namespace of a process, to hold a handshake.
 pub fn in_network_of(pid: u32, directory: &Directory) -> Command {
-    let inner = program(directory, "child::stay", None);
+    in_network(pid, &program(directory, "child::stay", None))
+}
+
+/// A program in the network namespace of a process.
+pub fn in_network(pid: u32, inner: &Command) -> Command {
     let mut command = Command::new("nsenter");
     command.args(["--net", "--target", &pid.to_string()]).arg(inner.get_program());
     command.args(inner.get_args()).env_clear();
@@ -193,7 +197,8 @@ async fn drop_root() {
 #[ignore = "for other tests to run as a process"]
 async fn server() {
     let service = GrpcHandshaker::at(&variable("ADDRESS")).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listen = env::var("LISTEN").unwrap_or_else(|_| "127.0.0.1:0".to_owned());
+    let listener = TcpListener::bind(listen).await.unwrap();
     println!("LISTENING {}", listener.local_addr().unwrap());
     let (stream, _) = listener.accept().await.unwrap();
     let mut stream =

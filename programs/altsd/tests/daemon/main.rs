@@ -20,6 +20,7 @@ mod life;
 mod limits;
 mod machine;
 mod naming;
+mod network;
 mod pages;
 mod policy;
 mod reload;
