@@ -46,6 +46,7 @@ use crate::identity::revocation::WithoutStatus;
 use crate::identity::{
     AccountFrom, DenyList, Identity, IdentityError, Revocation, TrustRoots, Vouching,
 };
+use crate::naming::SecureNaming;
 
 /// The largest file of certificates or keys that is read, in bytes.
 pub const MAX_FILE: u64 = 1024 * 1024;
@@ -75,10 +76,22 @@ pub struct IdentityFiles {
     pub trust_roots: Vec<RootFile>,
     /// The authorities through which peers believe this identity, if they are others.
     pub verified_by: Vec<RootFile>,
-    /// What is refused whichever authority stands behind it.
-    pub denied: DenyList,
+    /// What holds whichever authority stands behind a peer.
+    pub terms: Terms,
     /// Whether the key is used although others than its owner and group can read it.
     pub allow_readable_key: bool,
+}
+
+/// What the handshakes of an identity keep to, whoever the peer is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Terms {
+    /// What is refused whichever authority stands behind it.
+    pub denied: DenyList,
+    /// Which accounts may serve which target names, if that is said.
+    pub naming: Option<SecureNaming>,
+    /// Whether peers have to agree to X25519MLKEM768.
+    pub require_post_quantum: bool,
 }
 
 /// A file of authorities, and what they may vouch for.
@@ -163,7 +176,7 @@ impl IdentityFiles {
             key: key.into(),
             trust_roots,
             verified_by: Vec::new(),
-            denied: DenyList::new(),
+            terms: Terms::default(),
             allow_readable_key: false,
         }
     }
@@ -237,8 +250,13 @@ impl IdentityFiles {
         let roots = contents
             .roots(&self.trust_roots)?
             .ok_or(LoadError::NoRoots)?
-            .denying(self.denied.clone());
-        let handshaker = Handshaker::builder(identity, roots).build().map_err(refused)?;
+            .denying(self.terms.denied.clone());
+        let mut builder = Handshaker::builder(identity, roots)
+            .require_post_quantum(self.terms.require_post_quantum);
+        if let Some(naming) = &self.terms.naming {
+            builder = builder.naming(naming.clone());
+        }
+        let handshaker = builder.build().map_err(refused)?;
         // As a peer will look at it: better now than in the first handshake.
         let verified_by = contents.roots(&self.verified_by)?;
         handshaker.check_certificate(verified_by.as_ref()).map_err(refused)?;

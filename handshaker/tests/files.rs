@@ -8,18 +8,21 @@
 )]
 
 use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use alts_handshaker::files::NAMES;
+use alts_handshaker::files::{self, Follower, IdentityFiles, LoadError, NAMES, RootFile, Watched};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType,
+    SanType, date_time_ymd,
 };
 use tokio_alts::{AltsAcceptor, AltsConnector, ClientConfig, HandshakerService, ServerConfig};
+
+/// So seldom that nothing is looked at in a test unless it asks.
+const NEVER: Duration = Duration::from_secs(3600);
 
 /// A directory that is gone when the test is over.
 struct Directory(PathBuf);
@@ -95,6 +98,10 @@ fn replace(path: &Path, text: &str) {
     fs::rename(&new, path).unwrap();
 }
 
+fn watched(directory: &Path) -> Watched {
+    files::watch(IdentityFiles::in_directory(directory), NEVER).unwrap()
+}
+
 /// A handshake; returns what the server and what the client is called by the other.
 async fn meet<C, S>(client: C, server: S) -> Result<(String, String), String>
 where
@@ -110,6 +117,300 @@ where
     let (client, server) = (client.map_err(|why| why.to_string())?, server.unwrap());
     let of_server = client.context().peer_service_account().to_owned();
     Ok((of_server, server.context().peer_service_account().to_owned()))
+}
+
+#[test]
+fn an_error_names_the_file_and_what_is_wrong_with_it() {
+    let (directory, ours, theirs) =
+        (Directory::new(), Authority::new("ours"), Authority::new("theirs"));
+    let [certificate, key, roots] = NAMES.map(|name| directory.0.join(name));
+    let files = IdentityFiles::in_directory(&directory.0);
+    let pair = ours.pair("web@prod.example");
+    let said = |path: &Path, why: &str| {
+        let error = files.load().unwrap_err();
+        assert_eq!(error.path(), Some(path), "{error}");
+        assert_eq!(error.to_string(), format!("{}: {why}", path.display()));
+    };
+    for path in [&certificate, &key, &roots] {
+        ours.write(&directory.0, &pair);
+        assert!(files.load().is_ok());
+        fs::remove_file(path).unwrap();
+        said(path, "No such file or directory (os error 2)");
+        fs::write(path, "").unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+        let what = match path {
+            path if *path == certificate => "certificate",
+            path if *path == key => "private key",
+            _ => "trust root",
+        };
+        said(path, &format!("no {what} in the input"));
+    }
+    ours.write(&directory.0, &pair);
+    fs::set_permissions(&key, Permissions::from_mode(0o604)).unwrap();
+    let why = "others can read or change this private key (its mode is 0604): run chmod 0600 on it \
+               (0640 is fine too)";
+    said(&key, why);
+    ours.write(&directory.0, &(pair.0.clone(), ours.pair("web@prod.example").1));
+    said(&key, "the private key does not belong to the certificate");
+    write(&directory.0, &pair.0, &pair.1, &theirs.pem);
+    let error = files.load().unwrap_err();
+    assert!(matches!(&error, LoadError::Refused { path, .. } if *path == certificate), "{error}");
+    fs::write(&roots, "x".repeat(1024 * 1024 + 1)).unwrap();
+    said(&roots, "larger than 1048576 bytes: is it PEM?");
+    let none = IdentityFiles::new(&certificate, &key, Vec::new());
+    assert_eq!(none.load().unwrap_err().to_string(), "there are no trust roots");
+    let mut with_lists = files.clone();
+    with_lists.trust_roots[0].revocation_lists = vec![directory.0.join("none.crl")];
+    replace(&roots, &ours.pem);
+    let error = with_lists.load().unwrap_err();
+    assert_eq!(error.path(), Some(&*directory.0.join("none.crl")));
+}
+
+#[test]
+fn nothing_is_loaded_again_when_nothing_has_changed() {
+    let (directory, authority) = (Directory::new(), Authority::new("ours"));
+    let pair = authority.pair("web@prod.example");
+    authority.write(&directory.0, &pair);
+    let files = IdentityFiles::in_directory(&directory.0);
+    let before = files.fingerprint();
+    let (mut follower, _) = Follower::new(files.clone()).unwrap();
+    let adopt = |_: &alts_handshaker::Handshaker| Err("nobody asks".to_owned());
+    assert!(matches!(follower.look(false, adopt), Ok(None)));
+    // Other files, with the same in them.
+    authority.write(&directory.0, &pair);
+    assert_ne!(files.fingerprint(), before);
+    assert!(matches!(follower.look(false, adopt), Ok(None)));
+    // Who wants them read again all the same gets them.
+    assert!(follower.look(true, |_| Ok(())).unwrap().is_some());
+
+    let loaded = follower.loaded();
+    authority.write(&directory.0, &authority.pair("web@prod.example"));
+    assert!(follower.look(false, |_| Ok(())).unwrap().is_some());
+    assert!(follower.loaded() > loaded);
+}
+
+#[test]
+fn a_change_within_one_tick_of_the_clock_is_seen() {
+    let (directory, authority) = (Directory::new(), Authority::new("ours"));
+    let files = IdentityFiles::in_directory(&directory.0);
+    // A second change at once could leave the size, the node and the time as they are. So what has just
+    // been written does not look as it will later, and is worth another look then.
+    let looks_new = |_| {
+        authority.write(&directory.0, &authority.pair("web@prod.example"));
+        let seen = files.fingerprint();
+        std::thread::sleep(Duration::from_millis(150));
+        files.fingerprint() != seen
+    };
+    // On a busy machine, the first look may be late.
+    assert!((0..20).any(looks_new));
+    assert_eq!(files.fingerprint(), files.fingerprint());
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_is_not_used_and_its_key_is_waited_for() {
+    let (directory, authority) = (Directory::new(), Authority::new("ours"));
+    authority.write(&directory.0, &authority.pair("one@prod.example"));
+    let watched = watched(&directory.0);
+    let service = watched.handshaker();
+    let first = watched.status();
+    assert_eq!(first.failing, None);
+
+    let (certificate, key) = authority.pair("two@prod.example");
+    replace(&directory.0.join("tls.crt"), &certificate);
+    let half = watched.refresh().await;
+    let failing = half.failing.clone().unwrap();
+    assert!(failing.why.ends_with("tls.key: the private key does not belong to the certificate"));
+    assert_eq!(half.loaded, first.loaded);
+    assert_eq!(meet(service.clone(), service.clone()).await.unwrap().0, "one@prod.example");
+    // It is as bad as before, since then.
+    assert_eq!(watched.refresh().await, half);
+
+    replace(&directory.0.join("tls.key"), &key);
+    let whole = watched.refresh().await;
+    assert_eq!(whole.failing, None);
+    assert!(whole.loaded > first.loaded);
+    assert_eq!(meet(service.clone(), service).await.unwrap().0, "two@prod.example");
+}
+
+#[tokio::test]
+async fn a_new_certificate_that_peers_would_refuse_is_not_used() {
+    let (directory, authority) = (Directory::new(), Authority::new("ours"));
+    authority.write(&directory.0, &authority.pair("one@prod.example"));
+    let watched = watched(&directory.0);
+    let named = |account: &str| SanType::Rfc822Name(account.try_into().unwrap());
+    let expired = authority.pair_with(named("two@prod.example"), |params| {
+        params.not_after = date_time_ymd(2020, 1, 1);
+    });
+    let host = SanType::DnsName("host.prod.example".try_into().unwrap());
+    for (pair, why) in [
+        (expired, "its certificate is not valid at this time"),
+        (Authority::new("theirs").pair("two@prod.example"), "peers would refuse this certificate"),
+        (
+            authority.pair_with(host, |_| {}),
+            "the new certificate is for machine host.prod.example, and was for service account \
+             one@prod.example",
+        ),
+    ] {
+        authority.write(&directory.0, &pair);
+        let failing = watched.refresh().await.failing.unwrap();
+        assert!(failing.why.contains("tls.crt: ") && failing.why.contains(why), "{}", failing.why);
+        let handshaker = watched.handshaker();
+        assert_eq!(handshaker.subject().default_account(), Some("one@prod.example"));
+    }
+    authority.write(&directory.0, &authority.pair("three@prod.example"));
+    assert_eq!(watched.refresh().await.failing, None);
+    assert_eq!(watched.handshaker().subject().default_account(), Some("three@prod.example"));
+}
+
+#[tokio::test]
+async fn what_becomes_valid_with_time_is_used_then() {
+    let (directory, authority) = (Directory::new(), Authority::new("ours"));
+    authority.write(&directory.0, &authority.pair("one@prod.example"));
+    let watched = watched(&directory.0);
+    let name = SanType::Rfc822Name("two@prod.example".try_into().unwrap());
+    let begin = std::time::SystemTime::now() + Duration::from_secs(2);
+    let early = authority.pair_with(name, |params| params.not_before = begin.into());
+    authority.write(&directory.0, &early);
+    assert!(watched.refresh().await.failing.is_some());
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    // The last time that the files look new.
+    assert!(watched.refresh().await.failing.is_some());
+    tokio::time::sleep(Duration::from_millis(1900)).await;
+    assert_eq!(watched.refresh().await.failing, None);
+    assert_eq!(watched.handshaker().subject().default_account(), Some("two@prod.example"));
+}
+
+/// What Kubernetes does with a secret: files are links into `..data`, which is a link to a directory
+/// that is never written again.
+struct Volume<'a> {
+    path: &'a Path,
+    count: usize,
+}
+
+impl Volume<'_> {
+    fn put(&mut self, authority: &Authority, pair: &Pair) {
+        self.count += 1;
+        let version = format!("..version-{}", self.count);
+        fs::create_dir(self.path.join(&version)).unwrap();
+        authority.write(&self.path.join(&version), pair);
+        symlink(&version, self.path.join("..data_tmp")).unwrap();
+        fs::rename(self.path.join("..data_tmp"), self.path.join("..data")).unwrap();
+        if self.count == 1 {
+            for name in NAMES {
+                symlink(Path::new("..data").join(name), self.path.join(name)).unwrap();
+            }
+        } else {
+            fs::remove_dir_all(self.path.join(format!("..version-{}", self.count - 1))).unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_link_that_moves_takes_all_files_with_it() {
+    let (directory, old, new) = (Directory::new(), Authority::new("old"), Authority::new("new"));
+    let mut volume = Volume { path: &directory.0, count: 0 };
+    volume.put(&old, &old.pair("one@prod.example"));
+    let watched = watched(&directory.0);
+    // Another authority too: it would be no use without its certificate, and the other way round.
+    volume.put(&new, &new.pair("two@prod.example"));
+    assert_eq!(watched.refresh().await.failing, None);
+    let service = watched.handshaker();
+    assert_eq!(meet(service.clone(), service).await.unwrap().0, "two@prod.example");
+}
+
+#[tokio::test]
+async fn files_are_looked_at_without_being_asked_until_nobody_wants_to_know() {
+    let (directory, authority) = (Directory::new(), Authority::new("ours"));
+    authority.write(&directory.0, &authority.pair("one@prod.example"));
+    let files = IdentityFiles::in_directory(&directory.0);
+    let watched = files::watch(files, Duration::from_millis(20)).unwrap();
+    let handshaker = watched.handshaker();
+    let is = async |account: &str| {
+        for _ in 0..500 {
+            if handshaker.subject().default_account() == Some(account) {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        false
+    };
+    authority.write(&directory.0, &authority.pair("two@prod.example"));
+    assert!(is("two@prod.example").await);
+    drop(watched);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    authority.write(&directory.0, &authority.pair("three@prod.example"));
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(handshaker.subject().default_account(), Some("two@prod.example"));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_handshake_fails_while_files_are_replaced() {
+    let (directory, authority) = (Directory::new(), Authority::new("ours"));
+    authority.write(&directory.0, &authority.pair("web-0@prod.example"));
+    let files = IdentityFiles::in_directory(&directory.0);
+    let watched = files::watch(files, Duration::from_millis(5)).unwrap();
+    let failures = Arc::new(Mutex::new(Vec::new()));
+    let (done, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+    let mut workers = Vec::new();
+    for _ in 0..2 {
+        let (failures, done, count) =
+            (Arc::clone(&failures), Arc::clone(&done), Arc::clone(&count));
+        let service = watched.handshaker();
+        workers.push(tokio::spawn(async move {
+            let mut accounts = std::collections::BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                match meet(service.clone(), service.clone()).await {
+                    Ok((account, _)) => drop(accounts.insert(account)),
+                    Err(why) => failures.lock().unwrap().push(why),
+                }
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+            accounts
+        }));
+    }
+    // One file after the other, so that there are halves; and handshakes between all of them.
+    let path = directory.0.clone();
+    let writing = tokio::task::spawn_blocking(move || {
+        for number in 1..=60 {
+            authority.write(&path, &authority.pair(&format!("web-{number}@prod.example")));
+            std::thread::sleep(Duration::from_millis(25));
+        }
+    });
+    writing.await.unwrap();
+    watched.refresh().await;
+    let last = meet(watched.handshaker(), watched.handshaker()).await.unwrap();
+    done.store(true, Ordering::Relaxed);
+    assert_eq!(last.0, "web-60@prod.example");
+    let mut accounts = std::collections::BTreeSet::new();
+    for worker in workers {
+        accounts.extend(worker.await.unwrap());
+    }
+    assert_eq!(*failures.lock().unwrap(), [""; 0]);
+    let count = count.load(Ordering::Relaxed);
+    assert!(count > 100 && accounts.len() > 10, "{count} handshakes of {}", accounts.len());
+}
+
+#[tokio::test]
+async fn restricted_authorities_and_lists_are_those_of_each_file() {
+    let (directory, ours, theirs) =
+        (Directory::new(), Authority::new("ours"), Authority::new("theirs"));
+    ours.write(&directory.0, &ours.pair("web@prod.example"));
+    replace(&directory.0.join("theirs.pem"), &theirs.pem);
+    let mut other = RootFile::new(directory.0.join("theirs.pem"));
+    other.vouching = alts_handshaker::identity::Vouching::new()
+        .accounts(vec!["*@partner.example".parse().unwrap()]);
+    let mut files = IdentityFiles::in_directory(&directory.0);
+    files.trust_roots.push(other);
+    let service = files.load().unwrap();
+
+    let partners = Directory::new();
+    for (account, is_good) in [("api@partner.example", true), ("web@prod.example", false)] {
+        theirs.write(&partners.0, &theirs.pair(account));
+        let mut files = IdentityFiles::in_directory(&partners.0);
+        files.trust_roots.push(RootFile::new(directory.0.join("ca.crt")));
+        let partner = files.load().unwrap();
+        assert_eq!(meet(service.clone(), partner).await.is_ok(), is_good, "{account}");
+    }
 }
 
 #[cfg(feature = "locator")]

@@ -5,6 +5,7 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+use alts_handshaker::files::{IdentityFiles, RootFile};
 use alts_handshaker::identity::Vouching;
 use alts_handshaker::identity::vouching::MachinePattern;
 use alts_serving::caller_pattern::CallerPattern;
@@ -16,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use nix::unistd::geteuid;
 
 use crate::config::Config;
-use crate::identities::{IdentityFiles, RootFile, Terms};
+use crate::identities::Placed;
 use crate::listen::ListenAddress;
 use crate::policy::AccountPattern;
 use crate::{quick, state};
@@ -139,19 +140,16 @@ impl Serve {
             (self.certificate, self.key)
         {
             let vouching = Vouching::new().machines(self.machines);
-            let root = |path: PathBuf| RootFile {
-                vouching: vouching.clone(),
-                ..RootFile::new(path, "--trust-roots")
+            let root = |path: PathBuf| {
+                let mut root = RootFile::new(path);
+                root.vouching = vouching.clone();
+                root
             };
-            let files = IdentityFiles {
-                certificate,
-                key,
-                trust_roots: self.trust_roots.into_iter().map(root).collect(),
-                verified_by: Vec::new(),
-                terms: Terms::default(),
-                allow_readable_key: false,
-                place: "--certificate".to_owned(),
-            };
+            let placed = |path: &PathBuf| (path.clone(), "--trust-roots".to_owned());
+            let roots = self.trust_roots.iter().map(placed).collect();
+            let trust_roots = self.trust_roots.into_iter().map(root).collect();
+            let files = IdentityFiles::new(certificate, key, trust_roots);
+            let files = Placed { files, place: "--certificate".to_owned(), roots };
             let mut listeners = self.listen;
             for endpoint in &mut listeners {
                 if let (ListenAddress::Unix { mode, .. }, Some(wanted)) = (endpoint, self.mode) {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use alts_core::account::PatternError;
 use alts_handshaker::Limits;
+use alts_handshaker::files::{IdentityFiles, RootFile, Terms};
 use alts_handshaker::identity::DenyList;
 use alts_handshaker::naming::SecureNaming;
 use alts_serving::caller_pattern::CallerPattern;
@@ -21,7 +22,7 @@ use alts_serving::socket_file::Mode;
 use serde::Deserialize;
 use toml::Spanned;
 
-use crate::identities::{IdentityFiles, RootFile, Source, Terms};
+use crate::identities::{Placed, Source};
 use crate::listen::{Listen, ListenAddress, TcpAddress};
 use crate::naming::{RawNaming, RawTarget};
 use crate::policy::{AccountPattern, Rule};
@@ -250,14 +251,15 @@ impl Config {
             ));
         }
         for source in &self.identities {
-            let Source::Files(files) = source else { continue };
-            let open = files.trust_roots.iter().filter(|root| !root.vouching.is_restricted());
-            if files.trust_roots.len() > 1 {
+            let Source::Files(placed) = source else { continue };
+            let roots = &placed.files.trust_roots;
+            let open = roots.iter().filter(|root| !root.vouching.is_restricted());
+            if roots.len() > 1 {
                 warnings.extend(open.map(|root| {
                     format!(
                         "{}: {} may vouch for every account beside other authorities: say for \
                          which (accounts)",
-                        root.place,
+                        placed.place_of(&root.path),
                         root.path.display()
                     )
                 }));
@@ -391,6 +393,13 @@ struct RawShutdown {
     grace: Option<Span>,
 }
 
+/// Files of trust roots, and where each was written.
+#[derive(Clone, Default)]
+struct Roots {
+    files: Vec<RootFile>,
+    places: Vec<(PathBuf, String)>,
+}
+
 /// Turns what was written into what is meant, with places for errors.
 struct Reader<'a> {
     places: Places<'a>,
@@ -416,7 +425,10 @@ impl Reader<'_> {
             },
         )?;
         let naming = self.naming(raw.naming, raw.target)?;
-        let terms = Terms { denied, naming, require_post_quantum: raw.tls.require_post_quantum };
+        let mut terms = Terms::default();
+        terms.denied = denied;
+        terms.naming = naming;
+        terms.require_post_quantum = raw.tls.require_post_quantum;
         let identities = raw
             .identity
             .into_iter()
@@ -446,24 +458,21 @@ impl Reader<'_> {
         Ok(config)
     }
 
-    fn roots(&self, roots: Vec<Spanned<RawRoot>>) -> Vec<RootFile> {
-        let one = |root: Spanned<RawRoot>| {
+    fn roots(&self, roots: Vec<Spanned<RawRoot>>) -> Roots {
+        let mut all = Roots::default();
+        for root in roots {
             let place = self.places.of(&root, "trust_roots");
-            let RawRoot { path, vouching, revoked } = root.into_inner();
-            RootFile {
-                path: self.places.path(path),
-                vouching,
-                revocation_lists: revoked
-                    .lists
-                    .into_iter()
-                    .map(|path| self.places.path(path))
-                    .collect(),
-                unlisted: revoked.unlisted,
-                expired: revoked.expired,
-                place,
-            }
-        };
-        roots.into_iter().map(one).collect()
+            let RawRoot { path: of_root, vouching, revoked } = root.into_inner();
+            let path = |path| self.places.path(path);
+            let mut file = RootFile::new(path(of_root));
+            file.vouching = vouching;
+            file.revocation_lists = revoked.lists.into_iter().map(path).collect();
+            file.unlisted = revoked.unlisted;
+            file.expired = revoked.expired;
+            all.places.push((file.path.clone(), place));
+            all.files.push(file);
+        }
+        all
     }
 
     fn naming(
@@ -527,26 +536,28 @@ impl Reader<'_> {
     fn identity(
         &self,
         identity: Spanned<RawIdentity>,
-        trust_roots: &[RootFile],
+        trust_roots: &Roots,
         terms: &Terms,
     ) -> Result<Source, SettingsError> {
         let place = self.places.of(&identity, "[[identity]]");
         let raw = identity.into_inner();
-        let roots = raw.trust_roots.map_or_else(|| trust_roots.to_vec(), |roots| self.roots(roots));
-        if roots.is_empty() {
+        let roots = raw.trust_roots.map_or_else(|| trust_roots.clone(), |roots| self.roots(roots));
+        if roots.files.is_empty() {
             return Err(SettingsError::new(
                 place,
                 "no trust roots: set trust_roots here or at the top of the file",
             ));
         }
-        Ok(Source::Files(Box::new(IdentityFiles {
-            certificate: self.places.path(raw.certificate),
-            key: self.places.path(raw.key),
-            trust_roots: roots,
-            verified_by: self.roots(raw.verified_by.unwrap_or_default()),
-            terms: terms.clone(),
-            allow_readable_key: raw.allow_readable_key,
-            place,
-        })))
+        let verified_by = self.roots(raw.verified_by.unwrap_or_default());
+        let mut files = IdentityFiles::new(
+            self.places.path(raw.certificate),
+            self.places.path(raw.key),
+            roots.files,
+        );
+        files.verified_by = verified_by.files;
+        files.terms = terms.clone();
+        files.allow_readable_key = raw.allow_readable_key;
+        let roots = roots.places.into_iter().chain(verified_by.places).collect();
+        Ok(Source::Files(Box::new(Placed { files, place, roots })))
     }
 }

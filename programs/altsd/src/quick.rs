@@ -11,7 +11,7 @@ use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 
 use crate::config::Config;
-use crate::identities::{IdentityFiles, Source};
+use crate::identities::{Placed, Source, sentence};
 use crate::listen::{Listen, ListenAddress};
 use crate::policy::{AccountPattern, Rule};
 
@@ -81,12 +81,12 @@ pub fn development(
 /// When the files cannot be used or the rest does not fit together.
 pub fn one_identity(
     listeners: Vec<ListenAddress>,
-    files: IdentityFiles,
+    files: Placed,
     callers: Vec<CallerPattern>,
     mut accounts: Vec<AccountPattern>,
 ) -> Result<Config, SettingsError> {
     let place = "command line";
-    let handshaker = files.load().map_err(|why| SettingsError::new(place, why.to_string()))?;
+    let handshaker = files.files.load().map_err(|why| SettingsError::new(place, sentence(&why)))?;
     if accounts.is_empty() {
         accounts.push(match handshaker.subject() {
             Subject::ServiceAccount(account) => AccountPattern::Exact(account),

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use alts_handshaker::files::Follower;
 use alts_handshaker::identity::RevocationDue;
 use alts_handshaker::identity::revocation::WithoutStatus;
 use alts_handshaker::{Handshaker, Limits};
@@ -16,7 +17,7 @@ use nix::unistd::geteuid;
 use tokio::sync::watch;
 
 use crate::config::Config;
-use crate::identities::{Fingerprint, LoadError, Source, Validity};
+use crate::identities::{Source, Validity, sentence};
 use crate::metrics::Metrics;
 use crate::policy::{Decision, Policy};
 use crate::shut_out::shut_out;
@@ -120,17 +121,28 @@ pub fn since_epoch() -> Duration {
 /// # Errors
 /// The first thing that cannot be used.
 pub fn load(config: &Config) -> Result<(Snapshot, Vec<String>), SettingsError> {
-    let identities = config.identities.iter().map(load_one).collect::<Result<_, _>>()?;
-    assemble(config, identities)
+    follow(config).map(|(snapshot, warnings, _)| (snapshot, warnings))
 }
 
-fn load_one(source: &Source) -> Result<Handshaker, SettingsError> {
-    match source {
-        Source::Fixed(handshaker) => Ok(handshaker.clone()),
-        Source::Files(files) => files.load().map_err(|why| {
-            SettingsError::new(why.place().unwrap_or(&files.place), why.to_string())
-        }),
+/// For each identity, the files that it comes from, if any.
+type Followers = Vec<Option<Follower>>;
+
+fn follow(config: &Config) -> Result<(Snapshot, Vec<String>, Followers), SettingsError> {
+    let (mut identities, mut followers) = (Vec::new(), Vec::new());
+    for source in &config.identities {
+        let (identity, follower) = match source {
+            Source::Fixed(handshaker) => (handshaker.clone(), None),
+            Source::Files(placed) => {
+                let (follower, handshaker) =
+                    Follower::new(placed.files.clone()).map_err(|why| placed.error(&why))?;
+                (handshaker, Some(follower))
+            }
+        };
+        identities.push(identity);
+        followers.push(follower);
     }
+    let (snapshot, warnings) = assemble(config, identities)?;
+    Ok((snapshot, warnings, followers))
 }
 
 fn assemble(
@@ -211,9 +223,7 @@ fn rough(span: Duration) -> String {
 pub struct Keeper {
     path: Option<PathBuf>,
     config: Config,
-    /// For each identity of the configuration: what its files looked like, and whether what is in
-    /// use is older because they were bad.
-    seen: Vec<(Option<Fingerprint>, bool)>,
+    followers: Followers,
     sender: watch::Sender<Arc<Snapshot>>,
     metrics: Metrics,
     /// What was said last about the end of each identity, and of the lists of each root, and when.
@@ -239,14 +249,12 @@ impl Keeper {
         path: Option<PathBuf>,
         metrics: Metrics,
     ) -> Result<Self, SettingsError> {
-        // Before they are read: what changes in between is seen as a change later.
-        let seen = fingerprints(&config);
-        let (snapshot, warnings) = load(&config)?;
+        let (snapshot, warnings, followers) = follow(&config)?;
         for warning in config.warnings().into_iter().chain(warnings) {
             tracing::warn!("{warning}");
         }
         let (sender, _) = watch::channel(Arc::new(snapshot));
-        let mut keeper = Self { path, config, seen, sender, metrics, said: HashMap::new() };
+        let mut keeper = Self { path, config, followers, sender, metrics, said: HashMap::new() };
         keeper.show_expiry();
         Ok(keeper)
     }
@@ -277,15 +285,14 @@ impl Keeper {
                 return false;
             }
         };
-        let seen = fingerprints(&config);
-        match load(&config) {
-            Ok((snapshot, warnings)) => {
+        match follow(&config) {
+            Ok((snapshot, warnings, followers)) => {
                 for warning in config.warnings().into_iter().chain(warnings) {
                     tracing::warn!("{warning}");
                 }
                 let restart = self.needs_restart(&config);
                 self.config = config;
-                self.seen = seen;
+                self.followers = followers;
                 self.publish(snapshot);
                 if restart {
                     tracing::warn!(
@@ -306,50 +313,39 @@ impl Keeper {
         }
     }
 
-    /// Reads those identities again whose files have changed (`all`: every one). Each stands for
-    /// itself: a bad one stays what it was, and the others are renewed. Returns whether all that
-    /// were read were good.
+    /// Reads those identities again whose files have changed or are bad (`all`: every one). Each
+    /// stands for itself: a bad one stays what it was, and the others are renewed. Returns whether all
+    /// that were read were good, or as bad as they were known to be.
     pub fn refresh(&mut self, all: bool) -> bool {
-        let now = fingerprints(&self.config);
         let old = self.sender.borrow().clone();
         let mut identities = old.identities.clone();
         let mut good = true;
         let mut renewed = Vec::new();
-        for (index, source) in self.config.identities.iter().enumerate() {
-            let (Source::Files(files), Some(seen), Some((fingerprint, _)), Some(own)) =
-                (source, self.seen.get_mut(index), now.get(index), identities.get_mut(index))
-            else {
-                continue;
-            };
-            if !all && seen.0 == *fingerprint {
-                continue;
-            }
-            seen.0.clone_from(fingerprint);
+        for (follower, own) in self.followers.iter_mut().zip(&mut identities) {
+            let Some(follower) = follower else { continue };
             let subject = own.subject();
-            let loaded = files.load().and_then(|new| {
+            let adopt = |new: &Handshaker| {
                 if new.subject() == subject {
-                    return Ok(new);
+                    return Ok(());
                 }
-                Err(LoadError::Policy(format!(
-                    "{}: the new certificate is for {}, and was for {subject}: change the policy \
-                     too if that is meant, and reload",
-                    files.certificate.display(),
+                Err(format!(
+                    "the new certificate is for {}, and was for {subject}: change the policy too if \
+                     that is meant, and reload",
                     new.subject()
-                )))
-            });
-            match loaded {
-                Ok(new) => {
+                ))
+            };
+            match follower.look(all, adopt) {
+                Ok(None) => {}
+                Ok(Some(new)) => {
                     renewed.push(new.subject().to_string());
                     *own = new;
-                    seen.1 = false;
                 }
                 Err(error) => {
                     tracing::error!(
                         identity = %subject,
-                        %error,
+                        error = sentence(&error),
                         "the new certificate, key or trust roots are bad: the old ones stay in use"
                     );
-                    seen.1 = true;
                     good = false;
                 }
             }
@@ -380,7 +376,8 @@ impl Keeper {
         self.metrics.forget_identities();
         for (index, own) in snapshot.identities.iter().enumerate() {
             let identity = own.subject().to_string();
-            let stale = self.seen.get(index).is_some_and(|(_, stale)| *stale);
+            let follower = self.followers.get(index).and_then(Option::as_ref);
+            let stale = follower.is_some_and(|follower| follower.failing().is_some());
             self.metrics.identity(&identity, own.expires(), stale);
             let validity = Validity::judge(own.expires(), now, self.config.expiry_warning);
             let news = self.is_news((index, None), validity);
@@ -453,12 +450,4 @@ impl Keeper {
             && old.limits.connections_per_caller == new.limits.connections_per_caller;
         !same
     }
-}
-
-fn fingerprints(config: &Config) -> Vec<(Option<Fingerprint>, bool)> {
-    let one = |source: &Source| match source {
-        Source::Files(files) => (Some(files.fingerprint()), false),
-        Source::Fixed(_) => (None, false),
-    };
-    config.identities.iter().map(one).collect()
 }

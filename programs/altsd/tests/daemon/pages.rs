@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use alts_serving::caller_pattern::CallerPattern;
 use altsd::config::Config;
-use altsd::identities::{IdentityFiles, Source};
+use altsd::identities::Source;
 use altsd::listen::ListenAddress;
 use altsd::policy::{AccountPattern, Rule};
 
@@ -118,10 +118,10 @@ impl Users {
 /// anything else for the machine of one.
 fn certify(directory: &Directory, config: &Config) {
     let files = |source: &Source| match source {
-        Source::Files(files) => (**files).clone(),
+        Source::Files(placed) => placed.files.clone(),
         Source::Fixed(_) => panic!("a configuration has files"),
     };
-    let files: Vec<IdentityFiles> = config.identities.iter().map(files).collect();
+    let files: Vec<_> = config.identities.iter().map(files).collect();
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let authority = Authority::new();
     for (index, root) in files[0].trust_roots.iter().enumerate() {
