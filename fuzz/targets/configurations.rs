@@ -9,7 +9,7 @@ use alts_serving::caller::Caller;
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::directory::System;
 use altsd::config::Config;
-use altsd::policy::{AccountPattern, Decision, Policy};
+use altsd::policy::{AccountPattern, Decision, Given, Policy};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|text: &str| {
@@ -62,7 +62,8 @@ fn judge(config: &Config) {
                 .map_or(&[][..], |rule| &rule.accounts)
                 .iter()
                 .filter_map(|pattern| match pattern {
-                    AccountPattern::Exact(account) => Some(account.clone()),
+                    AccountPattern::Exact(account) => Some(Given::Account(account.clone())),
+                    AccountPattern::Attested => Some(Given::Attested),
                     AccountPattern::OwnUser { .. } => None,
                 })
                 .collect();

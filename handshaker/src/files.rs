@@ -41,7 +41,7 @@ use zeroize::Zeroizing;
 pub use self::error::LoadError;
 pub use self::follow::{Failing, Follower};
 pub use self::watched::{Status, Watched, watch};
-use crate::handshaker::Handshaker;
+use crate::handshaker::{Builder, Handshaker};
 use crate::identity::revocation::WithoutStatus;
 use crate::identity::{
     AccountFrom, DenyList, Identity, IdentityError, Revocation, TrustRoots, Vouching,
@@ -92,6 +92,18 @@ pub struct Terms {
     pub naming: Option<SecureNaming>,
     /// Whether peers have to agree to X25519MLKEM768.
     pub require_post_quantum: bool,
+}
+
+impl Terms {
+    /// Sets in a handshaker what is set here, except for the deny list, which belongs to its trust roots.
+    #[must_use]
+    pub fn apply(&self, builder: Builder) -> Builder {
+        let builder = builder.require_post_quantum(self.require_post_quantum);
+        match &self.naming {
+            Some(naming) => builder.naming(naming.clone()),
+            None => builder,
+        }
+    }
 }
 
 /// A file of authorities, and what they may vouch for.
@@ -251,11 +263,7 @@ impl IdentityFiles {
             .roots(&self.trust_roots)?
             .ok_or(LoadError::NoRoots)?
             .denying(self.terms.denied.clone());
-        let mut builder = Handshaker::builder(identity, roots)
-            .require_post_quantum(self.terms.require_post_quantum);
-        if let Some(naming) = &self.terms.naming {
-            builder = builder.naming(naming.clone());
-        }
+        let builder = self.terms.apply(Handshaker::builder(identity, roots));
         let handshaker = builder.build().map_err(refused)?;
         // As a peer will look at it: better now than in the first handshake.
         let verified_by = contents.roots(&self.verified_by)?;

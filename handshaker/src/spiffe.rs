@@ -37,6 +37,6 @@ mod trust_domain;
 pub use self::agent::{Agent, EndpointError, Pinned, Source, Workload};
 #[cfg(feature = "tokio-alts")]
 pub use self::in_process::SpiffeHandshaker;
-pub use self::settings::Settings;
+pub use self::settings::{Settings, SharedSettings};
 pub use self::subscription::{State, Subscription};
 pub use self::trust_domain::{TrustDomain, TrustDomainError};

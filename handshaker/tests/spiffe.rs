@@ -14,7 +14,10 @@ use alts_core::msg::{
     HandshakeProtocol, HandshakerReq, NextHandshakeMessageReq, Request, ServerHandshakeParameters,
     StartClientHandshakeReq, StartServerHandshakeReq,
 };
-use alts_handshaker::spiffe::{Agent, Pinned, Settings, Source, State, Subscription, Workload};
+use alts_handshaker::identity::DenyList;
+use alts_handshaker::spiffe::{
+    Agent, Pinned, Settings, SharedSettings, Source, State, Subscription, Workload,
+};
 use alts_handshaker::{Call, Handshaker};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -361,4 +364,30 @@ async fn several_identities_are_a_choice() {
     let agent = Agent::at(&test.address()).unwrap();
     let (_kept, state) = of(agent.workload(), Settings::new()).await;
     assert_eq!(accounts(&state), ids);
+}
+
+#[tokio::test]
+async fn new_settings_count_at_once_also_while_the_agent_is_away() {
+    let domain = Domain::new("prod.example");
+    let (web, db) = ("spiffe://prod.example/web", "spiffe://prod.example/db");
+    let said = Said::new(&[&domain]);
+    let said = said.with(1, vec![domain.issue(web)]).with(2, vec![domain.issue(db)]);
+    let mut test = TestAgent::start(&socket("settings"), said);
+    let agent = Agent::at(&test.address()).unwrap();
+    let shared = SharedSettings::new(Settings::new());
+    let server = Subscription::begin(agent.broker(always(1)), shared.clone());
+    let server_state = server.settled(LONG).await;
+    let (_client, client_state) = of(agent.broker(always(2)), Settings::new()).await;
+    let client = &client_state.handshakers()[0];
+    assert!(shake(client, &server_state.handshakers()[0]).is_ok());
+    let denying = || Settings::new().denying(DenyList::new().accounts(vec![db.parse().unwrap()]));
+    shared.replace(denying());
+    until(&server, |state| shake(client, &state.handshakers()[0]).is_err()).await;
+    shared.replace(Settings::new());
+    until(&server, |state| shake(client, &state.handshakers()[0]).is_ok()).await;
+    test.stop();
+    until(&server, |state| state.problem().is_some()).await;
+    shared.replace(denying());
+    let state = until(&server, |state| shake(client, &state.handshakers()[0]).is_err()).await;
+    assert!(state.problem().is_some());
 }

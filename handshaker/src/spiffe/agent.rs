@@ -210,6 +210,11 @@ impl Source {
         self.agent.address()
     }
 
+    /// Whether it is this process's own identity, of which there is one.
+    pub(super) const fn is_own(&self) -> bool {
+        matches!(self.asked, Asked::ThisProcess)
+    }
+
     /// Whether what the agent says now is about the one that is meant.
     pub(super) fn is_there(&self) -> bool {
         match &self.asked {

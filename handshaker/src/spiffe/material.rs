@@ -18,7 +18,7 @@ use crate::identity::{Identity, Revocation, TrustRoots};
 const MAX_IDENTITIES: usize = 64;
 
 /// What an agent has said about one workload.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Material {
     /// `None` until it has said something.
     identities: Option<Vec<Owned>>,
@@ -31,6 +31,7 @@ pub(super) struct Material {
 }
 
 /// An identity with its key.
+#[derive(Clone)]
 struct Owned {
     id: String,
     chain: Vec<Vec<u8>>,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use tokio::sync::watch;
+
 use super::trust_domain::TrustDomain;
 use crate::handshaker::Builder;
 use crate::identity::DenyList;
@@ -59,5 +61,41 @@ impl fmt::Debug for Settings {
             .field("federated", &self.federated)
             .field("denied", &self.denied)
             .finish_non_exhaustive()
+    }
+}
+
+/// Settings that can be replaced while they are in use; clones share them.
+///
+/// What was known under the old ones is judged anew at once, also while the agent is away: whoever is
+/// put on a deny list is denied from then on.
+#[derive(Clone)]
+pub struct SharedSettings(Arc<watch::Sender<Settings>>);
+
+impl SharedSettings {
+    /// Shares them.
+    #[must_use]
+    pub fn new(settings: Settings) -> Self {
+        Self(Arc::new(watch::Sender::new(settings)))
+    }
+
+    /// Replaces them, for all subscriptions that share them.
+    pub fn replace(&self, settings: Settings) {
+        self.0.send_replace(settings);
+    }
+
+    pub(super) fn subscribe(&self) -> watch::Receiver<Settings> {
+        self.0.subscribe()
+    }
+}
+
+impl From<Settings> for SharedSettings {
+    fn from(settings: Settings) -> Self {
+        Self::new(settings)
+    }
+}
+
+impl fmt::Debug for SharedSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.borrow().fmt(f)
     }
 }

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tonic::{Code, Status};
 
 use super::agent::{Source, StreamEnd, Streams};
 use super::material::{Material, Unusable};
-use super::settings::Settings;
+use super::settings::{Settings, SharedSettings};
 use crate::handshaker::Handshaker;
 
 /// How long after a stream has ended the agent is asked again: the first time, and at most.
@@ -68,11 +68,14 @@ impl Subscription {
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
-    pub fn begin(source: Source, settings: Settings) -> Self {
+    pub fn begin(source: Source, settings: impl Into<SharedSettings>) -> Self {
         let (sender, state) = watch::channel(State::default());
         let address = source.address().to_owned();
-        let task =
-            tokio::spawn(Keeper { source, settings, sender, doubt: None }.run()).abort_handle();
+        let shared = settings.into();
+        let settings = shared.subscribe();
+        let material = Material::default();
+        let keeper = Keeper { source, settings, _shared: shared, sender, material, doubt: None };
+        let task = tokio::spawn(keeper.run()).abort_handle();
         Self { state, address, task }
     }
 
@@ -117,14 +120,25 @@ impl fmt::Debug for Subscription {
 /// The other end: asks, and asks again.
 struct Keeper {
     source: Source,
-    settings: Settings,
+    settings: watch::Receiver<Settings>,
+    /// Settings change as long as somebody can change them.
+    _shared: SharedSettings,
     sender: watch::Sender<State>,
+    /// What is in use.
+    material: Material,
     /// When a refusal is to be believed, once there is one in doubt.
     doubt: Option<(Instant, String)>,
 }
 
 /// The process that was meant is not there any more.
 struct Gone;
+
+/// What happens next on a stream.
+enum Event {
+    Said(Result<(), StreamEnd>),
+    Settings,
+    Late,
+}
 
 impl Keeper {
     async fn run(mut self) {
@@ -138,8 +152,33 @@ impl Keeper {
             if began.elapsed() > LONGEST_PAUSE {
                 pause = FIRST_PAUSE;
             }
-            sleep(pause).await;
+            self.rest(pause).await;
             pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Waits before the agent is asked again; new settings do not wait.
+    async fn rest(&mut self, pause: Duration) {
+        let over = Instant::now() + pause;
+        while timeout_at(over, self.settings.changed()).await.is_ok() {
+            self.judge_anew();
+        }
+    }
+
+    /// What is in use, by new settings.
+    fn judge_anew(&mut self) {
+        if self.sender.borrow().handshakers.is_empty() {
+            return;
+        }
+        let problem = self.sender.borrow().problem.clone();
+        let judged = self.material.handshakers(&self.settings.borrow_and_update());
+        match judged {
+            Ok(handshakers) => {
+                let handshakers = handshakers.unwrap_or_default().into();
+                self.sender.send_replace(State { handshakers, problem, settled: true });
+            }
+            // The settings are worse than nothing: what they deny must not stay.
+            Err(why) => self.show(Arc::default(), Some(why.to_string())),
         }
     }
 
@@ -177,10 +216,23 @@ impl Keeper {
                 None if heard => Duration::MAX,
                 None => ANSWER,
             };
-            match timeout(longest, streams.next(&mut material)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(end)) => return Ok((end, known)),
-                Err(_) => match self.doubt.take() {
+            let event = tokio::select! {
+                said = streams.next(&mut material) => Event::Said(said),
+                changed = self.settings.changed() => match changed {
+                    Ok(()) => Event::Settings,
+                    // The sender is kept here.
+                    Err(_) => Event::Late,
+                },
+                () = sleep(longest) => Event::Late,
+            };
+            match event {
+                Event::Said(Ok(())) => {}
+                Event::Said(Err(end)) => return Ok((end, known)),
+                Event::Settings => {
+                    self.judge_anew();
+                    continue;
+                }
+                Event::Late => match self.doubt.take() {
                     Some((_, why)) => {
                         self.refuse(&why);
                         continue;
@@ -189,12 +241,14 @@ impl Keeper {
                 },
             }
             self.still_there()?;
-            match material.handshakers(&self.settings) {
+            let usable = material.handshakers(&self.settings.borrow_and_update());
+            match usable {
                 Ok(None) => continue,
                 Ok(Some(none)) if none.is_empty() => {
                     self.refused("it has no identity for this process", known);
                 }
                 Ok(Some(some)) => {
+                    self.material = material.clone();
                     self.accept(some);
                     known = true;
                 }
@@ -218,8 +272,7 @@ impl Keeper {
         // certificate of its own.
         let problem = problems.reduce(|all, one| format!("{all}; {one}"));
         if let Some(problem) = &problem {
-            let agent = self.source.address();
-            tracing::warn!(agent, problem, "peers would refuse an identity that an agent gives");
+            self.say(problem);
         }
         self.show(handshakers.into(), problem);
     }
@@ -251,7 +304,6 @@ impl Keeper {
     fn unusable(&self, why: &Unusable) {
         let agent = self.source.address();
         let why = format!("what the SPIFFE agent at {agent} says cannot be used: {why}");
-        tracing::error!("{why}");
         self.lost(&why);
     }
 
@@ -259,9 +311,19 @@ impl Keeper {
     fn lost(&self, why: &str) {
         let before = self.sender.borrow().clone();
         if !before.handshakers.is_empty() && before.problem.is_none() {
-            tracing::warn!(problem = why, "an identity is not renewed for now");
+            self.say(why);
         }
         self.show(before.handshakers, Some(why.to_owned()));
+    }
+
+    /// Of other processes there may be many: whoever asks for them says what is worth a line.
+    fn say(&self, problem: &str) {
+        let agent = self.source.address();
+        if self.source.is_own() {
+            tracing::warn!(agent, problem, "the identity of this process is not renewed for now");
+        } else {
+            tracing::debug!(agent, problem, "an identity is not renewed for now");
+        }
     }
 
     fn show(&self, handshakers: Arc<[Handshaker]>, problem: Option<String>) {

@@ -78,6 +78,8 @@ pub(crate) struct Svid {
 pub(crate) struct Said {
     /// By process; zero for all others. Without an entry, there is no identity.
     pub(crate) svids: HashMap<i32, Vec<Svid>>,
+    /// By user, for processes that are not there.
+    pub(crate) users: HashMap<u32, Vec<Svid>>,
     pub(crate) bundles: BTreeMap<String, Vec<u8>>,
     pub(crate) federates_with: Vec<String>,
 }
@@ -94,8 +96,17 @@ impl Said {
     }
 
     fn of(&self, pid: i32) -> Vec<Svid> {
-        self.svids.get(&pid).or_else(|| self.svids.get(&0)).cloned().unwrap_or_default()
+        let of_user = || self.users.get(&user(pid)?);
+        let found = self.svids.get(&pid).or_else(of_user).or_else(|| self.svids.get(&0));
+        found.cloned().unwrap_or_default()
     }
+}
+
+/// The effective user of a process.
+fn user(pid: i32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 /// The agent; it is gone when this is dropped.

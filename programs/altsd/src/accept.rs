@@ -6,14 +6,16 @@
 
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::{fmt, io};
 
+use alts_handshaker::Handshaker;
 use alts_serving::accepting::AcceptErrors;
 use alts_serving::caller::{Caller, identify, over_tcp, over_unix};
 use alts_serving::life::Alive;
 use alts_serving::limits::{Key, Slot, Slots};
+use alts_serving::owner;
 use alts_serving::process::Process;
 use alts_serving::throttle::Throttles;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -21,6 +23,7 @@ use tokio::net::{TcpStream, UnixStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tonic::transport::server::Connected;
 
+use crate::broker::{Attested, Broker};
 use crate::config::LimitSettings;
 use crate::listen::{Bound, Socket};
 use crate::metrics::Metrics;
@@ -46,9 +49,26 @@ pub struct CallerConnection {
     pub listener: Arc<str>,
     /// The process itself, if the kernel lets us ask it again.
     process: Option<Process>,
+    /// The process for which the agent is asked.
+    pinned: Option<Process>,
+    attested: OnceLock<Result<Arc<Attested>, String>>,
 }
 
 impl CallerConnection {
+    /// What the SPIFFE agent gives the process behind the connection, as far as it is known now. It is
+    /// asked when this is wanted first.
+    ///
+    /// # Errors
+    /// Why it is nothing, in words for the caller.
+    pub fn attested(&self, broker: Option<&Broker>) -> Result<Vec<(String, Handshaker)>, String> {
+        self.ask(broker)?.choices()
+    }
+
+    fn ask(&self, broker: Option<&Broker>) -> Result<Arc<Attested>, String> {
+        let broker = broker.ok_or("this daemon was started without a SPIFFE agent: restart it")?;
+        self.attested.get_or_init(|| broker.attest(self.pinned)).clone()
+    }
+
     /// The user that the process behind the connection has become since it connected, if the kernel
     /// knows.
     #[must_use]
@@ -122,6 +142,8 @@ struct From {
     caller: Caller,
     gid: Option<u32>,
     process: Option<Process>,
+    /// The two ends of a connection over TCP on this machine: the caller's first.
+    ends: Option<(SocketAddr, SocketAddr)>,
 }
 
 /// Accepts connections, and finds out who they are from, until the daemon stops.
@@ -131,6 +153,7 @@ pub struct Acceptor {
     refused: Slots,
     snapshot: watch::Receiver<Arc<Snapshot>>,
     lookups: Arc<Semaphore>,
+    broker: Option<Arc<Broker>>,
     accepted: mpsc::Sender<io::Result<Accepted>>,
     metrics: Metrics,
     throttles: Throttles<Key>,
@@ -142,6 +165,7 @@ impl Acceptor {
     pub fn new(
         limits: &LimitSettings,
         snapshot: watch::Receiver<Arc<Snapshot>>,
+        broker: Option<Arc<Broker>>,
         accepted: mpsc::Sender<io::Result<Accepted>>,
         metrics: Metrics,
     ) -> Self {
@@ -150,6 +174,7 @@ impl Acceptor {
             refused: Slots::new(REFUSED, REFUSED_PER_CALLER),
             snapshot,
             lookups: Arc::new(Semaphore::new(LOOKUPS)),
+            broker,
             accepted,
             metrics,
             throttles: Throttles::default(),
@@ -199,7 +224,7 @@ impl Acceptor {
     }
 
     async fn admit(&self, io: Pin<Box<dyn Io>>, from: From, name: Arc<str>) {
-        let From { caller, gid, process } = from;
+        let From { caller, gid, process, ends } = from;
         let subuids = Arc::clone(self.snapshot.borrow().subuids());
         let key = subuids.key(&caller);
         // The slot first: a flood must not make the user database work.
@@ -208,17 +233,53 @@ impl Acceptor {
             Caller::Local { uid, pid, .. } => identify(uid, gid, pid).await,
             other => other,
         };
-        let refused = self.snapshot.borrow().choices(&caller, &name).is_err();
+        let (listener, attested) = (Arc::clone(&name), OnceLock::new());
+        let connection =
+            CallerConnection { caller, key, listener, process, pinned: None, attested };
+        let connection = self.attest(connection, ends).await;
+        let CallerConnection { caller, key, .. } = &connection;
+        let attested = || connection.attested(self.broker.as_deref());
+        let refused = self.snapshot.borrow().choices(caller, &name, attested).is_err();
         if refused {
-            let Some(other) = self.slot(&self.refused, &key, &caller, &name) else { return };
+            let Some(other) = self.slot(&self.refused, key, caller, &name) else { return };
             slot = other;
         }
         let open = self.metrics.connection(&name);
         open.inc();
-        let connection = Arc::new(CallerConnection { caller, key, listener: name, process });
-        let accepted = Accepted { io, connection, _slot: slot, open };
+        let accepted = Accepted { io, connection: Arc::new(connection), _slot: slot, open };
         // When nobody takes it, the daemon is about to end, and the connection with it.
         let _ = self.accepted.send(Ok(accepted)).await;
+    }
+
+    /// Finds the process behind a connection whose identity the agent is to give, and waits for the
+    /// agent's answer: the caller's place is taken already.
+    async fn attest(
+        &self,
+        mut connection: CallerConnection,
+        ends: Option<(SocketAddr, SocketAddr)>,
+    ) -> CallerConnection {
+        let CallerConnection { caller, listener, process, .. } = &connection;
+        if self.broker.is_none() || !self.snapshot.borrow().attests(caller, listener) {
+            // The rules may change: without a process, it has to connect again then.
+            connection.pinned = *process;
+            return connection;
+        }
+        connection.pinned = match (process, caller, ends) {
+            (Some(process), _, _) => Some(*process),
+            (None, Caller::Local { uid, pid: Some(pid), .. }, None) => {
+                Process::numbered(*pid, *uid)
+            }
+            (None, _, Some((remote, local))) => {
+                let Ok(_permit) = self.lookups.acquire().await else { return connection };
+                let found = tokio::task::spawn_blocking(move || owner::process(remote, local));
+                found.await.ok().and_then(Result::ok).flatten()
+            }
+            (None, _, None) => None,
+        };
+        if let Ok(attested) = connection.ask(self.broker.as_deref()) {
+            attested.settled().await;
+        }
+        connection
     }
 
     fn slot(&self, slots: &Slots, key: &Key, caller: &Caller, listener: &str) -> Option<Slot> {
@@ -242,7 +303,7 @@ impl Acceptor {
 
 fn from_unix(stream: &UnixStream) -> From {
     let (caller, gid) = over_unix(stream);
-    From { caller, gid, process: Process::behind(stream) }
+    From { caller, gid, process: Process::behind(stream), ends: None }
 }
 
 /// Nothing when the connection is over already.
@@ -257,5 +318,6 @@ async fn from_tcp(
     let caller =
         if identify { over_tcp(stream).await? } else { Caller::Unidentified { address: remote } };
     drop(permit);
-    Some(From { caller, gid: None, process: None })
+    let ends = identify.then(|| Some((remote, stream.local_addr().ok()?))).flatten();
+    Some(From { caller, gid: None, process: None, ends })
 }

@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use tonic::Status;
 
 use crate::accept::CallerConnection;
+use crate::broker::Broker;
 use crate::config::LimitSettings;
 use crate::log::AUDIT;
 use crate::metrics::Metrics;
@@ -39,6 +40,7 @@ pub struct Gate {
     refusals: Slots,
     /// Bytes of requests that have not been answered.
     bytes: Slots,
+    broker: Option<Arc<Broker>>,
     metrics: Metrics,
     throttles: Throttles<Key>,
 }
@@ -48,6 +50,7 @@ impl Gate {
     #[must_use]
     pub fn new(
         snapshot: watch::Receiver<Arc<Snapshot>>,
+        broker: Option<Arc<Broker>>,
         limits: &LimitSettings,
         metrics: Metrics,
     ) -> Self {
@@ -56,6 +59,7 @@ impl Gate {
             slots: Slots::new(limits.handshakes, limits.handshakes_per_caller),
             refusals: Slots::new(REFUSALS, REFUSALS_PER_CALLER),
             bytes: Slots::new(limits.bytes, limits.bytes_per_caller),
+            broker,
             metrics,
             throttles: Throttles::default(),
         }
@@ -123,7 +127,9 @@ impl Admission for Gate {
         let snapshot = self.snapshot.borrow().clone();
         let limits = snapshot.limits();
         let choices = match connection.new_user() {
-            None => snapshot.choices(&connection.caller, &connection.listener),
+            None => snapshot.choices(&connection.caller, &connection.listener, || {
+                connection.attested(self.broker.as_deref())
+            }),
             Some(uid) => Err(format!(
                 "the caller ({}) may not use any identity of this handshaker service: its process \
                  has become uid {uid} since it connected, and has to connect again",

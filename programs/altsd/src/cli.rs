@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::identities::Placed;
 use crate::listen::ListenAddress;
 use crate::policy::AccountPattern;
+use crate::spiffe::SpiffeSettings;
 use crate::{quick, state};
 
 /// Where the configuration is by default.
@@ -231,6 +232,9 @@ pub fn check(path: &Path) -> Result<String, SettingsError> {
     for own in snapshot.identities() {
         let left = own.expires().saturating_sub(state::since_epoch()).as_secs() / 86_400;
         let _ = writeln!(report, "identity  {} ({left} days left)", own.subject());
+    }
+    if let Some(SpiffeSettings { agent, .. }) = &config.spiffe {
+        let _ = writeln!(report, "identity  of the caller's process (SPIFFE agent at {agent})");
     }
     for listen in &config.listeners {
         let _ = writeln!(report, "listener  {} ({})", listen.name, listen.endpoint);

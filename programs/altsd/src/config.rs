@@ -27,6 +27,7 @@ use crate::listen::{Listen, ListenAddress, TcpAddress};
 use crate::naming::{RawNaming, RawTarget};
 use crate::policy::{AccountPattern, Rule};
 use crate::roots::RawRoot;
+use crate::spiffe::{RawSpiffe, SpiffeSettings};
 
 /// How much at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -113,6 +114,8 @@ pub struct Config {
     pub listeners: Vec<Listen>,
     /// The identities that this daemon can vouch for.
     pub identities: Vec<Source>,
+    /// The agent that gives callers identities.
+    pub spiffe: Option<SpiffeSettings>,
     /// Who may use what; the first rule for a caller decides.
     pub rules: Vec<Rule>,
     /// How much at once.
@@ -143,6 +146,7 @@ impl Config {
         Self {
             listeners,
             identities,
+            spiffe: None,
             rules,
             limits: LimitSettings::default(),
             log: LogSettings::default(),
@@ -185,8 +189,11 @@ impl Config {
         if self.listeners.is_empty() {
             return Err(SettingsError::new(place, "there is no [[listen]]: nobody could call"));
         }
-        if self.identities.is_empty() {
-            return Err(SettingsError::new(place, "there is no [[identity]]: give at least one"));
+        if self.identities.is_empty() && self.spiffe.is_none() {
+            return Err(SettingsError::new(
+                place,
+                "there is no [[identity]], and no [spiffe]: give at least one",
+            ));
         }
         let mut names = HashSet::new();
         for listen in &self.listeners {
@@ -213,6 +220,12 @@ impl Config {
                 return Err(SettingsError::new(
                     &rule.place,
                     format!("there is no listener called {name:?}"),
+                ));
+            }
+            if self.spiffe.is_none() && rule.accounts.contains(&AccountPattern::Attested) {
+                return Err(SettingsError::new(
+                    &rule.place,
+                    "{spiffe} is what a SPIFFE agent gives: say which one ([spiffe])",
                 ));
             }
             rule.check().map_err(|what| SettingsError::new(&rule.place, what))?;
@@ -266,6 +279,14 @@ impl Config {
             }
         }
         warnings.dedup();
+        if let Some(spiffe) = &self.spiffe
+            && !self.rules.iter().any(|rule| rule.accounts.contains(&AccountPattern::Attested))
+        {
+            warnings.push(format!(
+                "{}: no [[policy]] gives {{spiffe}}: the agent will not be asked for anybody",
+                spiffe.place
+            ));
+        }
         if self.rules.is_empty() {
             warnings.push("there is no [[policy]]: every caller will be refused".to_owned());
         }
@@ -298,6 +319,7 @@ struct Raw {
     listen: Vec<Spanned<RawListen>>,
     #[serde(default)]
     identity: Vec<Spanned<RawIdentity>>,
+    spiffe: Option<Spanned<RawSpiffe>>,
     #[serde(default)]
     policy: Vec<Spanned<RawRule>>,
     #[serde(default)]
@@ -443,7 +465,13 @@ impl Reader<'_> {
                 Rule { callers, listeners, accounts, place }
             })
             .collect();
+        let spiffe = raw.spiffe.map(|spiffe| {
+            let place = self.places.of(&spiffe, "[spiffe]");
+            let read = spiffe.into_inner().read(&terms, place.clone());
+            read.map_err(|what| SettingsError::new(place, what))
+        });
         let mut config = Config::new(listeners, identities, rules);
+        config.spiffe = spiffe.transpose()?;
         config.limits = raw.limits;
         config.log = raw.log;
         if let Some(metrics) = raw.metrics {

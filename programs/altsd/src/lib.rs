@@ -10,6 +10,7 @@
 
 pub mod accept;
 pub mod admission;
+pub mod broker;
 pub mod cli;
 pub mod config;
 mod counted;
@@ -22,6 +23,7 @@ pub mod policy;
 pub mod quick;
 mod roots;
 mod shut_out;
+pub mod spiffe;
 pub mod state;
 
 use std::net::SocketAddr;
@@ -50,6 +52,7 @@ use tonic_health::server::HealthReporter;
 
 use self::accept::Acceptor;
 use self::admission::{Gate, say_rest};
+use self::broker::Broker;
 use self::config::Config;
 use self::counted::Counted;
 use self::listen::Bound;
@@ -113,7 +116,11 @@ impl Daemon {
         };
         let limits = &config.limits;
         let (accepted, connections) = mpsc::channel(BACKLOG);
-        let acceptor = Acceptor::new(limits, keeper.subscribe(), accepted, metrics.clone());
+        let broker = config.spiffe.as_ref().map(Broker::new).transpose();
+        let broker = broker.map_err(|why| SettingsError::new("[spiffe]", why.to_string()))?;
+        let broker = broker.map(Arc::new);
+        let (snapshot, asked) = (keeper.subscribe(), broker.clone());
+        let acceptor = Acceptor::new(limits, snapshot, asked, accepted, metrics.clone());
         for bound in bound {
             tracing::info!(listener = bound.name(), address = bound.address(), "listening");
             others.spawn(acceptor.clone().run(bound, life.alive()));
@@ -121,7 +128,7 @@ impl Daemon {
         drop(acceptor);
 
         let snapshot = keeper.subscribe();
-        let gate = Gate::new(snapshot.clone(), limits, metrics.clone());
+        let gate = Gate::new(snapshot.clone(), broker.clone(), limits, metrics.clone());
         others.spawn(say_what_was_held_back(gate.throttles(), life.alive()));
         let service = HandshakerServer::with_concurrency(gate, limits.handshakes)
             .request_bytes(limits.request_bytes);
@@ -143,7 +150,7 @@ impl Daemon {
                 () = over.over() => {}
             }
         });
-        others.spawn(keep(keeper, requests, health.clone(), life.alive()));
+        others.spawn(keep(keeper, broker, requests, health.clone(), life.alive()));
         let grace = config.grace;
         Ok(Self { listeners, metrics, metrics_address, reloads, life, health, others, grace })
     }
@@ -217,6 +224,7 @@ async fn say_what_was_held_back(throttles: Throttles<Key>, mut alive: Alive) {
 /// Watches files and expiry, and reloads when asked.
 async fn keep(
     mut keeper: Keeper,
+    broker: Option<Arc<Broker>>,
     mut requests: mpsc::Receiver<oneshot::Sender<bool>>,
     health: HealthReporter,
     mut alive: Alive,
@@ -254,6 +262,12 @@ async fn keep(
             return;
         };
         keeper = back;
+        if let Some(broker) = &broker {
+            if let (Some(_), Some(spiffe)) = (&done, &keeper.config().spiffe) {
+                broker.replace(spiffe);
+            }
+            broker.show(keeper.metrics());
+        }
         look = look.min(after(keeper.next_look()));
         show_health(&health, &snapshot).await;
         if let Some(done) = done {

@@ -21,6 +21,7 @@ pub struct Metrics {
     reloads: Reloads,
     expiry: GaugeVec,
     stale: IntGaugeVec,
+    spiffe_processes: IntGaugeVec,
     lists: GaugeVec,
 }
 
@@ -83,6 +84,12 @@ impl Metrics {
              since the UNIX epoch, of the first of them.",
             &["identity", "root"],
         )?;
+        let spiffe_processes = registrar.gauges(
+            "altsd_spiffe_processes",
+            "Processes that are connected and whose identity the SPIFFE agent is asked for, by state \
+             (waiting, identified, stale, refused).",
+            &["state"],
+        )?;
         registrar.info("altsd_info", env!("CARGO_PKG_VERSION"))?;
         Ok(Self {
             registry: registrar.finish(),
@@ -95,6 +102,7 @@ impl Metrics {
             reloads,
             expiry,
             stale,
+            spiffe_processes,
             lists,
         })
     }
@@ -136,6 +144,10 @@ impl Metrics {
 
     pub(crate) fn connection(&self, listener: &str) -> IntGauge {
         self.connections.with_label_values(&[listener])
+    }
+
+    pub(crate) fn spiffe_processes(&self, state: &str, count: i64) {
+        self.spiffe_processes.with_label_values(&[state]).set(count);
     }
 
     pub(crate) fn reloaded(&self, good: bool) {

@@ -23,6 +23,20 @@ pub enum AccountPattern {
         /// The machine.
         machine: String,
     },
+    /// `{spiffe}`: the SPIFFE ID that the agent attests for the caller's process.
+    Attested,
+}
+
+/// How that is written.
+const ATTESTED: &str = "{spiffe}";
+
+/// What a rule amounts to for one caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    /// A service account.
+    Account(String),
+    /// Whatever the SPIFFE agent gives the caller's process.
+    Attested,
 }
 
 impl FromStr for AccountPattern {
@@ -33,8 +47,11 @@ impl FromStr for AccountPattern {
             check_account(&format!("x@{machine}")).map_err(|why| format!("{text:?}: {why}"))?;
             return Ok(Self::OwnUser { machine: machine.to_owned() });
         }
+        if text == ATTESTED {
+            return Ok(Self::Attested);
+        }
         if text.contains(['{', '}']) {
-            return Err(format!("{text:?}: only {{user}}@MACHINE has braces"));
+            return Err(format!("{text:?}: only {{user}}@MACHINE and {{spiffe}} have braces"));
         }
         check_account(text).map_err(|why| format!("{text:?}: {why}"))?;
         Ok(Self::Exact(text.to_owned()))
@@ -54,26 +71,30 @@ impl fmt::Display for AccountPattern {
         match self {
             Self::Exact(account) => f.write_str(account),
             Self::OwnUser { machine } => write!(f, "{{user}}@{machine}"),
+            Self::Attested => f.write_str(ATTESTED),
         }
     }
 }
 
 impl AccountPattern {
     /// What this amounts to for a caller.
-    fn account(&self, caller: &Caller) -> Option<String> {
+    fn given(&self, caller: &Caller) -> Option<Given> {
         match self {
-            Self::Exact(account) => Some(account.clone()),
+            Self::Exact(account) => Some(Given::Account(account.clone())),
+            Self::Attested => Some(Given::Attested),
             Self::OwnUser { machine } => {
                 let account = format!("{}@{machine}", caller.own_user()?);
-                check_account(&account).is_ok().then_some(account)
+                check_account(&account).is_ok().then_some(Given::Account(account))
             }
         }
     }
 
-    /// Whether the holder of a certificate may use such a name, for whichever user.
+    /// Whether the holder of a certificate may use such a name, for whichever user. What an agent gives
+    /// comes with a certificate of its own.
     #[must_use]
     pub fn is_vouched_by(&self, subject: &Subject) -> bool {
         match self {
+            Self::Attested => false,
             Self::Exact(account) => subject.vouches_for(account),
             Self::OwnUser { machine } => {
                 matches!(subject, Subject::Machine(_))
@@ -105,6 +126,11 @@ impl Rule {
         if self.callers.contains(&CallerPattern::Unidentified) && self.accounts.iter().any(own) {
             return Err("unidentified callers have no user name, so {user} is nobody".to_owned());
         }
+        if self.callers.contains(&CallerPattern::Unidentified)
+            && self.accounts.contains(&AccountPattern::Attested)
+        {
+            return Err("unidentified callers are no process, so {spiffe} is nobody".to_owned());
+        }
         Ok(())
     }
 
@@ -125,8 +151,8 @@ impl Rule {
 /// What the policy says about a caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// It may use these accounts, the first by default.
-    Accounts(Vec<String>),
+    /// It may use these, the first by default.
+    Accounts(Vec<Given>),
     /// It may use none, and this is why.
     Refused(String),
 }
@@ -158,6 +184,12 @@ impl Policy {
             .flat_map(|rule| rule.accounts.iter().map(|account| (account, rule.place.as_str())))
     }
 
+    /// Whether a caller on a listener may use what the SPIFFE agent gives its process.
+    #[must_use]
+    pub fn attests(&self, caller: &Caller, listener: &str) -> bool {
+        matches!(self.decide(caller, listener), Decision::Accounts(given) if given.contains(&Given::Attested))
+    }
+
     /// What a caller on a listener may use.
     #[must_use]
     pub fn decide(&self, caller: &Caller, listener: &str) -> Decision {
@@ -179,7 +211,7 @@ impl Policy {
             ));
         };
         let accounts: Vec<_> =
-            rule.accounts.iter().filter_map(|account| account.account(caller)).collect();
+            rule.accounts.iter().filter_map(|account| account.given(caller)).collect();
         if accounts.is_empty() && !rule.accounts.is_empty() {
             return refuse("its rule gives {user}@machine, and there is no such user name");
         }

@@ -30,7 +30,7 @@ pub fn development(
     let place = "altsd dev";
     let failed = |why: DevError| SettingsError::new(place, why.to_string());
     let machine = |(_, account): &(_, AccountPattern)| match account {
-        AccountPattern::Exact(_) => None,
+        AccountPattern::Exact(_) | AccountPattern::Attested => None,
         AccountPattern::OwnUser { machine } => Some(machine.parse::<MachinePattern>()),
     };
     let machines = listeners.iter().filter_map(machine).collect::<Result<_, _>>();
@@ -45,11 +45,15 @@ pub fn development(
         let certificate = match &account {
             AccountPattern::Exact(account) => account.clone(),
             AccountPattern::OwnUser { machine } => machine.clone(),
+            AccountPattern::Attested => {
+                let why = "{spiffe} is what a SPIFFE agent gives, and here identities are made up";
+                return Err(SettingsError::new(place, why));
+            }
         };
         if !known.contains(&certificate) {
             let builder = match &account {
-                AccountPattern::Exact(account) => authority.builder(account),
                 AccountPattern::OwnUser { machine } => authority.machine_builder(machine),
+                _ => authority.builder(&certificate),
             };
             let refused = |why: Failure| SettingsError::new(place, why.to_string());
             let handshaker = builder.map_err(failed)?.build().map_err(refused)?;

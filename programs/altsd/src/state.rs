@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use crate::config::Config;
 use crate::identities::{Source, Validity, sentence};
 use crate::metrics::Metrics;
-use crate::policy::{Decision, Policy};
+use crate::policy::{AccountPattern, Decision, Given, Policy};
 use crate::shut_out::shut_out;
 
 /// What handshakes are begun with at one time.
@@ -29,10 +29,12 @@ pub struct Snapshot {
     policy: Policy,
     limits: Limits,
     subuids: Arc<SubUids>,
+    has_agent: bool,
 }
 
 impl Snapshot {
     /// What a caller on a listener may use, each account with the certificate that vouches for it.
+    /// `attested` says what the SPIFFE agent gives the caller's process, if its rule gives that.
     ///
     /// # Errors
     /// Why it may use none, in words for the caller.
@@ -40,20 +42,34 @@ impl Snapshot {
         &self,
         caller: &Caller,
         listener: &str,
+        attested: impl FnOnce() -> Result<Vec<(String, Handshaker)>, String>,
     ) -> Result<Vec<(String, Handshaker)>, String> {
-        let accounts = match self.policy.decide(caller, listener) {
+        let given = match self.policy.decide(caller, listener) {
             Decision::Accounts(accounts) => accounts,
             Decision::Refused(why) => return Err(why),
         };
-        let choices: Vec<_> = accounts
-            .into_iter()
-            .filter_map(|account| {
-                let vouching =
-                    self.identities.iter().find(|own| own.subject().vouches_for(&account))?;
-                Some((account, vouching.clone()))
-            })
-            .collect();
+        let mut attested = given.contains(&Given::Attested).then(attested);
+        let mut choices = Vec::new();
+        for one in given {
+            match one {
+                Given::Account(account) => {
+                    let mut own = self.identities.iter();
+                    let vouching = own.find(|own| own.subject().vouches_for(&account));
+                    choices.extend(vouching.map(|own| (account, own.clone())));
+                }
+                Given::Attested => {
+                    if let Some(Ok(some)) = &mut attested {
+                        choices.append(some);
+                    }
+                }
+            }
+        }
         if choices.is_empty() {
+            if let Some(Err(why)) = attested {
+                return Err(format!(
+                    "the caller ({caller}) may not use any identity of this handshaker service: {why}"
+                ));
+            }
             // A user name with which the machine's certificate cannot make an account.
             return Err(format!(
                 "the caller ({caller}) may not use any identity of this handshaker service: no \
@@ -61,6 +77,12 @@ impl Snapshot {
             ));
         }
         Ok(choices)
+    }
+
+    /// Whether a caller on a listener may use what the SPIFFE agent gives its process.
+    #[must_use]
+    pub fn attests(&self, caller: &Caller, listener: &str) -> bool {
+        self.policy.attests(caller, listener)
     }
 
     /// The limits of one handshake.
@@ -81,15 +103,17 @@ impl Snapshot {
         &self.identities
     }
 
-    /// Whether some certificate has not expired.
+    /// Whether some certificate has not expired, or an agent may give one.
     #[must_use]
     pub fn is_usable(&self) -> bool {
         let now = since_epoch();
-        self.identities.iter().any(|own| own.expires() > now)
+        self.has_agent || self.identities.iter().any(|own| own.expires() > now)
     }
 
     fn check_policy(&self) -> Result<(), (String, String)> {
-        for (account, place) in self.policy.accounts() {
+        let of_certificates =
+            self.policy.accounts().filter(|(account, _)| **account != AccountPattern::Attested);
+        for (account, place) in of_certificates {
             let count =
                 self.identities.iter().filter(|own| account.is_vouched_by(&own.subject())).count();
             let what = match count {
@@ -152,7 +176,8 @@ fn assemble(
     let (policy, mut warnings) = Policy::resolve(&config.rules, &System);
     warnings.extend(shut_out(config, geteuid().as_raw(), &System));
     let subuids = Arc::new(SubUids::read(&System));
-    let snapshot = Snapshot { identities, policy, limits: config.limits.of_one(), subuids };
+    let (limits, has_agent) = (config.limits.of_one(), config.spiffe.is_some());
+    let snapshot = Snapshot { identities, policy, limits, subuids, has_agent };
     snapshot.check_policy().map_err(|(place, what)| SettingsError::new(place, what))?;
     Ok((snapshot, warnings))
 }
@@ -265,6 +290,12 @@ impl Keeper {
         self.sender.subscribe()
     }
 
+    /// Where it shows what it knows.
+    #[must_use]
+    pub const fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// The configuration in use.
     #[must_use]
     pub const fn config(&self) -> &Config {
@@ -296,7 +327,7 @@ impl Keeper {
                 self.publish(snapshot);
                 if restart {
                     tracing::warn!(
-                        "listeners, the metrics' address, the log, limits on numbers and times \
+                        "listeners, the SPIFFE agent, the metrics' address, the log, limits on numbers and times \
                          other than the deadline only change with a restart"
                     );
                 }
@@ -435,6 +466,8 @@ impl Keeper {
 
     fn needs_restart(&self, new: &Config) -> bool {
         let old = &self.config;
+        let agent =
+            |config: &Config| config.spiffe.as_ref().map(|one| (one.agent.clone(), one.api));
         let same = old.listeners.len() == new.listeners.len()
             && old
                 .listeners
@@ -442,6 +475,7 @@ impl Keeper {
                 .zip(&new.listeners)
                 .all(|(old, new)| (&old.name, &old.endpoint) == (&new.name, &new.endpoint))
             && old.metrics == new.metrics
+            && agent(old) == agent(new)
             && old.log == new.log
             && (old.poll, old.grace) == (new.poll, new.grace)
             && old.limits.handshakes == new.limits.handshakes

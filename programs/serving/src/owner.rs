@@ -8,8 +8,8 @@
 //! What this cannot see: a process that forwards connections for others (a proxy, a port forwarded
 //! by sshd or a container engine) is itself the owner of the socket that it made.
 
-use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::{fs, io};
 
 use netlink_packet_core::{NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_sock_diag::SockDiagMessage;
@@ -19,6 +19,7 @@ use netlink_sys::Socket;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 
 use crate::owner_table;
+use crate::process::Process;
 
 /// `ENOENT`: the kernel knows no such socket.
 const NO_SUCH_SOCKET: i32 = nix::errno::Errno::ENOENT as i32;
@@ -34,11 +35,53 @@ pub fn owner(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
     let canonical =
         |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
     let (local, remote) = (canonical(local), canonical(remote));
-    ask(local, remote).or_else(|_| owner_table::owner(local, remote))
+    match ask(local, remote) {
+        Ok(found) => Ok(found.map(|found| found.uid)),
+        Err(_) => owner_table::owner(local, remote),
+    }
+}
+
+/// The process that holds the socket which has `local` for its own address and `remote` for its peer's:
+/// none if there is none here to be seen, or more than one.
+///
+/// It may block for as long as it takes to look at the descriptors of all processes. Processes whose
+/// descriptors this one may not see, those of other users without `CAP_SYS_PTRACE`, are passed over.
+///
+/// # Errors
+/// When the kernel does not say which socket it is, or processes cannot be listed.
+pub fn process(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Process>> {
+    let canonical =
+        |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
+    let Some(found) = ask(canonical(local), canonical(remote))? else { return Ok(None) };
+    let wanted = format!("socket:[{}]", found.inode);
+    let mut holder = None;
+    for entry in fs::read_dir("/proc")? {
+        let name = entry?.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
+        let Some(process) = Process::now(pid) else { continue };
+        let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else { continue };
+        let holds = descriptors.flatten().any(|one| {
+            fs::read_link(one.path()).is_ok_and(|link| link.as_os_str() == wanted.as_str())
+        });
+        // A number that another process has by now says nothing of either.
+        if holds && process.is_there() && holder.replace(process).is_some() {
+            return Ok(None);
+        }
+    }
+    // The socket may have changed hands, or be gone, since it was asked for.
+    let same = ask(canonical(local), canonical(remote))?.is_some_and(|now| now == found);
+    Ok(holder.filter(|_| same))
+}
+
+/// A socket, as the kernel knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Found {
+    uid: u32,
+    inode: u32,
 }
 
 /// Asks for one socket.
-fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
+fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<Found>> {
     let id = SocketId {
         source_port: local.port(),
         destination_port: remote.port(),
@@ -78,7 +121,7 @@ fn ask(local: SocketAddr, remote: SocketAddr) -> io::Result<Option<u32>> {
                 && same(found.socket_id.source_address, id.source_address)
                 && same(found.socket_id.destination_address, id.destination_address);
             let owned = found.state == TCP_ESTABLISHED && found.inode != 0;
-            Ok((exact && owned).then_some(found.uid))
+            Ok((exact && owned).then_some(Found { uid: found.uid, inode: found.inode }))
         }
         NetlinkPayload::Error(error) => match error.raw_code() {
             code if code == -NO_SUCH_SOCKET => Ok(None),
@@ -121,9 +164,41 @@ mod tests {
         }
     }
 
+    #[test]
+    fn the_one_process_that_holds_a_socket_is_found() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let local = listener.local_addr().unwrap();
+        // Only a child holds the client's end.
+        let script = format!("exec 3<>/dev/tcp/127.0.0.1/{}; exec sleep 60", local.port());
+        let mut child = std::process::Command::new("bash").args(["-c", &script]).spawn().unwrap();
+        let (server, remote) = listener.accept().unwrap();
+        let found = process(remote, local).unwrap().unwrap();
+        assert_eq!(found.pid(), child.id());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(process(remote, local).unwrap(), None);
+        drop(server);
+        // Two hold it.
+        let script =
+            format!("exec 3<>/dev/tcp/127.0.0.1/{}; sleep 60 & exec sleep 60", local.port());
+        let mut child = std::process::Command::new("bash").args(["-c", &script]).spawn().unwrap();
+        let (mut server, remote) = listener.accept().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        assert_eq!(process(remote, local).unwrap(), None);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let heir = process(remote, local).unwrap().unwrap();
+        assert!(heir.is_there());
+        let kill =
+            std::process::Command::new("kill").args(["-9", &heir.pid().to_string()]).status();
+        assert!(kill.unwrap().success());
+        let mut end = [0];
+        assert_eq!(io::Read::read(&mut server, &mut end).unwrap(), 0);
+    }
+
     fn ask_canonical(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
         let canonical =
             |address: SocketAddr| SocketAddr::new(address.ip().to_canonical(), address.port());
-        ask(canonical(local), canonical(remote)).unwrap()
+        ask(canonical(local), canonical(remote)).unwrap().map(|found| found.uid)
     }
 }

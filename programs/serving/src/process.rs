@@ -15,7 +15,7 @@ use nix::sys::socket::getsockopt;
 use nix::sys::socket::sockopt::PeerPidfd;
 
 /// A process, told apart from a later one of the same number by when it started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     pid: u32,
     started: u64,
@@ -36,6 +36,33 @@ impl Process {
         let started = started(pid)?;
         // It was there all the time, so what was read in between is about it.
         (number()? == pid).then_some(Self { pid, started })
+    }
+
+    /// The process that has a number now, if `uid` is its user: of a kernel that does not let us hold on to
+    /// a process, its word of who connected. A process of the same user that got the number in between is
+    /// taken for the one that connected.
+    #[must_use]
+    pub fn numbered(pid: i32, uid: u32) -> Option<Self> {
+        let pid = u32::try_from(pid).ok().filter(|&pid| pid > 0)?;
+        let process = Self { pid, started: started(pid)? };
+        (process.user()? == uid).then_some(process)
+    }
+
+    /// The process that has a number now.
+    pub(crate) fn now(pid: u32) -> Option<Self> {
+        Some(Self { pid, started: started(pid)? })
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Whether it is still there, and the number its own.
+    #[must_use]
+    pub fn is_there(&self) -> bool {
+        started(self.pid) == Some(self.started)
     }
 
     /// Its effective user now, if it is still there.
@@ -83,6 +110,22 @@ mod tests {
         assert_eq!(process.user(), Some(nix::unistd::geteuid().as_raw()));
         let later = Process { started: process.started + 1, ..process };
         assert_eq!(later.user(), None, "another process of that number");
+        assert!(process.is_there() && !later.is_there());
+    }
+
+    #[test]
+    fn a_number_stands_for_a_process_of_its_user() {
+        let (pid, uid) = (std::process::id().cast_signed(), nix::unistd::geteuid().as_raw());
+        let process = Process::numbered(pid, uid).unwrap();
+        assert!(process.is_there());
+        assert_eq!(Process::numbered(pid, uid + 1), None);
+        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let other = Process::numbered(child.id().cast_signed(), uid).unwrap();
+        assert!(other.is_there() && other != process);
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(!other.is_there());
+        assert_eq!(Process::numbered(-1, uid), None);
     }
 
     #[test]

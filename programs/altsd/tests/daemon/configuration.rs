@@ -46,6 +46,26 @@ fn errors_name_the_place_and_what_to_do() {
             "only for socket files",
         ),
         ("unix = 's.sock'", "unix = 's.sock'\nidentify = false", "line 2", "only for TCP"),
+        ("a@dev.test", "{spiffe}", "line 7, [[policy]]", "say which one ([spiffe])"),
+        ("[[policy]]", "[spiffe]\nagent = 'a.sock'\n[[policy]]", "line 7, [spiffe]", "unix:/path"),
+        (
+            "[[policy]]",
+            "[spiffe]\nagent = 'unix:/a.sock'\napi = 'other'\n[[policy]]",
+            "line 9, column 7",
+            "delegated",
+        ),
+        (
+            "[[policy]]",
+            "[spiffe]\nagent = 'unix:/a.sock'\nfederated = ['A']\n[[policy]]",
+            "line 7, [spiffe]",
+            "federated: \"A\" is not the name of a trust domain",
+        ),
+        (
+            "[[policy]]\ncallers = ['anyone']\naccounts = ['a@dev.test']",
+            "[spiffe]\nagent = 'unix:/a.sock'\n[[policy]]\ncallers = ['unidentified']\naccounts = ['{spiffe}']",
+            "line 9, [[policy]]",
+            "{spiffe} is nobody",
+        ),
         ("unix = 's.sock'", "unix = 's.sock'\nmode = '999'", "line 4, column 8", "octal"),
         ("trust_roots = ['r.pem']", "", "line 4, [[identity]]", "set trust_roots"),
         (

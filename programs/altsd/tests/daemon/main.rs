@@ -9,6 +9,8 @@
 )]
 
 // The helpers block while they wait, so the connections need threads of their own.
+#[path = "../../../../handshaker/tests/support/agent.rs"]
+mod agent;
 mod callers;
 mod certificates;
 mod child;
@@ -25,6 +27,7 @@ mod pages;
 mod policy;
 mod reload;
 mod revocation;
+mod spiffe;
 mod support;
 mod telling;
 mod tls;

@@ -11,6 +11,7 @@ use altsd::identities::Source;
 use altsd::listen::ListenAddress;
 use altsd::policy::{AccountPattern, Rule};
 
+use crate::agent::{Domain, Said, TestAgent};
 use crate::child::ask_about;
 use crate::machine::{Machine, can_have_namespaces};
 use crate::revocation::revocation_list;
@@ -124,7 +125,8 @@ fn certify(directory: &Directory, config: &Config) {
     let files: Vec<_> = config.identities.iter().map(files).collect();
     let name = |path: &Path| path.file_name().unwrap().to_str().unwrap().to_owned();
     let authority = Authority::new();
-    for (index, root) in files[0].trust_roots.iter().enumerate() {
+    let roots = files.first().map(|files| &*files.trust_roots).unwrap_or_default();
+    for (index, root) in roots.iter().enumerate() {
         let of_others = Authority::new();
         let one = if index == 0 { &authority } else { &of_others };
         directory.write(&name(&root.path), &one.certificate, 0o644);
@@ -139,11 +141,11 @@ fn certify(directory: &Directory, config: &Config) {
             AccountPattern::Exact(account) => {
                 account.starts_with(&format!("{stem}@")).then_some(account)
             }
-            AccountPattern::OwnUser { .. } => None,
+            AccountPattern::OwnUser { .. } | AccountPattern::Attested => None,
         });
         let of_machine = accounts().find_map(|account| match account {
             AccountPattern::OwnUser { machine } => Some(machine),
-            AccountPattern::Exact(_) => None,
+            AccountPattern::Exact(_) | AccountPattern::Attested => None,
         });
         directory.identity(stem, &authority, own.or(of_machine).expect("its account"), 100);
     }
@@ -153,7 +155,7 @@ fn certify(directory: &Directory, config: &Config) {
 fn moved(text: &str, directory: &Directory) -> String {
     let here = format!("{}/", directory.0.display());
     let mut text = text.to_owned();
-    for there in ["/etc/altsd-identities/", "/etc/altsd/", "/run/altsd/"] {
+    for there in ["/etc/altsd-identities/", "/etc/altsd/", "/run/altsd/", "/run/spire/admin/"] {
         text = text.replace(there, &here);
     }
     text = text.replace("0.0.0.0:9464", "127.0.0.1:0").replace("127.0.0.1:9464", "127.0.0.1:0");
@@ -174,6 +176,13 @@ fn try_with_its_users(place: &str, text: &str) {
     let path: PathBuf = directory.path("altsd.toml");
     let config = Config::parse(&text, &path).unwrap();
     certify(&directory, &config);
+    // An agent that knows every process, as the same one.
+    let domain = Domain::new("prod.example");
+    let svid = domain.issue("spiffe://prod.example/anybody");
+    let _agent = config.spiffe.as_ref().map(|spiffe| {
+        let path = spiffe.agent.strip_prefix("unix:").unwrap();
+        TestAgent::start(Path::new(path), Said::new(&[&domain]).with(0, vec![svid.clone()]))
+    });
     // The clients of a configuration with secure naming look for somebody whom it knows.
     let known = text.split_once("names = [\"").and_then(|(_, rest)| rest.split('"').next());
     let target = known.unwrap_or("service.test:443");
@@ -197,6 +206,7 @@ fn try_with_its_users(place: &str, text: &str) {
                 for account in config.rules.iter().flat_map(|rule| &rule.accounts) {
                     let given = rule.accounts.contains(account);
                     let account = account.to_string().replace("{user}", name);
+                    let account = account.replace("{spiffe}", &svid.id);
                     let told = ask_about(&directory, Some(*uid), &address, &account, target);
                     let expected = if given { "0 " } else { "7 " };
                     assert!(

@@ -3,7 +3,7 @@
 use alts_serving::caller::{Caller, local};
 use alts_serving::caller_pattern::CallerPattern;
 use alts_serving::directory::Directory;
-use altsd::policy::{AccountPattern, Decision, Policy, Rule};
+use altsd::policy::{AccountPattern, Decision, Given, Policy, Rule};
 
 /// alice: 1000, with the groups 1000 and 27 (admins); nobody: 65534.
 struct Users;
@@ -44,7 +44,13 @@ fn rule(callers: &[&str], listeners: &[&str], accounts: &[&str]) -> Rule {
 
 fn decide(rules: &[Rule], caller: &Caller, listener: &str) -> Result<Vec<String>, String> {
     match Policy::resolve(rules, &Users).0.decide(caller, listener) {
-        Decision::Accounts(accounts) => Ok(accounts),
+        Decision::Accounts(given) => Ok(given
+            .into_iter()
+            .map(|one| match one {
+                Given::Account(account) => account,
+                Given::Attested => "{spiffe}".to_owned(),
+            })
+            .collect()),
         Decision::Refused(why) => Err(why),
     }
 }
