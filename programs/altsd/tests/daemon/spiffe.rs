@@ -121,7 +121,7 @@ async fn load(address: String, stop: Arc<AtomicBool>) -> (usize, Vec<String>, Du
         }
         count += 1;
         longest = longest.max(began.elapsed());
-        tokio::time::sleep(Duration::from_millis(80)).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
     }
     (count, failed, longest)
 }
