@@ -27,6 +27,7 @@ mod pages;
 mod policy;
 mod reload;
 mod revocation;
+mod rotation;
 mod spiffe;
 mod support;
 mod telling;
