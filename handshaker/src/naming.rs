@@ -17,8 +17,8 @@
 //! - `unix:` and `unix-abstract:` are names of sockets, and have no port.
 //!
 //! What could be read in two ways is not read at all, and a client that sends it is refused whatever
-//! the table says: percent signs, user names, other schemes, ports that are not plain numbers, numbers
-//! as host names (`127.1`, `0x7f000001`), and anything that is not ASCII.
+//! the table says: percent signs, user names, other schemes, hosts called like a scheme, ports that are
+//! not plain numbers, numbers as host names (`127.1`, `0x7f000001`), and anything that is not ASCII.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
@@ -31,6 +31,8 @@ use crate::failure::echo;
 
 /// The port of a name that has none.
 const DEFAULT_PORT: u16 = 443;
+
+const SCHEMES: [&str; 7] = ["dns", "passthrough", "xds", "ipv4", "ipv6", "unix", "unix-abstract"];
 
 /// The longest target name that is read, in bytes.
 const MAX_NAME: usize = 1024;
@@ -86,6 +88,8 @@ pub enum NameError {
     Scheme,
     /// Its host is none.
     Host,
+    /// Its host is called like a scheme.
+    LikeScheme,
     /// Its host is a number that is no IPv4 address in its usual form.
     Number,
     /// It has brackets or colons like an IPv6 address, and is none.
@@ -107,10 +111,15 @@ impl fmt::Display for NameError {
                 "its host is not 1 to 253 letters, digits, '-', '_' and dots, with 1 to 63 between \
                  two dots"
             }
+            Self::LikeScheme => {
+                "its host is called like a scheme: with a port it would be another name"
+            }
             Self::Number => "its host is a number, and not an IPv4 address like 192.0.2.1",
             Self::Address => "its host is no IPv6 address like [2001:db8::1]",
             Self::Port => "its port is no number from 1 to 65535",
-            Self::Socket => "it has no printable name of a socket",
+            Self::Socket => {
+                "it names no socket, in printable characters and without '//', '.' and '..'"
+            }
         })
     }
 }
@@ -140,7 +149,18 @@ fn read(text: &str) -> Result<(Place, Option<u16>), NameError> {
             path if path.matches(':').count() > 1 => endpoint(path),
             _ => Err(NameError::Address),
         },
-        "unix" => socket("unix", rest.strip_prefix("//").unwrap_or(rest)),
+        "unix" => {
+            let path = match rest.strip_prefix("//") {
+                Some(path) if !path.starts_with('/') => return Err(NameError::Socket),
+                path => path.unwrap_or(rest),
+            };
+            // One path has many spellings: only the plain one is compared.
+            let odd = |part: &str| matches!(part, "" | "." | "..");
+            if path.strip_prefix('/').unwrap_or(path).split('/').any(odd) {
+                return Err(NameError::Socket);
+            }
+            socket("unix", path)
+        }
         "unix-abstract" => socket("unix-abstract", rest),
         // What is before a first colon may as well be a host.
         _ if rest.starts_with("//") => Err(NameError::Scheme),
@@ -202,7 +222,9 @@ fn read_host(host: &str) -> Result<Place, NameError> {
         let address: Ipv4Addr = host.parse().map_err(|_| NameError::Number)?;
         return Ok(Place::Address(address.into()));
     }
-    Ok(Place::Host(host.to_ascii_lowercase()))
+    let host = host.to_ascii_lowercase();
+    // `dns:443` is no host with a port, so `dns` cannot be written with one.
+    if SCHEMES.contains(&&*host) { Err(NameError::LikeScheme) } else { Ok(Place::Host(host)) }
 }
 
 fn read_port(port: &str) -> Result<u16, NameError> {

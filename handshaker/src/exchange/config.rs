@@ -9,13 +9,14 @@ use rustls::crypto::{
     CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature,
 };
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
 use rustls::{
-    ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, ServerConfig,
-    SignatureScheme,
+    ClientConfig, DigitallySignedStruct, DistinguishedName, Error as TlsError, RootCertStore,
+    ServerConfig, SignatureScheme,
 };
 
 use crate::failure::Failure;
@@ -71,7 +72,8 @@ impl ExchangeConfig {
         let credentials = Arc::new(SingleCertAndKey::from(identity.certified_key()));
 
         let verifier = Arc::new(AnyServer {
-            roots: roots.store(),
+            store: roots.store(),
+            roots: roots.clone(),
             algorithms: provider.signature_verification_algorithms,
         });
         let mut client =
@@ -92,6 +94,7 @@ impl ExchangeConfig {
                 .clear_root_hint_subjects()
                 .build()
                 .map_err(|error| refused(&error))?;
+        let verifier = Arc::new(AnyClient { verifier, roots: roots.clone() });
         let mut server = ServerConfig::builder_with_details(provider, Arc::clone(time))
             .with_protocol_versions(&[&TLS13])
             .map_err(|error| refused(&error))?
@@ -133,7 +136,9 @@ fn provider(key_exchange: KeyExchange) -> CryptoProvider {
 /// `target_identities` and the caller decide whether it is the one that was wanted.
 #[derive(Debug)]
 struct AnyServer {
-    roots: Arc<RootCertStore>,
+    store: Arc<RootCertStore>,
+    /// For the words of a refusal.
+    roots: TrustRoots,
     algorithms: WebPkiSupportedAlgorithms,
 }
 
@@ -149,11 +154,12 @@ impl ServerCertVerifier for AnyServer {
         let certificate = ParsedCertificate::try_from(end_entity)?;
         verify_server_cert_signed_by_trust_anchor(
             &certificate,
-            &self.roots,
+            &self.store,
             intermediates,
             now,
             self.algorithms.all,
-        )?;
+        )
+        .map_err(|error| self.roots.explain(error, &chain(end_entity, intermediates)))?;
         Ok(ServerCertVerified::assertion())
     }
 
@@ -178,6 +184,59 @@ impl ServerCertVerifier for AnyServer {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
     }
+}
+
+/// Verifies a client's certificate as rustls does, with more words for a refusal.
+#[derive(Debug)]
+struct AnyClient {
+    verifier: Arc<dyn ClientCertVerifier>,
+    roots: TrustRoots,
+}
+
+impl ClientCertVerifier for AnyClient {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.verifier.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, TlsError> {
+        self.verifier
+            .verify_client_cert(end_entity, intermediates, now)
+            .map_err(|error| self.roots.explain(error, &chain(end_entity, intermediates)))
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.verifier.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, TlsError> {
+        self.verifier.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.verifier.supported_verify_schemes()
+    }
+}
+
+fn chain<'a>(
+    end_entity: &CertificateDer<'a>,
+    intermediates: &[CertificateDer<'a>],
+) -> Vec<CertificateDer<'a>> {
+    [end_entity].into_iter().chain(intermediates).cloned().collect()
 }
 
 #[cfg(test)]

@@ -1,6 +1,8 @@
 //! What a TLS error means: whose fault it is, what the peer may know of it, a sentence.
 
-use rustls::{CertificateError, Error as TlsError, PeerIncompatible, PeerMisbehaved};
+use std::io;
+
+use rustls::{CertificateError, Error as TlsError, OtherError, PeerIncompatible, PeerMisbehaved};
 
 use crate::failure::{Code, Failure, Fault, Reason};
 
@@ -83,6 +85,17 @@ pub(super) fn judge(error: &TlsError) -> Failure {
                 "the peer's certificate is that of an authority, and no identity's",
             )
         }
+        TlsError::InvalidCertificate(CertificateError::Other(OtherError(other)))
+            if other.is::<io::Error>() =>
+        {
+            (
+                Code::Unauthenticated,
+                Fault::Peer,
+                Reason::AuthorityLimited,
+                "the peer's certificate is under a name constraint of its authority which cannot be \
+                 checked here (only those on DNS names can)",
+            )
+        }
         TlsError::InvalidCertificate(CertificateError::Other(other))
             if format!("{other:?}").contains("NameConstraint") =>
         {
@@ -90,8 +103,8 @@ pub(super) fn judge(error: &TlsError) -> Failure {
                 Code::Unauthenticated,
                 Fault::Peer,
                 Reason::AuthorityLimited,
-                "a name constraint of the peer's authority does not permit the name in its \
-                 certificate, or cannot be checked (only those for DNS names can)",
+                "the peer's certificate is under a name constraint of its authority which does not \
+                 permit the name in it",
             )
         }
         TlsError::InvalidCertificate(_) => (

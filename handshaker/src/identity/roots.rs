@@ -1,8 +1,8 @@
 //! Authorities: which of them stands behind a chain of certificates, and what it may vouch for.
 
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use std::{fmt, io};
 
 use alts_core::account::is_uri;
 use rustls::client::verify_server_cert_signed_by_trust_anchor;
@@ -10,10 +10,11 @@ use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{ParsedCertificate, WebPkiClientVerifier};
-use rustls::{Error as TlsError, RootCertStore};
+use rustls::{CertificateError, Error as TlsError, OtherError, RootCertStore};
 use webpki::KeyUsage;
-use x509_cert::ext::pkix::NameConstraints;
+use x509_cert::Certificate;
 use x509_cert::ext::pkix::name::GeneralName;
+use x509_cert::ext::pkix::{NameConstraints, SubjectAltName};
 
 use super::name::host_of;
 use super::revocation::{DenyList, Revocation, RevocationDue, RevocationError};
@@ -143,7 +144,50 @@ impl TrustRoots {
                 Err(_) => {}
             }
         }
-        Err(last.unwrap_or_else(|| TlsError::General("there is no trust root".to_owned())))
+        let error = last.unwrap_or_else(|| TlsError::General("there is no trust root".to_owned()));
+        Err(self.explain(error, chain))
+    }
+
+    /// Tells a name constraint that a chain violates from one that the verifier cannot check, and takes
+    /// for violated.
+    pub(crate) fn explain(&self, error: TlsError, chain: &[CertificateDer<'_>]) -> TlsError {
+        let constrained = matches!(
+            &error,
+            TlsError::InvalidCertificate(CertificateError::Other(other))
+                if format!("{other:?}").contains("NameConstraint")
+        );
+        match self.unchecked(chain).filter(|_| constrained) {
+            None => error,
+            // An error without a type of its own: TLS hands it back as it is.
+            Some(why) => TlsError::InvalidCertificate(CertificateError::Other(OtherError(
+                Arc::new(io::Error::other(why)),
+            ))),
+        }
+    }
+
+    /// What the verifier cannot check in a chain.
+    fn unchecked(&self, chain: &[CertificateDer<'_>]) -> Option<String> {
+        let (end_entity, above) = chain.split_first()?;
+        let certificates: Vec<_> = chain.iter().filter_map(|der| parse(der).ok()).collect();
+        let is_above = |anchor: &Certificate| {
+            let subject = anchor.tbs_certificate().subject();
+            certificates.iter().any(|one| one.tbs_certificate().issuer() == subject)
+        };
+        let roots = self.anchors.iter().filter_map(|anchor| parse(&anchor.certificate).ok());
+        let above = above.iter().filter_map(|der| parse(der).ok());
+        let names = parse(end_entity).ok()?.tbs_certificate().get_extension::<SubjectAltName>();
+        let SubjectAltName(names) = names.ok()??.1;
+        let is_there = |kind: &str| names.iter().any(|name| unchecked_kind(name) == Some(kind));
+        above.chain(roots.filter(is_above)).find_map(|issuer| {
+            let tbs = issuer.tbs_certificate();
+            let (_, constraints) = tbs.get_extension::<NameConstraints>().ok()??;
+            let NameConstraints { permitted_subtrees, excluded_subtrees } = constraints;
+            let subtrees = permitted_subtrees.into_iter().chain(excluded_subtrees).flatten();
+            let mut kinds = subtrees.filter_map(|subtree| unchecked_kind(&subtree.base));
+            // Every certificate has a subject, if need be an empty one.
+            let kind = kinds.find(|kind| *kind == DIRECTORY_NAMES || is_there(kind))?;
+            Some(format!("its authority {} has name constraints on {kind}", tbs.subject()))
+        })
     }
 
     /// The subject of a chain, by an authority that verifies it and may vouch for that subject. TLS has
@@ -347,8 +391,20 @@ impl Anchor {
     }
 }
 
+const DIRECTORY_NAMES: &str = "directory names";
+
+/// A kind of name of which the verifier checks no constraints.
+const fn unchecked_kind(name: &GeneralName) -> Option<&'static str> {
+    match name {
+        GeneralName::Rfc822Name(_) => Some("e-mail names"),
+        GeneralName::UniformResourceIdentifier(_) => Some("URIs"),
+        GeneralName::DirectoryName(_) => Some(DIRECTORY_NAMES),
+        _ => None,
+    }
+}
+
 fn is_unknown(error: &TlsError) -> bool {
-    matches!(error, TlsError::InvalidCertificate(rustls::CertificateError::UnknownIssuer))
+    matches!(error, TlsError::InvalidCertificate(CertificateError::UnknownIssuer))
 }
 
 /// The name of an authority that is limited to names, none of them of the subject's kind.
