@@ -1,11 +1,28 @@
-//! Addresses: every program reads them alike, and what it writes is read as the same.
+//! Addresses and handshakers' locators: every program reads them alike, and what it writes is read as the
+//! same.
 #![no_main]
 
+use alts_handshaker::locator::Locator;
 use altsd::listen::ListenAddress;
 use libfuzzer_sys::fuzz_target;
 use tokio_alts::{Address, GrpcHandshaker};
 
+/// What names a handshaker: an address, or what is in the program itself.
+fn locator(text: &str) {
+    let Ok(locator) = text.parse::<Locator>() else { return };
+    assert_eq!(locator.to_string().parse().as_ref(), Ok(&locator));
+    assert_eq!(locator.clone().with_paths(|path| path), locator);
+    let inside = matches!(locator, Locator::Files(_) | Locator::Development(_));
+    assert!(!inside || locator.address().is_none());
+    if let Locator::Files(paths) = &locator {
+        assert!(!paths.to_string().contains(char::is_control));
+        let moved = locator.with_paths(|path| std::path::Path::new("/etc/alts").join(path));
+        assert_eq!(moved.to_string().parse().as_ref(), Ok(&moved));
+    }
+}
+
 fuzz_target!(|text: &str| {
+    locator(text);
     let proxy = text.parse::<alts_proxy::address::Address>();
     let handshaker = GrpcHandshaker::at(text);
     let Ok(address) = text.parse::<Address>() else {
