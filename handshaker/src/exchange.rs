@@ -134,7 +134,7 @@ impl Context {
 pub struct Exchange {
     connection: Connection,
     next: Flight,
-    key_exchange: KeyExchange,
+    wanted: KeyExchange,
 }
 
 /// Which records the next message has.
@@ -189,10 +189,10 @@ impl fmt::Debug for Exchange {
 }
 
 impl Exchange {
-    fn new(mut connection: Connection, next: Flight, key_exchange: KeyExchange) -> Self {
+    fn new(mut connection: Connection, next: Flight, wanted: KeyExchange) -> Self {
         // What may be sent is bounded by the size of a message, with a better error.
         connection.set_buffer_limit(None);
-        Self { connection, next, key_exchange }
+        Self { connection, next, wanted }
     }
 
     /// The client's end: has something to [`send`](Self::send) at once.
@@ -274,7 +274,7 @@ impl Exchange {
 
     /// Whether the peer has to agree to X25519MLKEM768.
     pub(crate) fn requires_post_quantum(&self) -> bool {
-        self.key_exchange == KeyExchange::PostQuantum
+        self.wanted == KeyExchange::PostQuantum
     }
 
     /// Whether TLS is through: the peer has proved possession of the key to its certificate, and

@@ -355,9 +355,15 @@ pub enum WithoutRule {
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecureNaming {
-    rules: Vec<(Vec<NamePattern>, Arc<[AccountPattern<String>]>)>,
+    rules: Vec<Rule>,
     unknown: WithoutRule,
     empty: WithoutRule,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Rule {
+    names: Vec<NamePattern>,
+    accounts: Arc<[AccountPattern<String>]>,
 }
 
 impl SecureNaming {
@@ -370,7 +376,7 @@ impl SecureNaming {
     /// Adds a rule: who serves one of these names has one of these accounts.
     #[must_use]
     pub fn rule(mut self, names: Vec<NamePattern>, accounts: Vec<AccountPattern<String>>) -> Self {
-        self.rules.push((names, accounts.into()));
+        self.rules.push(Rule { names, accounts: accounts.into() });
         self
     }
 
@@ -400,9 +406,9 @@ impl SecureNaming {
             .parse()
             .map_err(|why| Unnamed::Unreadable { name: echo(target_name), why })?;
         let mut rules = self.rules.iter();
-        let found = rules.find(|(names, _)| names.iter().any(|pattern| pattern.matches(&target)));
+        let found = rules.find(|rule| rule.names.iter().any(|pattern| pattern.matches(&target)));
         match (found, self.unknown) {
-            (Some((_, accounts)), _) => {
+            (Some(Rule { accounts, .. }), _) => {
                 Ok(Some(Servers { target, accounts: Arc::clone(accounts) }))
             }
             (None, WithoutRule::Allow) => Ok(None),

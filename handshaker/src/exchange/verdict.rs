@@ -44,75 +44,10 @@ pub(super) fn judge_groups(error: &TlsError) -> Option<Failure> {
 /// Whose fault a TLS error is, and what the peer may know of it.
 pub(super) fn judge(error: &TlsError) -> Failure {
     let (code, fault, reason, what) = match error {
-        TlsError::InvalidCertificate(
-            CertificateError::Expired
-            | CertificateError::ExpiredContext { .. }
-            | CertificateError::NotValidYet
-            | CertificateError::NotValidYetContext { .. },
-        ) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateExpired,
-            "the peer's certificate is not valid at this time",
-        ),
-        TlsError::InvalidCertificate(CertificateError::UnknownIssuer) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateUntrusted,
-            "the peer's certificate is not from an authority that this side trusts",
-        ),
-        TlsError::InvalidCertificate(CertificateError::BadSignature) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateUntrusted,
-            "the peer's certificate is not signed by the authority of that name that this side trusts",
-        ),
-        TlsError::InvalidCertificate(
-            CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. },
-        ) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificatePurpose,
-            "the peer's certificate is not for this use (it lacks an extended key usage)",
-        ),
-        TlsError::InvalidCertificate(CertificateError::Other(other))
-            if format!("{other:?}").contains("CaUsedAsEndEntity") =>
-        {
-            (
-                Code::Unauthenticated,
-                Fault::Peer,
-                Reason::CertificatePurpose,
-                "the peer's certificate is that of an authority, and no identity's",
-            )
+        TlsError::InvalidCertificate(error) => {
+            let (reason, what) = of_certificate(error);
+            (Code::Unauthenticated, Fault::Peer, reason, what)
         }
-        TlsError::InvalidCertificate(CertificateError::Other(OtherError(other)))
-            if other.is::<io::Error>() =>
-        {
-            (
-                Code::Unauthenticated,
-                Fault::Peer,
-                Reason::AuthorityLimited,
-                "the peer's certificate is under a name constraint of its authority which cannot be \
-                 checked here (only those on DNS names can)",
-            )
-        }
-        TlsError::InvalidCertificate(CertificateError::Other(other))
-            if format!("{other:?}").contains("NameConstraint") =>
-        {
-            (
-                Code::Unauthenticated,
-                Fault::Peer,
-                Reason::AuthorityLimited,
-                "the peer's certificate is under a name constraint of its authority which does not \
-                 permit the name in it",
-            )
-        }
-        TlsError::InvalidCertificate(_) => (
-            Code::Unauthenticated,
-            Fault::Peer,
-            Reason::CertificateUntrusted,
-            "the peer's certificate is refused",
-        ),
         TlsError::NoCertificatesPresented => (
             Code::Unauthenticated,
             Fault::Peer,
@@ -146,4 +81,43 @@ pub(super) fn judge(error: &TlsError) -> Failure {
         }
     };
     Failure::new(code, fault, reason, format!("{what}: {error}"))
+}
+
+/// What is wrong with the peer's certificate.
+fn of_certificate(error: &CertificateError) -> (Reason, &'static str) {
+    match error {
+        CertificateError::Expired
+        | CertificateError::ExpiredContext { .. }
+        | CertificateError::NotValidYet
+        | CertificateError::NotValidYetContext { .. } => {
+            (Reason::CertificateExpired, "the peer's certificate is not valid at this time")
+        }
+        CertificateError::UnknownIssuer => (
+            Reason::CertificateUntrusted,
+            "the peer's certificate is not from an authority that this side trusts",
+        ),
+        CertificateError::BadSignature => (
+            Reason::CertificateUntrusted,
+            "the peer's certificate is not signed by the authority of that name that this side trusts",
+        ),
+        CertificateError::InvalidPurpose | CertificateError::InvalidPurposeContext { .. } => (
+            Reason::CertificatePurpose,
+            "the peer's certificate is not for this use (it lacks an extended key usage)",
+        ),
+        CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity") => (
+            Reason::CertificatePurpose,
+            "the peer's certificate is that of an authority, and no identity's",
+        ),
+        CertificateError::Other(OtherError(other)) if other.is::<io::Error>() => (
+            Reason::AuthorityLimited,
+            "the peer's certificate is under a name constraint of its authority which cannot be \
+             checked here (only those on DNS names can)",
+        ),
+        CertificateError::Other(other) if format!("{other:?}").contains("NameConstraint") => (
+            Reason::AuthorityLimited,
+            "the peer's certificate is under a name constraint of its authority which does not \
+             permit the name in it",
+        ),
+        _ => (Reason::CertificateUntrusted, "the peer's certificate is refused"),
+    }
 }

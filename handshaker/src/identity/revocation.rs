@@ -18,6 +18,7 @@ use webpki::{
 };
 use x509_cert::crl::CertificateList;
 use x509_cert::der::{Decode, Encode};
+use x509_cert::time::Time;
 
 use super::{IdentityError, parse};
 
@@ -167,7 +168,7 @@ impl fmt::Debug for Revocation {
             .field("lists", &self.lists.len())
             .field("unlisted", &self.unlisted)
             .field("expired", &self.expired)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -197,7 +198,7 @@ fn period(der: &[u8]) -> Result<(Duration, Duration), x509_cert::der::Error> {
     let list = <CertificateList>::from_der(der)?.tbs_cert_list;
     let this_update = list.this_update.to_unix_duration();
     // RFC 5280 has it in every list, and the verifier takes no other.
-    let next_update = list.next_update.map_or(this_update, |time| time.to_unix_duration());
+    let next_update = list.next_update.map_or(this_update, Time::to_unix_duration);
     Ok((this_update, next_update))
 }
 
