@@ -11,6 +11,7 @@ import cases
 import faults
 import peers
 import proxied
+import spire
 import transcripts
 from world import World
 
@@ -18,18 +19,21 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 # As the gate understands it: nothing was tested.
 SKIPPED = 77
 # The modules of cases, and of their setting, where a peer has its own.
-CASES = {peers.Envoy.name: proxied}
+CASES = {peers.Envoy.name: proxied, spire.Spire.name: spire}
+# Those that are tested only when they are asked for, because building them takes too long.
+ON_REQUEST = {spire.Spire.name: spire.Spire}
+PEERS = peers.ALL | ON_REQUEST
 
 
 def main():
     parser = argparse.ArgumentParser(prog="interop/run", description="Tests ALTS between this project and others.")
     parser.add_argument("step", choices=["prepare", "cases"], help=argparse.SUPPRESS)
-    parser.add_argument("--peer", action="append", choices=list(peers.ALL), help="only this peer (may be repeated)")
-    parser.add_argument("--case", action="append", choices=list(proxied.ALL), help="only this case (may be repeated)")
+    parser.add_argument("--peer", action="append", choices=list(PEERS), help="only this peer (may be repeated)")
+    parser.add_argument("--case", action="append", choices=[*proxied.ALL, *spire.ALL], help="only this case (may be repeated)")
     parser.add_argument("--record", action="store_true", help="make vectors/transcripts.json anew, and test nothing")
     arguments = parser.parse_args()
 
-    chosen = [peers.ALL[name](ROOT) for name in arguments.peer or peers.ALL]
+    chosen = [PEERS[name](ROOT) for name in arguments.peer or peers.ALL]
     if arguments.step == "prepare":
         for peer in chosen:
             peer.prepare()
@@ -49,8 +53,9 @@ def main():
             matrix.append(Line(peer, "all", "install", verdict, 0, reason))
             matrix[-1].show()
             continue
-        for role in cases.ROLES:
-            matrix += run_role(peer, role, CASES.get(peer.name, faults), arguments.case)
+        module = CASES.get(peer.name, faults)
+        for role in getattr(module, "ROLES", cases.ROLES):
+            matrix += run_role(peer, role, module, arguments.case)
 
     print("\npeer version role case verdict seconds")
     for line in matrix:

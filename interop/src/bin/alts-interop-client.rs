@@ -22,7 +22,7 @@ use http::Uri;
 use http::uri::PathAndQuery;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, timeout};
 use tokio_alts::{AltsConnector, AltsHttpConnector, ClientConfig, Error, GrpcHandshaker, RawCodec};
 use tokio_stream::{Stream, StreamExt};
 use tonic::client::Grpc;
@@ -111,6 +111,9 @@ async fn operation(
         ["download", messages, size] => client.download(messages.parse()?, size.parse()?).await,
         ["upload", messages, size] => client.upload(messages.parse()?, size.parse()?).await,
         ["connections", count] => connections(connect, count.parse()?).await,
+        ["rate", each_second, seconds] => {
+            Ok(rate(connect, each_second.parse()?, seconds.parse()?).await)
+        }
         ["peer"] => client.peer().await,
         ["restricted", account] => client.restricted(account).await,
         ["grpc-test", test] => {
@@ -135,6 +138,34 @@ async fn connections(connect: &impl Fn() -> Client, count: usize) -> Result<Valu
         intact += usize::from(echo == json!({"intact": true}));
     }
     Ok(json!({"intact": intact}))
+}
+
+/// So many calls each second, each on a new connection, for that many seconds: none waits for another.
+async fn rate(connect: &impl Fn() -> Client, each_second: u32, seconds: u32) -> Value {
+    let mut calls = JoinSet::new();
+    let mut tick = interval(Duration::from_secs(1) / each_second.max(1));
+    for _ in 0..each_second.saturating_mul(seconds) {
+        tick.tick().await;
+        let mut client = connect();
+        calls.spawn(async move {
+            let began = Instant::now();
+            (client.echo(100).await, began.elapsed())
+        });
+    }
+    let (mut count, mut failed, mut slowest, mut why) = (0, 0, Duration::ZERO, None);
+    while let Some(done) = calls.join_next().await {
+        count += 1;
+        let said = done.map_err(|error| error.to_string());
+        let said = said.and_then(|(echo, time)| {
+            slowest = slowest.max(time);
+            echo.map_err(|status| details(&status))
+        });
+        if said.as_ref() != Ok(&json!({"intact": true})) {
+            failed += 1;
+            why = why.or(said.err());
+        }
+    }
+    json!({"calls": count, "failed": failed, "slowest_ms": slowest.as_millis(), "why": why})
 }
 
 struct Client(Grpc<Channel>);
