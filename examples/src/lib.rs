@@ -63,6 +63,8 @@ mod pages {
     struct Http;
     #[doc = include_str!("../../docs/performance.md")]
     struct Performance;
+    #[doc = include_str!("../../docs/spiffe.md")]
+    struct Spiffe;
     #[doc = include_str!("../../docs/vectors.md")]
     struct Vectors;
 }
