@@ -135,9 +135,10 @@ class Trace:
     C core is loaded.
     """
 
+    # A value with a length may have anything in it, also what looks like the end of its line.
     PROPERTY = re.compile(
-        rb"grpc_auth_context_add_(?:cstring_)?property"
-        rb"\(ctx=(\w+), name=(\w+), value=(.*?)(?:, value_length=(\d+))?\)\r?\n",
+        rb"grpc_auth_context_add_property\(ctx=(\w+), name=(\w+), value=(.*?), value_length=(\d+)\)\r?\n"
+        rb"|grpc_auth_context_add_cstring_property\(ctx=(\w+), name=(\w+), value=(.*?)()\)\r?\n",
         re.S,
     )
 
@@ -158,7 +159,8 @@ class Trace:
         self.log.seek(0)
         # There is more than one connection: that to the handshaker service is insecure.
         connections = {}
-        for connection, name, value, length in self.PROPERTY.findall(self.log.read()):
+        for found in self.PROPERTY.findall(self.log.read()):
+            connection, name, value, length = found[:4] if found[0] else found[4:]
             # Neither is cut nor goes on behind its end: the whole value was printed.
             if not length or int(length) == len(value):
                 connections.setdefault(connection, {})[name.decode()] = value

@@ -47,10 +47,15 @@ class World:
         self.running.append((name, process))
         give_up = time.monotonic() + within
         while not re.search(f"^{ready}$", output.read_text(errors="replace"), re.M):
+            why = None
             if process.poll() is not None:
-                raise Failed(f"{name} ended with status {process.returncode}: {self.last(name)}")
-            if time.monotonic() > give_up:
-                raise Failed(f"{name} was not ready after {within} seconds: {self.last(name)}")
+                why = f"{name} ended with status {process.returncode}: {self.last(name)}"
+            elif time.monotonic() > give_up:
+                why = f"{name} was not ready after {within} seconds: {self.last(name)}"
+            if why:
+                # Of no concern to the cases behind this one.
+                self.stop(process)
+                raise Failed(why)
             time.sleep(0.02)
         return process
 
