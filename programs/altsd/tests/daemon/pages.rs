@@ -176,17 +176,18 @@ fn try_with_its_users(place: &str, text: &str) {
     let path: PathBuf = directory.path("altsd.toml");
     let config = Config::parse(&text, &path).unwrap();
     certify(&directory, &config);
-    // An agent that knows every process, as the same one.
-    let domain = Domain::new("prod.example");
-    let svid = domain.issue("spiffe://prod.example/anybody");
-    let _agent = config.spiffe.as_ref().map(|spiffe| {
-        let path = spiffe.agent.strip_prefix("unix:").unwrap();
-        TestAgent::start(Path::new(path), Said::new(&[&domain]).with(0, vec![svid.clone()]))
-    });
     // The clients of a configuration with secure naming look for somebody whom it knows.
     let known = text.split_once("names = [\"").and_then(|(_, rest)| rest.split('"').next());
     let target = known.unwrap_or("service.test:443");
     let users = Users::of(&config.rules);
+    // An agent that knows these users, as the same one.
+    let domain = Domain::new("prod.example");
+    let svid = domain.issue("spiffe://prod.example/anybody");
+    let _agent = config.spiffe.as_ref().map(|spiffe| {
+        let known = users.by_pattern.values().map(|(uid, _)| (*uid, vec![svid.clone()]));
+        let said = Said { users: known.collect(), ..Said::new(&[&domain]) };
+        TestAgent::start(Path::new(spiffe.agent.strip_prefix("unix:").unwrap()), said)
+    });
     let machine = users.machine();
     let mut running = machine.start(&path);
     for listen in &config.listeners {
