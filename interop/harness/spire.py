@@ -104,9 +104,7 @@ class Domain:
         self.agent = self.world.start(f"agent-{self.name}", command, ".*Starting Workload and SDS APIs.*", within=60)
 
     def kill_agent(self):
-        self.agent.kill()
-        self.agent.wait()
-        self.world.stop(self.agent)
+        self.world.kill(self.agent)
 
     def enter(self, name, *selectors, ttl=3600, federates_with=()):
         """Makes an entry for whatever process has the selectors."""

@@ -61,8 +61,17 @@ class World:
 
     def stop(self, process):
         """Ends a program that `start` has returned."""
-        self.running = [(name, other) for name, other in self.running if other is not process]
+        self._forget(process)
         end(process)
+
+    def kill(self, process):
+        """Ends a program that `start` has returned, by force."""
+        self._forget(process)
+        process.kill()
+        end(process)
+
+    def _forget(self, process):
+        self.running = [(name, other) for name, other in self.running if other is not process]
 
     def run(self, name, command, within):
         """Runs a program to its end, and returns what it has printed to its standard output."""
@@ -74,8 +83,8 @@ class World:
         except subprocess.TimeoutExpired:
             raise Failed(f"{name} was not done after {within} seconds") from None
         finally:
-            end(process)
-            self.running.pop()
+            # Others may have been started while it ran.
+            self.stop(process)
         if process.returncode:
             raise Failed(f"{name} ended with status {process.returncode}: {self.last(name)}")
         return printed.decode()
