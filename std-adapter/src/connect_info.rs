@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::time::SystemTime;
 
 use alts_core::AltsContext;
 use alts_core::aead::Aead;
@@ -15,6 +16,7 @@ use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::{UnixStream, unix::UCred};
 
+use crate::age::system_time;
 use crate::stream::AltsStream;
 
 /// What is known of a connection: what its handshake has proved, and what its transport knows. Cheap
@@ -38,6 +40,18 @@ impl AltsConnectInfo {
     #[must_use]
     pub const fn context(&self) -> &Arc<AltsContext> {
         &self.context
+    }
+
+    /// When the peer's certificate ends, if the handshaker service has said so.
+    #[must_use]
+    pub fn peer_certificate_end(&self) -> Option<SystemTime> {
+        system_time(self.context.peer_certificate_end())
+    }
+
+    /// When this side's own certificate ends, if the handshaker service has said so.
+    #[must_use]
+    pub fn local_certificate_end(&self) -> Option<SystemTime> {
+        system_time(self.context.local_certificate_end())
     }
 
     /// What the transport below knows of its two ends.

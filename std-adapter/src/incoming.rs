@@ -9,6 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use std::{fmt, io};
 
+use alts_core::Side;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::watch;
@@ -18,6 +19,7 @@ use tokio_stream::Stream;
 use tracing::{Instrument, debug, info_span, warn};
 
 use crate::acceptor::AltsAcceptor;
+use crate::age::ConnectionAge;
 use crate::connect_info::Transport;
 use crate::error::HandshakeFailure;
 use crate::handshake::{Asked, Crowd};
@@ -67,6 +69,7 @@ pub struct AltsIncoming<IO = TcpStream> {
     grace: Option<Duration>,
     /// How far the stop has come, if there is a grace.
     stage: Option<watch::Receiver<Stage>>,
+    age: ConnectionAge,
     ended: bool,
 }
 
@@ -138,6 +141,7 @@ impl<IO> AltsIncoming<IO> {
             stop: None,
             grace: None,
             stage: None,
+            age: ConnectionAge::new(),
             ended: false,
         }
     }
@@ -191,6 +195,19 @@ impl<IO> AltsIncoming<IO> {
     #[must_use]
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
+        self
+    }
+
+    /// How long each of its connections may go on: for ever by default.
+    ///
+    /// A connection that is due has a GOAWAY put between the server's frames, if it speaks HTTP/2: gRPC's
+    /// clients, and all others, make their next calls over another connection, and no call is lost.
+    /// In HTTP/1.1, only a server can say so: give [`ConnectionEnd::drive`](crate::ConnectionEnd::drive) its
+    /// connections. When the connection is over, reading and writing fail with
+    /// [`TimedOut`](io::ErrorKind::TimedOut), and the server drops it.
+    #[must_use]
+    pub const fn connection_age(mut self, age: ConnectionAge) -> Self {
+        self.age = age;
         self
     }
 
@@ -300,9 +317,11 @@ where
             match ended {
                 Poll::Ready(Some(Ok(Ok(mut stream)))) => {
                     if let Some(stage) = &self.stage {
-                        let end = || Box::pin(reached(stage.clone(), Stage::Over));
+                        let end = || Box::pin(over(stage.clone()));
                         stream.end_when(end(), end());
                     }
+                    let end = self.age.of(stream.context());
+                    stream.end_http2_with(&end, Side::Server);
                     return Poll::Ready(Some(stream));
                 }
                 Poll::Ready(Some(Ok(Err(failure)))) => {
@@ -385,6 +404,12 @@ async fn reached(mut now: watch::Receiver<Stage>, stage: Stage) {
         // Nobody counts any more: the runtime of the count has ended.
         pending::<()>().await;
     }
+}
+
+/// Waits until connections that are still open end, and says why.
+async fn over(stage: watch::Receiver<Stage>) -> &'static str {
+    reached(stage, Stage::Over).await;
+    "the server has stopped, and the time that its connections had to end is over"
 }
 
 /// Waits until one of both is ready; says whether it is the second.

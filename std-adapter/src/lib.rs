@@ -111,6 +111,7 @@
 mod acceptor;
 mod address;
 pub mod aead;
+mod age;
 #[cfg(feature = "http")]
 mod authorize;
 #[cfg(feature = "axum")]
@@ -138,6 +139,7 @@ mod tonic;
 pub use acceptor::AltsAcceptor;
 pub use address::{Address, AddressError};
 pub use aead::DefaultAead;
+pub use age::{ConnectionAge, ConnectionEnd, EndReason};
 pub use alts_core::account::AccountPattern;
 pub use alts_core::frame::FrameSize;
 pub use alts_core::key::{RecordProtocol, SecurityLevel};
@@ -159,4 +161,4 @@ pub use service::{BoxFuture, HandshakerCall, HandshakerService, ServiceError, Se
 pub use service::{GOOGLE_CLOUD, GrpcHandshaker, RawCodec};
 pub use stream::{AltsStream, StreamOptions};
 #[cfg(feature = "tonic")]
-pub use tonic::{ShareTransportInfo, TransportInfoShared};
+pub use tonic::{ResendUnsent, ShareTransportInfo, TransportInfoShared, UnsentResent};

@@ -2,6 +2,7 @@
 
 mod ending;
 mod failure;
+mod goaway;
 mod reader;
 mod writer;
 
@@ -10,20 +11,23 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
+use std::time::SystemTime;
 
-use alts_core::AltsContext;
 use alts_core::aead::Aead;
 use alts_core::frame::OVERHEAD;
 use alts_core::record::{Opener, Sealer};
+use alts_core::{AltsContext, Side};
 use tokio::io::{AsyncBufRead, AsyncRead, AsyncWrite, ReadBuf};
 
 #[cfg(feature = "net")]
 pub(crate) use self::ending::End;
 use self::ending::Ending;
 use self::failure::{Direction, Directions, Failure};
+use self::goaway::GoAway;
 use self::reader::Reader;
 use self::writer::Writer;
 use crate::aead::DefaultAead;
+use crate::age::{ConnectionEnd, system_time};
 
 /// How an [`AltsStream`] treats what it writes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -89,7 +93,19 @@ pub struct AltsStream<IO, A = DefaultAead> {
     /// Of each direction its own: two tasks may wait for them.
     read_end: Ending,
     write_end: Ending,
+    /// What is to be put between a server's frames when the connection is due.
+    goaway: Option<Box<Due>>,
     context: Arc<AltsContext>,
+}
+
+/// A GOAWAY, and the direction of the server's frames.
+struct Due {
+    goaway: GoAway,
+    direction: Direction,
+    /// All of it has been written, and perhaps not sent.
+    is_written: bool,
+    /// What was handed out last by `poll_fill_buf` is a part of it.
+    is_being_read: bool,
 }
 
 impl<IO, A: Aead> AltsStream<IO, A> {
@@ -114,6 +130,7 @@ impl<IO, A: Aead> AltsStream<IO, A> {
             directions: Directions::default(),
             read_end: Ending::Open,
             write_end: Ending::Open,
+            goaway: None,
             context,
         }
     }
@@ -121,7 +138,49 @@ impl<IO, A: Aead> AltsStream<IO, A> {
     /// Both directions fail from when these are ready.
     #[cfg(feature = "net")]
     pub(crate) fn end_when(&mut self, read: End, write: End) {
-        (self.read_end, self.write_end) = (Ending::When(read), Ending::When(write));
+        self.read_end.add(read);
+        self.write_end.add(write);
+    }
+
+    /// Both directions fail with [`TimedOut`](io::ErrorKind::TimedOut) when the connection is over. It
+    /// says nothing to the peer when it is due: the protocol above has to do that, or
+    /// [`end_http2_with`](Self::end_http2_with).
+    pub fn end_with(&mut self, end: &ConnectionEnd) {
+        if end.over_at().is_some() {
+            for direction in [&mut self.read_end, &mut self.write_end] {
+                let end = *end;
+                direction.add(Box::pin(async move { end.over().await.sentence() }));
+            }
+        }
+    }
+
+    /// As [`end_with`](Self::end_with), for HTTP/2 by whatever serves it: when the connection is due, a
+    /// GOAWAY is put between the server's frames, those that a server (`side`) writes, or those that a
+    /// client reads. It says that all requests so far will be answered, and that the next ones should
+    /// take another connection. Nothing is put into a stream that does not begin as HTTP/2.
+    pub fn end_http2_with(&mut self, end: &ConnectionEnd, side: Side) {
+        self.end_with(end);
+        if let Some((due, reason)) = end.due_at().zip(end.reason()) {
+            let direction = match side {
+                Side::Client => Direction::Read,
+                Side::Server => Direction::Write,
+            };
+            let goaway = GoAway::at(due, reason);
+            self.goaway =
+                Some(Box::new(Due { goaway, direction, is_written: false, is_being_read: false }));
+        }
+    }
+
+    /// When the peer's certificate ends, if the handshaker service has said so.
+    #[must_use]
+    pub fn peer_certificate_end(&self) -> Option<SystemTime> {
+        system_time(self.context.peer_certificate_end())
+    }
+
+    /// When this side's own certificate ends, if the handshaker service has said so.
+    #[must_use]
+    pub fn local_certificate_end(&self) -> Option<SystemTime> {
+        system_time(self.context.local_certificate_end())
     }
 
     /// What the handshake has proved.
@@ -183,6 +242,87 @@ impl<IO, A: Aead> AltsStream<IO, A> {
     }
 }
 
+impl<IO, A> AltsStream<IO, A> {
+    /// What a client has to read before anything that has arrived. A server's task, which waits for its
+    /// client, is woken when it has something to write: it flushes then, as all of HTTP/2 do.
+    fn poll_due_to_read(&mut self, cx: &mut Context<'_>) -> &'static [u8] {
+        let Some(due) = &mut self.goaway else { return &[] };
+        let left = due.goaway.poll_due(cx);
+        if matches!(due.direction, Direction::Read) { left } else { &[] }
+    }
+
+    /// Whether these bytes come next, of which `consume` will hear.
+    fn is_at_due(&mut self, left: &[u8]) -> bool {
+        if let Some(due) = &mut self.goaway {
+            due.is_being_read = !left.is_empty();
+        }
+        !left.is_empty()
+    }
+
+    /// A client has read so much of it.
+    fn has_read_due(&mut self, count: usize) {
+        if self.goaway.as_mut().is_some_and(|due| due.goaway.advance(count)) {
+            self.goaway = None;
+        }
+    }
+
+    /// Takes note of what a client has read.
+    fn has_read(&mut self, bytes: &[u8]) {
+        if let Some(due) = &mut self.goaway
+            && matches!(due.direction, Direction::Read)
+            && !due.goaway.passed(bytes)
+        {
+            self.goaway = None;
+        }
+    }
+
+    /// Takes note of what a server has written.
+    fn has_written(&mut self, bufs: &[IoSlice<'_>], mut count: usize) {
+        let Some(due) = &mut self.goaway else { return };
+        if matches!(due.direction, Direction::Read) || due.is_written {
+            return;
+        }
+        let mut is_needed = true;
+        for buf in bufs {
+            let (now, _) = buf.split_at_checked(count).unwrap_or((buf, &[]));
+            is_needed = due.goaway.passed(now);
+            count = count.saturating_sub(now.len());
+        }
+        if !is_needed {
+            self.goaway = None;
+        }
+    }
+}
+
+impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AltsStream<IO, A> {
+    /// Writes what a server has to write before anything else. While it is pending, nothing else may
+    /// be written.
+    fn poll_due_to_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        let Some(due) = &mut self.goaway else { return Poll::Ready(Ok(())) };
+        if matches!(due.direction, Direction::Read) {
+            return Poll::Ready(Ok(()));
+        }
+        let mut io = Pin::new(&mut self.io);
+        while !due.is_written {
+            let left = due.goaway.poll_due(cx);
+            if left.is_empty() {
+                return Poll::Ready(Ok(()));
+            }
+            match self.writer.poll_write(io.as_mut(), cx, &[IoSlice::new(left)])? {
+                Poll::Ready(count) => due.is_written = due.goaway.advance(count),
+                Poll::Pending if due.goaway.has_begun() => return Poll::Pending,
+                // Older bytes wait: that it is due will be found again with the next ones.
+                Poll::Pending => return Poll::Ready(Ok(())),
+            }
+        }
+        // Whoever writes does not know that there is something to be sent.
+        if self.writer.poll_flush(io, cx)?.is_ready() {
+            self.goaway = None;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
 impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
     fn poll_read(
         mut self: Pin<&mut Self>,
@@ -192,7 +332,16 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
         let this = &mut *self;
         this.directions.check(Direction::Read)?;
         this.read_end.check(cx)?;
+        let due = this.poll_due_to_read(cx);
+        if !due.is_empty() {
+            let (now, _) = due.split_at_checked(buf.remaining()).unwrap_or((due, &[]));
+            buf.put_slice(now);
+            this.has_read_due(now.len());
+            return Poll::Ready(Ok(()));
+        }
+        let before = buf.filled().len();
         let result = ready!(this.reader.poll_read(Pin::new(&mut this.io), cx, buf));
+        this.has_read(buf.filled().get(before..).unwrap_or_default());
         this.conclude(Direction::Read, result)
     }
 }
@@ -202,13 +351,27 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncBufRead for AltsStream<IO, A> 
         let this = self.get_mut();
         this.directions.check(Direction::Read)?;
         this.read_end.check(cx)?;
+        let due = this.poll_due_to_read(cx);
+        if this.is_at_due(due) {
+            return Poll::Ready(Ok(due));
+        }
         let result = ready!(this.reader.poll_payload(Pin::new(&mut this.io), cx));
         ready!(this.conclude(Direction::Read, result))?;
         Poll::Ready(Ok(this.reader.payload()))
     }
 
     fn consume(mut self: Pin<&mut Self>, amt: usize) {
-        self.reader.consume(amt);
+        let this = &mut *self;
+        if this.goaway.as_ref().is_some_and(|due| due.is_being_read) {
+            return this.has_read_due(amt);
+        }
+        if let Some(due) = &mut this.goaway
+            && matches!(due.direction, Direction::Read)
+            && !due.goaway.passed(this.reader.payload().get(..amt).unwrap_or_default())
+        {
+            this.goaway = None;
+        }
+        this.reader.consume(amt);
     }
 }
 
@@ -229,7 +392,13 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
         let this = &mut *self;
         this.directions.check(Direction::Write)?;
         this.write_end.check(cx)?;
+        if let Err(failure) = ready!(this.poll_due_to_write(cx)) {
+            return this.conclude(Direction::Write, Err(failure));
+        }
         let result = ready!(this.writer.poll_write(Pin::new(&mut this.io), cx, bufs));
+        if let Ok(count) = &result {
+            this.has_written(bufs, *count);
+        }
         this.conclude(Direction::Write, result)
     }
 
@@ -241,6 +410,9 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
         let this = &mut *self;
         this.directions.check(Direction::Write)?;
         this.write_end.check(cx)?;
+        if let Err(failure) = ready!(this.poll_due_to_write(cx)) {
+            return this.conclude(Direction::Write, Err(failure));
+        }
         let result = ready!(this.writer.poll_flush(Pin::new(&mut this.io), cx));
         this.conclude(Direction::Write, result)
     }
@@ -251,7 +423,7 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
         if self.directions.check(Direction::Write).is_ok() {
             // What does not get through any more keeps nothing open.
             match ready!(self.as_mut().poll_flush(cx)) {
-                Err(_) if matches!(self.write_end, Ending::Over) => {}
+                Err(_) if matches!(self.write_end, Ending::Over(_)) => {}
                 flushed => flushed?,
             }
         }

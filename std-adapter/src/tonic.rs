@@ -1,5 +1,7 @@
 //! tonic over ALTS: what a connection proves reaches each request, and can restrict who may call.
 
+mod unsent;
+
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -12,6 +14,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use tonic::{Request, Status};
 use tower::{Layer, Service};
 
+pub use self::unsent::{ResendUnsent, UnsentResent};
 use crate::authorize::{AltsRequest, Refused, RequireServiceAccounts};
 use crate::connect_info::{AltsConnectInfo, Transport};
 use crate::stream::AltsStream;

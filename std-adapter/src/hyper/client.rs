@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tower::Service;
 
+use crate::age::ConnectionAge;
 use crate::connect_info::{AltsConnectInfo, Transport};
 use crate::connector::AltsConnector;
 use crate::error::{Error, ErrorKind, Phase, Report};
@@ -47,6 +48,7 @@ pub struct AltsHttpConnector {
     targets: BTreeMap<Box<str>, Arc<[AccountPattern<String>]>>,
     connect_timeout: Duration,
     on_established: Option<Callback>,
+    age: ConnectionAge,
 }
 
 type Callback = Arc<dyn Fn(&AltsConnectInfo) + Send + Sync>;
@@ -60,7 +62,20 @@ impl AltsHttpConnector {
             targets: BTreeMap::new(),
             connect_timeout: CONNECT_TIMEOUT,
             on_established: None,
+            age: ConnectionAge::new().at_certificate_end(true),
         }
+    }
+
+    /// How long each connection may be used. By default, an HTTP/2 connection takes no more requests once
+    /// the server's certificate or the own one has ended, and those under way go on.
+    ///
+    /// An HTTP/2 connection that is due looks to its client as if the server had sent GOAWAY: the next
+    /// request makes another connection. An HTTP/1.1 connection only ends when it is over, that is,
+    /// with a [`grace`](ConnectionAge::grace): limit the time that your client keeps idle ones.
+    #[must_use]
+    pub fn connection_age(mut self, age: ConnectionAge) -> Self {
+        self.age = age;
+        self
     }
 
     /// The service accounts that the server at `target`, `host:port` as it stands in URIs, may have,
@@ -122,7 +137,10 @@ impl AltsHttpConnector {
         };
         match io {
             Ok(io) => {
-                let stream = self.connector.connect_expecting(&target_name, expected, io).await?;
+                let mut stream =
+                    self.connector.connect_expecting(&target_name, expected, io).await?;
+                let end = self.age.of(stream.context());
+                stream.end_http2_with(&end, Side::Client);
                 if let Some(callback) = &self.on_established {
                     callback(&AltsConnectInfo::of(&stream));
                 }

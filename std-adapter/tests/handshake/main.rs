@@ -6,6 +6,7 @@
     reason = "test code; clippy exempts only what stands in a test function"
 )]
 
+mod ages;
 #[cfg(target_os = "linux")]
 mod black_hole;
 mod crowd;
