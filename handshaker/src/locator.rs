@@ -97,6 +97,12 @@ pub struct Development {
 }
 
 impl Development {
+    /// With this authority: its certificates may end sooner than others.
+    #[must_use]
+    pub fn of(authority: Authority) -> Self {
+        Self { authority: OnceLock::from(authority) }
+    }
+
     fn authority(&self) -> Result<&Authority, DevError> {
         if let Some(authority) = self.authority.get() {
             return Ok(authority);

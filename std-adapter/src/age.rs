@@ -81,14 +81,23 @@ impl ConnectionAge {
     #[must_use]
     pub fn of(&self, context: &AltsContext) -> ConnectionEnd {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let due = self.due(context, now, RandomState::new().build_hasher().finish());
+        let ends = [context.peer_certificate_end(), context.local_certificate_end()];
+        let due = self.due(ends, now, RandomState::new().build_hasher().finish());
+        ConnectionEnd::after(due, self.grace)
+    }
+
+    /// The same for a connection that had no handshake: only the age counts.
+    #[must_use]
+    pub fn of_plain(&self) -> ConnectionEnd {
+        let due =
+            self.due([None, None], Duration::ZERO, RandomState::new().build_hasher().finish());
         ConnectionEnd::after(due, self.grace)
     }
 
     /// When and why a connection is due, from now on. `random` is any number.
     fn due(
         &self,
-        context: &AltsContext,
+        [peer, local]: [Option<Duration>; 2],
         now: Duration,
         random: u64,
     ) -> Option<(Duration, EndReason)> {
@@ -103,10 +112,7 @@ impl ConnectionAge {
             let left = end?.saturating_sub(now).min(FOREVER);
             Some((left.saturating_sub(part((left / 10).min(MOST_EARLY), random)), reason))
         };
-        let ends = [
-            (context.peer_certificate_end(), EndReason::PeerCertificate),
-            (context.local_certificate_end(), EndReason::LocalCertificate),
-        ];
+        let ends = [(peer, EndReason::PeerCertificate), (local, EndReason::LocalCertificate)];
         let ends = ends.into_iter().filter(|_| self.at_certificate_end);
         let ends = ends.filter_map(|(end, reason)| certificate(end, reason));
         age.into_iter().chain(ends).min_by_key(|(after, _)| *after)
@@ -154,8 +160,9 @@ impl fmt::Display for EndReason {
     }
 }
 
-/// When one connection is due, when it is over, and why. [`ConnectionAge::of`] says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// When one connection is due, when it is over, and why. [`ConnectionAge::of`] says so; by default, it
+/// never is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ConnectionEnd {
     due: Option<(Instant, EndReason)>,
     over: Option<Instant>,
@@ -264,30 +271,18 @@ pub(crate) fn system_time(end: Option<Duration>) -> Option<SystemTime> {
 
 #[cfg(test)]
 mod tests {
-    use alts_core::context::{LOCAL_CERTIFICATE_END, PEER_CERTIFICATE_END};
-    use alts_core::key::RecordProtocol;
-    use alts_core::msg::{HandshakerResult, Identity};
-
     use super::*;
 
     const NOW: Duration = Duration::from_secs(1_000_000);
 
-    fn context(ends: [Option<u64>; 2]) -> AltsContext {
-        let ends = ends.map(|end| end.map(|end| (NOW.as_secs() + end).to_string()));
-        let mut peer = Identity::from_service_account("peer@dev.test");
-        for (name, end) in [PEER_CERTIFICATE_END, LOCAL_CERTIFICATE_END].into_iter().zip(&ends) {
-            if let Some(end) = end {
-                peer.attributes.insert(name, end).unwrap();
-            }
-        }
-        let result = HandshakerResult { peer_identity: Some(peer), ..HandshakerResult::default() };
-        AltsContext::from_result(&result, RecordProtocol::AesGcm128Rekey).unwrap()
+    fn at(ends: [Option<u64>; 2]) -> [Option<Duration>; 2] {
+        ends.map(|end| end.map(|end| NOW + Duration::from_secs(end)))
     }
 
     /// The earliest and the latest that there can be, and how many there are.
-    fn range(age: ConnectionAge, context: &AltsContext) -> (Duration, Duration, usize) {
+    fn range(age: ConnectionAge, ends: [Option<u64>; 2]) -> (Duration, Duration, usize) {
         let mut all: Vec<_> =
-            (0..5000).map(|random| age.due(context, NOW, random * 7).unwrap().0).collect();
+            (0..5000).map(|random| age.due(at(ends), NOW, random * 7).unwrap().0).collect();
         all.sort();
         let bounds = (all[0], all[all.len() - 1]);
         all.dedup();
@@ -297,7 +292,7 @@ mod tests {
     #[test]
     fn an_age_is_spread_by_a_tenth_in_both_directions() {
         let age = ConnectionAge::new().max_age(Duration::from_secs(1000));
-        let (first, last, different) = range(age, &context([None, None]));
+        let (first, last, different) = range(age, [None, None]);
         assert!(first >= Duration::from_secs(900) && first < Duration::from_secs(901), "{first:?}");
         assert!(last <= Duration::from_secs(1100) && last > Duration::from_secs(1099), "{last:?}");
         assert!(different > 1000, "{different}");
@@ -306,24 +301,23 @@ mod tests {
     #[test]
     fn the_end_of_a_certificate_is_never_later_and_at_most_five_minutes_earlier() {
         let age = ConnectionAge::new().at_certificate_end(true);
-        let (first, last, different) = range(age, &context([Some(1000), None]));
+        let (first, last, different) = range(age, [Some(1000), None]);
         assert!(first >= Duration::from_secs(900) && first < Duration::from_secs(901), "{first:?}");
         assert_eq!(last, Duration::from_secs(1000));
         assert!(different > 1000, "{different}");
         let year = 365 * 24 * 60 * 60;
-        let (first, last, _) = range(age, &context([None, Some(year)]));
+        let (first, last, _) = range(age, [None, Some(year)]);
         assert_eq!(last, Duration::from_secs(year));
         assert!(first >= last - MOST_EARLY && first < last - MOST_EARLY / 2, "{first:?}");
         // What has ended already is due at once.
-        let ended = context([Some(0), None]);
-        assert_eq!(range(age, &ended), (Duration::ZERO, Duration::ZERO, 1));
+        assert_eq!(range(age, [Some(0), None]), (Duration::ZERO, Duration::ZERO, 1));
     }
 
     #[test]
     fn what_comes_first_counts() {
         let age = ConnectionAge::new().max_age(Duration::from_secs(500));
         let both = age.at_certificate_end(true);
-        let reason = |age: ConnectionAge, ends| age.due(&context(ends), NOW, 9).map(|due| due.1);
+        let reason = |age: ConnectionAge, ends| age.due(at(ends), NOW, 9).map(|due| due.1);
         assert_eq!(reason(age, [Some(1), Some(1)]), Some(EndReason::Age));
         assert_eq!(reason(both, [Some(1000), Some(1000)]), Some(EndReason::Age));
         assert_eq!(reason(both, [Some(100), Some(200)]), Some(EndReason::PeerCertificate));
@@ -337,7 +331,7 @@ mod tests {
     #[test]
     fn no_time_is_too_long() {
         let age = ConnectionAge::new().max_age(Duration::MAX).grace(Duration::MAX);
-        let (after, reason) = age.due(&context([None, None]), NOW, 1024).unwrap();
+        let (after, reason) = age.due([None, None], NOW, 1024).unwrap();
         assert!(after > FOREVER && after < FOREVER * 2 && reason == EndReason::Age);
     }
 }

@@ -116,7 +116,8 @@ impl Bound {
             let slots = total.take(key.clone()).and_then(|all| Ok([all, own.take(key)?]));
             match slots {
                 Ok(slots) => {
-                    tokio::spawn(serve(listener, socket, slots, alive.clone()));
+                    let rules = settings.clone();
+                    tokio::spawn(serve(listener, rules, socket, slots, alive.clone()));
                 }
                 Err(full) => {
                     listener.metrics.ended(Outcome::Limit.name());

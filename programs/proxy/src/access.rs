@@ -28,6 +28,8 @@ pub struct Activity {
     last: Mutex<Instant>,
     /// The client's connection has ended.
     is_gone: AtomicBool,
+    /// It was cut because its grace was over.
+    is_cut: AtomicBool,
     alive: Alive,
     watched: Mutex<Vec<Weak<dyn Watched>>>,
 }
@@ -56,6 +58,7 @@ impl Activity {
             changed: Notify::new(),
             is_http2: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
+            is_cut: AtomicBool::new(false),
             alive,
             watched: Mutex::default(),
             last: Mutex::new(Instant::now()),
@@ -67,10 +70,17 @@ impl Activity {
         self.is_gone.store(true, Ordering::Relaxed);
     }
 
+    /// The connection is cut, because its grace is over.
+    pub fn cut(&self) {
+        self.is_cut.store(true, Ordering::Relaxed);
+    }
+
     /// Why a request is dropped that was neither answered nor given up.
     fn departure(&self) -> (Broken, &'static str) {
         if self.alive.is_over() {
             (Broken::Cut, "cut when the proxy had to end")
+        } else if self.is_cut.load(Ordering::Relaxed) {
+            (Broken::Cut, "cut when the connection's grace was over")
         } else if self.is_http1() || self.is_gone.load(Ordering::Relaxed) {
             GONE
         } else {

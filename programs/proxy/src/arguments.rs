@@ -14,7 +14,9 @@ use clap::{ArgGroup, Args};
 use tokio_alts::{AccountPattern, FrameSize};
 
 use super::address::Address;
-use super::config::{Alts, Config, Level, Listen, Peers, Protocol, Security, Upstream, frame_size};
+use super::config::{
+    Age, Alts, Config, Level, Listen, Peers, Protocol, Security, Upstream, frame_size,
+};
 use super::headers::Forwarding;
 
 /// The command line: one listener and one upstream, or a file.
@@ -168,6 +170,7 @@ impl Arguments {
             idle: Config::IDLE,
             header_deadline: Config::HEADER_DEADLINE,
             stall_deadline: Config::STALL_DEADLINE,
+            age: Age::default(),
             forwarding: Forwarding::default(),
             place: place.to_owned(),
         };
@@ -196,6 +199,7 @@ impl Arguments {
             health_interval: None,
             send_proxy_protocol: self.proxy_protocol,
             idle: Config::UPSTREAM_IDLE,
+            age: Age::default(),
             place: place.to_owned(),
         };
         let mut config = Config::new(vec![listen], vec![upstream]);

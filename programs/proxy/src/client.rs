@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use alts_serving::caller::Caller;
 use alts_serving::limits::{Full, Key, Slot};
 use alts_serving::throttle::Throttles;
 use tokio::time::Instant;
@@ -26,7 +27,7 @@ pub struct Client {
     pub traffic: Arc<Traffic>,
     /// The metrics of the listener.
     pub metrics: ListenerMetrics,
-    caller: OnceLock<String>,
+    caller: OnceLock<(Caller, String)>,
     account: OnceLock<String>,
     upstream_address: OnceLock<String>,
     began: Instant,
@@ -72,12 +73,18 @@ impl Client {
     /// The user of this machine behind the connection, if that was asked for.
     #[must_use]
     pub fn caller(&self) -> Option<&str> {
-        self.caller.get().map(String::as_str)
+        self.caller.get().map(|(_, text)| text.as_str())
+    }
+
+    /// The same, as what rules are compared with.
+    #[must_use]
+    pub fn known_caller(&self) -> Option<&Caller> {
+        self.caller.get().map(|(caller, _)| caller)
     }
 
     /// Sets the user of this machine behind the connection, once.
-    pub fn set_caller(&self, caller: &impl ToString) {
-        let _ = self.caller.set(caller.to_string());
+    pub fn set_caller(&self, caller: &Caller) {
+        let _ = self.caller.set((caller.clone(), caller.to_string()));
     }
 
     /// Counts the connection for its account or user from now on, not for its address.

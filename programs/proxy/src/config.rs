@@ -18,8 +18,8 @@ use alts_serving::settings::{LogSettings, MetricsSettings};
 use alts_serving::settings_error::SettingsError;
 use alts_serving::socket_file::Mode;
 use serde::Deserialize;
-use tokio_alts::FrameSize;
 use tokio_alts::alts_core::account::{AccountPattern, PatternError};
+use tokio_alts::{AltsContext, ConnectionAge, ConnectionEnd, FrameSize};
 
 use super::address::Address;
 use super::headers::Forwarding;
@@ -67,6 +67,8 @@ pub struct Listen {
     pub header_deadline: Duration,
     /// For how long a client may read no more of a response.
     pub stall_deadline: Duration,
+    /// How long connections may go on.
+    pub age: Age,
     /// What becomes of headers that say for whom a client forwards.
     pub forwarding: Forwarding,
     /// Where it was written.
@@ -94,8 +96,39 @@ pub struct Upstream {
     pub send_proxy_protocol: bool,
     /// How long connections are kept for the next request.
     pub idle: Duration,
+    /// How long connections may go on.
+    pub age: Age,
     /// Where it was written.
     pub place: String,
+}
+
+/// How long connections may go on, and what is under way on them when they are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Age {
+    /// From this age on, or up to 10 % before or after it, a connection is due.
+    pub most: Option<Duration>,
+    /// For how long what is under way may go on then.
+    pub grace: Duration,
+    /// Whether a connection is due as well when a certificate of one of its two ends ends.
+    pub at_certificate_end: bool,
+}
+
+impl Default for Age {
+    fn default() -> Self {
+        Self { most: None, grace: Config::AGE_GRACE, at_certificate_end: false }
+    }
+}
+
+impl Age {
+    /// When a connection is due that begins now, and of which the handshake, if there was one, has
+    /// proved this.
+    #[must_use]
+    pub fn end(&self, context: Option<&AltsContext>) -> ConnectionEnd {
+        let age =
+            ConnectionAge::new().grace(self.grace).at_certificate_end(self.at_certificate_end);
+        let age = self.most.map_or(age, |most| age.max_age(most));
+        context.map_or_else(|| age.of_plain(), |context| age.of(context))
+    }
 }
 
 /// Whether one side of the proxy speaks ALTS.
@@ -105,6 +138,17 @@ pub enum Security {
     Plain,
     /// Yes.
     Alts(Alts),
+}
+
+impl Security {
+    /// Whether an account may be at the other end. Without ALTS, nobody knows.
+    #[must_use]
+    pub fn admits(&self, account: &str) -> bool {
+        match self {
+            Self::Plain => true,
+            Self::Alts(alts) => alts.peers.contains(account),
+        }
+    }
 }
 
 /// How one side of the proxy speaks ALTS.
@@ -278,6 +322,8 @@ impl Config {
     /// How long connections may go on after the signal to stop.
     /// Shorter than the 30 s after which Kubernetes kills.
     pub const GRACE: Duration = Duration::from_secs(25);
+    /// How long what is under way on a connection may go on once it is due.
+    pub const AGE_GRACE: Duration = Duration::from_secs(30);
     /// How long a connection may be without a byte before it is closed.
     pub const IDLE: Duration = Duration::from_secs(60 * 60);
     /// How long a request's headers may take.

@@ -15,7 +15,8 @@ pub mod routes;
 pub mod streams;
 
 use std::convert::Infallible;
-use std::pin::pin;
+use std::error::Error;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -33,7 +34,7 @@ use self::body::ResponseBody;
 use self::streams::Streams;
 use crate::access::{Access, Activity};
 use crate::client::Client;
-use crate::config::Limits;
+use crate::config::{self, Limits};
 use crate::counted::Counted;
 use crate::headers;
 use crate::http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window};
@@ -41,6 +42,7 @@ use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::reason::root;
 use crate::socket::{FOREVER, Stream};
+use crate::term::Term;
 
 /// How often responses that wait are looked at, at most and at least.
 const SHORTEST_WATCH: Duration = Duration::from_millis(50);
@@ -54,35 +56,89 @@ pub async fn serve(
     client: &Arc<Client>,
     listener: &Arc<Listener>,
     stream: Stream,
-    mut alive: Alive,
+    term: Term,
+    alive: Alive,
 ) -> Outcome {
     let Listener { settings, limits, .. } = &**listener;
     let activity = Arc::new(Activity::new(alive.clone()));
     let streams = Streams::default();
     let service = {
         let (client, listener) = (Arc::clone(client), Arc::clone(listener));
-        let (activity, alive, streams) = (Arc::clone(&activity), alive.clone(), streams.clone());
+        let (activity, life, streams) = (
+            Arc::clone(&activity),
+            Life { alive: alive.clone(), term: term.clone() },
+            streams.clone(),
+        );
         service_fn(move |request| {
             let access = Arc::new(Access::new(&client, &activity, &request));
             if request.version() == Version::HTTP_2 {
                 streams.announce(&access);
             }
             let (client, listener) = (Arc::clone(&client), Arc::clone(&listener));
-            let alive = alive.clone();
-            async move { Ok::<_, Infallible>(handle(&access, &client, &listener, request, alive).await) }
+            let life = life.clone();
+            async move { Ok::<_, Infallible>(handle(&access, &client, &listener, request, life).await) }
         })
     };
     let builder = server(streams, limits, settings.header_deadline);
     let io = TokioIo::new(Counted::new(stream, Arc::clone(&client.traffic)));
-    let mut serving = Box::pin(builder.serve_connection_with_upgrades(io, service));
+    let serving = Box::pin(builder.serve_connection_with_upgrades(io, service));
+    let over = term.clone().over();
+    let mut to_its_end = Box::pin(to_its_end(client, settings, serving, &activity, term, alive));
+    tokio::select! {
+        outcome = &mut to_its_end => outcome,
+        // What it was upgraded to ends by itself.
+        why = over => {
+            activity.cut();
+            Outcome::Due { why, is_cut: true }
+        }
+    }
+}
+
+/// Until when a request, or what a connection was upgraded to, may go on.
+#[derive(Clone, Debug)]
+struct Life {
+    alive: Alive,
+    term: Term,
+}
+
+/// A connection of hyper's that can be asked to end.
+trait Serving: Future<Output = Result<(), Box<dyn Error + Send + Sync>>> {
+    fn ask_to_end(self: Pin<&mut Self>);
+}
+
+impl<I, S, B> Serving for auto::UpgradeableConnection<'_, I, S, Streams>
+where
+    S: hyper::service::Service<Request<Incoming>, Response = Response<B>>,
+    S::Future: 'static,
+    S::Error: Into<Box<dyn Error + Send + Sync>>,
+    B: hyper::body::Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+    I: hyper::rt::Read + hyper::rt::Write + Unpin + Send + 'static,
+    Streams: hyper::rt::bounds::Http2ServerConnExec<S::Future, B>,
+{
+    fn ask_to_end(self: Pin<&mut Self>) {
+        self.graceful_shutdown();
+    }
+}
+
+/// Drives a connection until it has ended, or has to. What is dropped with it had not been answered.
+async fn to_its_end(
+    client: &Client,
+    settings: &config::Listen,
+    mut serving: Pin<Box<impl Serving>>,
+    activity: &Activity,
+    term: Term,
+    mut alive: Alive,
+) -> Outcome {
     let idle = settings.idle.min(FOREVER);
     let mut alarm = pin!(sleep_until(Instant::now() + settings.header_deadline.min(idle)));
     let stall = settings.stall_deadline.min(FOREVER);
     let mut watch = interval((stall.min(idle) / 4).clamp(SHORTEST_WATCH, LONGEST_WATCH));
+    let mut due = pin!(term.due());
     let (mut ending, mut asked) = (None, Instant::now());
     let mut stuck: Option<(Instant, u64)> = None;
     let end = loop {
-        tokio::select! {
+        let why = tokio::select! {
             end = serving.as_mut() => break end,
             () = activity.abused() => {
                 activity.gone();
@@ -110,19 +166,28 @@ pub async fn serve(
                     // Asked to end, it says nothing.
                     return Outcome::clone(outcome);
                 }
+                continue;
             },
-            () = alive.draining(), if ending.is_none() => {
-                (ending, asked) = (Some(Outcome::Finished), Instant::now());
-                serving.as_mut().graceful_shutdown();
-            }
+            why = due.as_mut(), if ending.is_none() => Outcome::Due { why, is_cut: false },
+            () = alive.draining(), if ending.is_none() => Outcome::Finished,
             () = alarm.as_mut(), if ending.is_none() => match activity.idle_since() {
-                Some(since) if since.elapsed() >= idle || !activity.has_begun() => {
-                    (ending, asked) = (Some(Outcome::Idle), Instant::now());
-                    serving.as_mut().graceful_shutdown();
+                Some(since) if since.elapsed() >= idle || !activity.has_begun() => Outcome::Idle,
+                since => {
+                    alarm.as_mut().reset(since.unwrap_or_else(Instant::now) + idle);
+                    continue;
                 }
-                since => alarm.as_mut().reset(since.unwrap_or_else(Instant::now) + idle),
             },
+        };
+        if let Outcome::Due { why, .. } = why {
+            tracing::debug!(
+                listener = client.listener,
+                peer = client.account(),
+                reason = why.name(),
+                "the connection is asked to end"
+            );
         }
+        (ending, asked) = (Some(why), Instant::now());
+        serving.as_mut().ask_to_end();
     };
     activity.gone();
     // With it go the requests that it had not answered; what it was upgraded to is still there.
@@ -170,11 +235,11 @@ async fn handle(
     client: &Client,
     listener: &Listener,
     mut request: Request<Incoming>,
-    alive: Alive,
+    life: Life,
 ) -> Response<ResponseBody> {
     let is_grpc = tokio_alts::is_grpc(request.headers());
     let answer = match admit(client.account(), listener, &mut request) {
-        Ok(()) => forward::forward(access, client, listener, request, is_grpc, alive).await,
+        Ok(()) => forward::forward(access, client, listener, request, is_grpc, life).await,
         Err(refusal) => Err(refusal),
     };
     let response =

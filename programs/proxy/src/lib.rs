@@ -29,9 +29,11 @@ pub mod proxy_protocol;
 pub mod readiness;
 pub mod reason;
 pub mod relay;
+pub mod route;
 pub mod serve;
 pub mod socket;
 pub mod state;
+pub mod term;
 pub mod upstream;
 
 use std::error::Error;

@@ -154,6 +154,12 @@ impl Prefix {
         path.strip_prefix(&self.text).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// The path that it is itself.
+    #[must_use]
+    pub const fn as_path(&self) -> &str {
+        if self.text.is_empty() { "/" } else { self.text.as_str() }
+    }
+
     /// Its length, in bytes: the longer one decides.
     #[must_use]
     pub const fn length(&self) -> usize {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use alts_serving::life::Alive;
 use alts_serving::limits::{Key, Slot};
 use tokio::io::AsyncWriteExt as _;
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_alts::{AltsAcceptor, AltsStream, HandshakeFailure};
 
@@ -17,13 +18,22 @@ use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::relay::{End, Traffic, relay};
 use crate::socket::{Socket, Stream};
+use crate::term::Term;
 use crate::{callers, http, proxy_protocol};
 
 /// How long a client may take for its handshake, or for its first byte, when the proxy is to end.
 const LEAVING: Duration = Duration::from_secs(1);
 
 /// Serves a connection to its end.
-pub async fn serve(listener: Arc<Listener>, socket: Socket, slots: [Slot; 2], mut alive: Alive) {
+///
+/// It is served with what `listener` is; `rules` is what that becomes.
+pub async fn serve(
+    listener: Arc<Listener>,
+    rules: watch::Receiver<Arc<Listener>>,
+    socket: Socket,
+    slots: [Slot; 2],
+    mut alive: Alive,
+) {
     let client = Arc::new(Client::new(
         &listener.settings.name,
         listener.upstream.name(),
@@ -34,7 +44,7 @@ pub async fn serve(listener: Arc<Listener>, socket: Socket, slots: [Slot; 2], mu
     let outcome = tokio::select! {
         // Carrying comes first: it ends the connection in its own way.
         biased;
-        outcome = carry(&client, &listener, socket, alive.clone()) => outcome,
+        outcome = carry(&client, &listener, rules, socket, alive.clone()) => outcome,
         () = alive.over() => Outcome::Cut,
     };
     client.audit(&outcome, &listener.refusals);
@@ -43,6 +53,7 @@ pub async fn serve(listener: Arc<Listener>, socket: Socket, slots: [Slot; 2], mu
 async fn carry(
     client: &Arc<Client>,
     listener: &Arc<Listener>,
+    rules: watch::Receiver<Arc<Listener>>,
     socket: Socket,
     alive: Alive,
 ) -> Outcome {
@@ -78,9 +89,10 @@ async fn carry(
             return Outcome::Refused(format!("the listener allows {}", alts.peers));
         }
     }
+    let term = Term::new(client, listener, rules, stream.context().map(Arc::as_ref));
     match listener.settings.level {
-        Level::Bytes => bytes(client, listener, stream, alive).await,
-        Level::Http => http::serve(client, listener, stream, alive).await,
+        Level::Bytes => bytes(client, listener, stream, term, alive).await,
+        Level::Http => http::serve(client, listener, stream, term, alive).await,
     }
 }
 
@@ -100,7 +112,13 @@ async fn accept(
 }
 
 /// Carries a connection as it is.
-async fn bytes(client: &Client, listener: &Listener, mut stream: Stream, alive: Alive) -> Outcome {
+async fn bytes(
+    client: &Client,
+    listener: &Listener,
+    mut stream: Stream,
+    term: Term,
+    alive: Alive,
+) -> Outcome {
     let Listener { upstream, settings, .. } = listener;
     let (mut server, address) = match upstream.connect().await {
         Ok(connected) => connected,
@@ -117,21 +135,21 @@ async fn bytes(client: &Client, listener: &Listener, mut stream: Stream, alive: 
             return Outcome::Upstream(error.to_string());
         }
     }
+    // That it is due, nobody can be told: it has its grace to end by itself.
+    let term = term.and_to(server.context());
     let end = tokio::select! {
-        end = relay(&mut stream, &mut server, &client.traffic, settings.idle) => Some(end),
-        () = time_to_go(&client.traffic, &alive) => None,
+        end = relay(&mut stream, &mut server, &client.traffic, settings.idle) => match end {
+            End::Finished => return Outcome::Finished,
+            End::Idle => Outcome::Idle,
+            End::Client(error) => Outcome::ClientError(error.to_string()),
+            End::Upstream(error) => Outcome::UpstreamError(error.to_string()),
+        },
+        why = term.over() => Outcome::Due { why, is_cut: true },
+        () = time_to_go(&client.traffic, &alive) => Outcome::Cut,
     };
-    if !matches!(end, Some(End::Finished)) {
-        stream.break_off();
-        server.break_off();
-    }
-    match end {
-        None => Outcome::Cut,
-        Some(End::Finished) => Outcome::Finished,
-        Some(End::Idle) => Outcome::Idle,
-        Some(End::Client(error)) => Outcome::ClientError(error.to_string()),
-        Some(End::Upstream(error)) => Outcome::UpstreamError(error.to_string()),
-    }
+    stream.break_off();
+    server.break_off();
+    end
 }
 
 /// Waits until everything is to end; if neither side has said anything, only for [`LEAVING`] from when

@@ -48,7 +48,12 @@ impl Prepared {
             let service = new.service(&settings.security, &settings.place, before, development)?;
             new.upstreams.push(match same {
                 Some(old) => Arc::clone(old),
-                None => Upstream::new(settings.clone(), service, config.limits, metrics)?.into(),
+                None => {
+                    let named = |old: &&Arc<Upstream>| old.name() == settings.name;
+                    let before = before.upstreams.iter().find(named).map(Arc::as_ref);
+                    let (settings, limits) = (settings.clone(), config.limits);
+                    Upstream::new(settings, before, service, limits, metrics)?.into()
+                }
             });
         }
         for settings in &config.listeners {
@@ -219,6 +224,8 @@ impl State {
             tracing::warn!("{warning}");
         }
         self.warn_of_what_stays(&config);
+        // Before the listeners: what they find has to be in use.
+        prepared.upstreams.iter().for_each(Upstream::comes_into_use);
         // Whose sender is dropped stops to listen.
         self.running.retain_mut(|running| {
             let new = prepared.listeners.iter().find(|new| running.is_for(&new.settings));

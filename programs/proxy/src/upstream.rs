@@ -7,6 +7,8 @@ pub mod error;
 pub mod health;
 pub mod pool;
 pub mod shares;
+pub mod tasks;
+pub mod until;
 
 use std::fmt;
 use std::sync::{Arc, Weak};
@@ -14,12 +16,14 @@ use std::sync::{Arc, Weak};
 use alts_serving::life::Alive;
 use alts_serving::settings_error::SettingsError;
 use http::uri::Authority;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_alts::HandshakerService;
 
 use self::dial::Dial;
 use self::error::ConnectError;
 use self::pool::Pool;
+use self::until::Rules;
 use crate::address::Address;
 use crate::config::{self, Limits};
 use crate::metrics::Metrics;
@@ -30,6 +34,16 @@ pub struct Upstream {
     dial: Arc<Dial>,
     pool: Arc<Pool>,
     authority: Authority,
+    line: Line,
+}
+
+/// What the upstreams of one name have in common, from one configuration to the next.
+#[derive(Clone, Default)]
+struct Line {
+    /// The one in use.
+    latest: Arc<watch::Sender<Weak<Upstream>>>,
+    /// What is expected of the servers.
+    rules: Arc<watch::Sender<Rules>>,
 }
 
 impl fmt::Debug for Upstream {
@@ -39,12 +53,14 @@ impl fmt::Debug for Upstream {
 }
 
 impl Upstream {
-    /// One upstream, whose handshakes `service` makes if they are wanted. Nothing connects yet.
+    /// One upstream, whose handshakes `service` makes if they are wanted. Nothing connects yet. `before` is
+    /// the one of that name that it is to replace.
     ///
     /// # Errors
     /// When its settings can never lead to a handshake.
     pub fn new(
         settings: config::Upstream,
+        before: Option<&Self>,
         service: Option<Arc<dyn HandshakerService>>,
         limits: Limits,
         metrics: &Metrics,
@@ -56,8 +72,31 @@ impl Upstream {
         let authority = settings.addresses.iter().find_map(of_address);
         let authority = authority.unwrap_or_else(|| Authority::from_static("localhost"));
         let dial = Arc::new(Dial::new(settings, service, limits, metrics)?);
-        let pool = Arc::new(Pool::new(Arc::clone(&dial)));
-        Ok(Self { dial, pool, authority })
+        let line = before.map(|before| before.line.clone()).unwrap_or_default();
+        let pool = Arc::new(Pool::new(Arc::clone(&dial), Arc::clone(&line.rules)));
+        Ok(Self { dial, pool, authority, line })
+    }
+
+    /// It is the one of its name that is in use. What it expects of its servers goes for those of that
+    /// name before it too: their connections to others are due.
+    pub fn comes_into_use(self: &Arc<Self>) {
+        let security = Some(&self.settings().security);
+        self.line.latest.send_replace(Arc::downgrade(self));
+        self.line.rules.send_if_modified(|rules| {
+            let is_news = rules.as_ref() != security;
+            *rules = security.cloned();
+            is_news
+        });
+    }
+
+    /// The one that requests are for: this one, or, if it expects other servers, the one that is in use
+    /// instead.
+    #[must_use]
+    pub fn current(self: &Arc<Self>) -> Arc<Self> {
+        let latest = self.line.latest.borrow().upgrade();
+        let expects_others =
+            |latest: &Arc<Self>| latest.settings().security != self.settings().security;
+        latest.filter(expects_others).unwrap_or_else(|| Arc::clone(self))
     }
 
     /// What it is called.

@@ -13,7 +13,7 @@ use tokio_alts::FrameSize;
 use toml::Spanned;
 
 use super::{
-    Address, Alts, Config, Level, Limits, Listen, Peers, Protocol, Route, Security, Upstream,
+    Address, Age, Alts, Config, Level, Limits, Listen, Peers, Protocol, Route, Security, Upstream,
     frame_size,
 };
 use crate::headers::Forwarding;
@@ -114,6 +114,10 @@ struct RawListen {
     idle: Option<Span>,
     header_deadline: Option<Span>,
     stall_deadline: Option<Span>,
+    max_connection_age: Option<Span>,
+    max_connection_age_grace: Option<Span>,
+    #[serde(default)]
+    close_at_certificate_end: bool,
     forwarded_headers: Option<Forwarding>,
 }
 
@@ -148,6 +152,10 @@ struct RawUpstream {
     #[serde(default)]
     send_proxy_protocol: bool,
     idle: Option<Span>,
+    max_connection_age: Option<Span>,
+    max_connection_age_grace: Option<Span>,
+    #[serde(default)]
+    close_at_certificate_end: bool,
 }
 
 fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, SettingsError> {
@@ -180,6 +188,11 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Set
             handshake_deadline: raw.handshake_deadline,
         },
     );
+    let age = age(
+        raw.max_connection_age,
+        raw.max_connection_age_grace,
+        raw.close_at_certificate_end.then_some(raw.security),
+    );
     let routes = raw.route.into_iter().map(|route| self::route(route, places));
     Ok(Listen {
         name: raw.name.unwrap_or_else(|| address.to_string()),
@@ -193,6 +206,7 @@ fn listen(listen: Spanned<RawListen>, places: &Places<'_>) -> Result<Listen, Set
         idle: raw.idle.map_or(Config::IDLE, |span| span.0),
         header_deadline: raw.header_deadline.map_or(Config::HEADER_DEADLINE, |span| span.0),
         stall_deadline: raw.stall_deadline.map_or(Config::STALL_DEADLINE, |span| span.0),
+        age: age.map_err(refuse)?,
         forwarding: raw.forwarded_headers.unwrap_or_default(),
         place,
     })
@@ -222,6 +236,11 @@ fn upstream(
             handshake_deadline: raw.handshake_deadline,
         },
     );
+    let age = age(
+        raw.max_connection_age,
+        raw.max_connection_age_grace,
+        raw.close_at_certificate_end.then_some(raw.security),
+    );
     let in_directory = |address| match address {
         Address::Unix(path) if !Address::Unix(path.clone()).is_abstract() => {
             Address::Unix(places.path(path))
@@ -238,7 +257,29 @@ fn upstream(
         health_interval: raw.health_interval.map(|span| span.0),
         send_proxy_protocol: raw.send_proxy_protocol,
         idle: raw.idle.map_or(Config::UPSTREAM_IDLE, |span| span.0),
+        age: age.map_err(|what| SettingsError::new(&place, what))?,
         place,
+    })
+}
+
+/// How long connections may go on; `at_certificate_end` is the security of what they end with.
+fn age(
+    most: Option<Span>,
+    grace: Option<Span>,
+    at_certificate_end: Option<RawSecurity>,
+) -> Result<Age, String> {
+    if at_certificate_end == Some(RawSecurity::Plain) {
+        return Err(
+            "close_at_certificate_end is only for security = \"alts\": set that, or remove \
+                    close_at_certificate_end"
+                .to_owned(),
+        );
+    }
+    let grace = grace.map_or(Config::AGE_GRACE, |span| span.0);
+    Ok(Age {
+        most: most.map(|span| span.0),
+        grace,
+        at_certificate_end: at_certificate_end.is_some(),
     })
 }
 

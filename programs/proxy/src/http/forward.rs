@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use alts_serving::life::Alive;
 use alts_serving::limits::Key;
 use http::header::{HOST, TRANSFER_ENCODING};
 use http::request::Parts;
@@ -16,7 +15,9 @@ use hyper::body::{Body as _, Incoming};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, interval, timeout};
+use tokio_alts::BoxFuture;
 
+use super::Life;
 use super::answer::Refusal;
 use super::body::ResponseBody;
 use crate::access::Access;
@@ -25,6 +26,7 @@ use crate::config::Protocol;
 use crate::counted::Counted;
 use crate::headers;
 use crate::listener::Listener;
+use crate::outcome::Why;
 use crate::reason::root;
 use crate::relay::Traffic;
 use crate::socket::FOREVER;
@@ -46,9 +48,9 @@ pub(super) async fn forward(
     listener: &Listener,
     mut request: Request<Incoming>,
     is_grpc: bool,
-    alive: Alive,
+    life: Life,
 ) -> Result<Response<ResponseBody>, Refusal> {
-    let (upstream, forwarding) = (&*listener.upstream, listener.settings.forwarding);
+    let (upstream, forwarding) = (&*listener.upstream.current(), listener.settings.forwarding);
     let settings = upstream.settings();
     let wants_websocket =
         request.version() != Version::HTTP_2 && headers::is_websocket(request.headers());
@@ -83,10 +85,12 @@ pub(super) async fn forward(
             return Err(Refusal::BROKEN);
         };
         let server = hyper::upgrade::on(&mut response);
-        tokio::spawn(tunnel(client, server, Arc::clone(access), listener.settings.idle, alive));
+        let ends = Ends { life, server: Box::pin(lease.over()) };
+        let (access, idle) = (Arc::clone(access), listener.settings.idle);
+        tokio::spawn(tunnel(client, server, Arc::clone(&access), idle, ends));
         headers::strip_hop_by_hop(response.headers_mut());
         headers::become_websocket(response.headers_mut());
-        return Ok(response.map(|_| ResponseBody::empty(Arc::clone(access))));
+        return Ok(response.map(|_| ResponseBody::empty(access)));
     }
     headers::strip_hop_by_hop(response.headers_mut());
     // That of the client's connection is hyper's business.
@@ -198,6 +202,13 @@ fn for_http2(head: &mut Parts, upstream: &Authority) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// When what a connection was upgraded to has to end.
+struct Ends {
+    life: Life,
+    /// Ready when the connection to the upstream is over.
+    server: BoxFuture<'static, Why>,
+}
+
 /// Carries what an upgraded connection has become, whatever that is, until nothing has come for
 /// `idle`.
 async fn tunnel(
@@ -205,8 +216,9 @@ async fn tunnel(
     server: OnUpgrade,
     access: Arc<Access>,
     idle: Duration,
-    mut alive: Alive,
+    ends: Ends,
 ) {
+    let Ends { life: Life { mut alive, term }, server: server_is_over } = ends;
     let traffic = Arc::<Traffic>::default();
     let carried = async {
         let (client, server) = tokio::try_join!(client, server).map_err(|error| root(&error))?;
@@ -235,9 +247,15 @@ async fn tunnel(
             }
         }
         () = silence => access.failed(&format!("nothing was said for {idle:?}")),
+        why = term.over() => access.failed(&cut(why)),
+        why = server_is_over => access.failed(&cut(why)),
         () = alive.over() => access.failed(&"cut when the proxy had to end"),
     }
     let count = |bytes: u64| usize::try_from(bytes).unwrap_or(usize::MAX);
     access.received(count(traffic.received.load(Ordering::Relaxed)));
     access.sent(count(traffic.sent.load(Ordering::Relaxed)));
+}
+
+fn cut(why: Why) -> String {
+    format!("cut when its grace was over ({})", why.name())
 }

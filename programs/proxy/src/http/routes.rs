@@ -6,6 +6,7 @@ use http::uri::PathAndQuery;
 use super::answer::Refusal;
 use crate::config::Route;
 use crate::path;
+use crate::route::is_allowed;
 
 /// Judges a request's path, and replaces it by the one that was judged: what the upstream sees is what
 /// was allowed. Without routes, everything may pass as it is.
@@ -37,13 +38,6 @@ pub(super) fn judge(routes: &[Route], account: Option<&str>, uri: &mut Uri) -> R
             .map_err(|_| Refusal::bad_request("the path cannot be written"))?;
     }
     Ok(())
-}
-
-fn is_allowed(routes: &[Route], account: Option<&str>, path: &str) -> bool {
-    let covering = routes.iter().filter(|route| route.prefix.covers(path));
-    covering
-        .max_by_key(|route| route.prefix.length())
-        .is_some_and(|route| route.allow.contains(account.unwrap_or_default()))
 }
 
 #[cfg(test)]

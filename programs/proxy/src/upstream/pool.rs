@@ -13,8 +13,8 @@ use alts_serving::limits::Key;
 use http::{Request, Response};
 use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_alts::BoxFuture;
 
@@ -23,8 +23,11 @@ use super::body::RequestBody;
 use super::dial::Dial;
 use super::error::ConnectError;
 use super::shares::Shares;
+use super::tasks::Tasks;
+use super::until::{Rules, Until};
 use crate::headers;
 use crate::http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window};
+use crate::outcome::Why;
 use crate::reason::root;
 use crate::socket::FOREVER;
 
@@ -55,6 +58,8 @@ pub struct Pool {
     free: Arc<Semaphore>,
     making: Semaphore,
     shares: Shares,
+    /// What is expected of the servers, also once the configuration has changed.
+    rules: Arc<watch::Sender<Rules>>,
 }
 
 /// An HTTP/1.1 connection that nobody uses.
@@ -70,6 +75,7 @@ struct Http1 {
     sender: http1::SendRequest<RequestBody>,
     /// None once it has ended, or a task of its own drives it.
     driver: Option<BoxFuture<'static, ()>>,
+    until: Until,
 }
 
 impl Http1 {
@@ -83,10 +89,10 @@ impl Http1 {
         !self.sender.is_closed()
     }
 
-    /// Whether the server has not given it up.
+    /// Whether the server has not given it up, and it may take another request.
     fn is_open(&mut self) -> bool {
         // The next user waits in another task, and gives it the waker of that task.
-        self.drive(&mut Context::from_waker(Waker::noop()))
+        self.drive(&mut Context::from_waker(Waker::noop())) && !self.until.is_due()
     }
 
     /// Keeps what it takes to be one of those that there may be, until it has ended.
@@ -137,6 +143,7 @@ struct Shared {
     sender: http2::SendRequest<RequestBody>,
     load: Arc<Load>,
     used: Instant,
+    until: Until,
 }
 
 /// What is known about an HTTP/2 connection wherever it is used.
@@ -150,7 +157,9 @@ struct Load {
 
 impl Shared {
     fn takes_requests(&self) -> bool {
-        !self.sender.is_closed() && !self.load.is_retired.load(Ordering::Relaxed)
+        !self.sender.is_closed()
+            && !self.load.is_retired.load(Ordering::Relaxed)
+            && !self.until.is_due()
     }
 }
 
@@ -166,7 +175,7 @@ pub struct Lease {
 
 enum Sender {
     Http1(Http1),
-    Http2 { sender: http2::SendRequest<RequestBody>, request: Counted },
+    Http2 { sender: http2::SendRequest<RequestBody>, request: Counted, until: Until },
 }
 
 /// A request that counts among those of a connection.
@@ -195,7 +204,7 @@ impl Lease {
     ) -> Result<Response<Incoming>, (hyper::Error, Option<Request<RequestBody>>)> {
         let sent = match &mut self.sender {
             Sender::Http1(connection) => connection.send(request).await,
-            Sender::Http2 { sender, request: counted } => {
+            Sender::Http2 { sender, request: counted, .. } => {
                 let sent = sender.try_send_request(request).await;
                 if sent.as_ref().is_err_and(|error| {
                     error.message().is_some() || again::is_leaving(error.error())
@@ -209,6 +218,12 @@ impl Lease {
             let request = error.take_message();
             (error.into_error(), request)
         })
+    }
+
+    /// Waits until the connection has to end, whatever is under way on it; says why.
+    pub fn over(&self) -> impl Future<Output = Why> + Send + 'static {
+        let (Sender::Http1(Http1 { until, .. }) | Sender::Http2 { until, .. }) = &self.sender;
+        until.clone().over()
     }
 
     /// Does what there is to do on a connection that nobody else drives.
@@ -234,7 +249,7 @@ impl Lease {
 impl Pool {
     /// One without connections yet; `dial` makes them.
     #[must_use]
-    pub fn new(dial: Arc<Dial>) -> Self {
+    pub fn new(dial: Arc<Dial>, rules: Arc<watch::Sender<Rules>>) -> Self {
         let connections = dial.limits().upstream_connections;
         Self {
             dial,
@@ -244,6 +259,7 @@ impl Pool {
             free: Arc::new(Semaphore::new(connections)),
             making: Semaphore::new(MAKING),
             shares: Shares::of(connections),
+            rules,
         }
     }
 
@@ -262,7 +278,7 @@ impl Pool {
         let pool = Arc::clone(self);
         // It goes on when the client takes its request back: the next request needs it.
         tokio::spawn(async move {
-            let made = pool.within_limits(connect_http1(&pool.dial)).await;
+            let made = pool.within_limits(connect_http1(&pool.dial, &pool.rules)).await;
             let lease = made.map(|(mut connection, permit)| {
                 connection.hold(permit);
                 Lease { sender: Sender::Http1(connection), pool, _share: share, is_used: false }
@@ -279,8 +295,8 @@ impl Pool {
     /// # Errors
     /// When there is none before the deadline.
     pub async fn http2(self: &Arc<Self>) -> Result<Lease, ConnectError> {
-        let lease = |(sender, request), is_used| Lease {
-            sender: Sender::Http2 { sender, request },
+        let lease = |(sender, request, until), is_used| Lease {
+            sender: Sender::Http2 { sender, request, until },
             pool: Arc::clone(self),
             _share: None,
             is_used,
@@ -297,14 +313,14 @@ impl Pool {
         let pool = Arc::clone(self);
         tokio::spawn(async move {
             let _turn = turn;
-            let made = pool.within_limits(connect_http2(&pool.dial)).await;
-            let shared = made.map(|((sender, load, driver), permit)| {
+            let made = pool.within_limits(connect_http2(&pool.dial, &pool.rules)).await;
+            let shared = made.map(|((sender, load, driver, until), permit)| {
                 tokio::spawn(async move {
                     driver.await;
                     drop(permit);
                 });
-                let shared = (sender.clone(), Counted(Arc::clone(&load)));
-                lock(&pool.http2).push(Shared { sender, load, used: Instant::now() });
+                let shared = (sender.clone(), Counted(Arc::clone(&load)), until.clone());
+                lock(&pool.http2).push(Shared { sender, load, used: Instant::now(), until });
                 shared
             });
             // If nobody waits for it any more, the request is not counted any more either.
@@ -346,7 +362,7 @@ impl Pool {
         None
     }
 
-    fn share_http2(&self) -> Option<(http2::SendRequest<RequestBody>, Counted)> {
+    fn share_http2(&self) -> Option<(http2::SendRequest<RequestBody>, Counted, Until)> {
         let mut connections = lock(&self.http2);
         connections.retain(Shared::takes_requests);
         let free = connections.iter_mut().find(|one| {
@@ -355,7 +371,7 @@ impl Pool {
         })?;
         free.used = Instant::now();
         free.load.requests.fetch_add(1, Ordering::Relaxed);
-        Some((free.sender.clone(), Counted(Arc::clone(&free.load))))
+        Some((free.sender.clone(), Counted(Arc::clone(&free.load)), free.until.clone()))
     }
 
     /// Closes connections that nobody has used for that long.
@@ -372,8 +388,9 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn connect_http1(dial: &Dial) -> Result<Http1, ConnectError> {
+async fn connect_http1(dial: &Dial, rules: &watch::Sender<Rules>) -> Result<Http1, ConnectError> {
     let (stream, _) = dial.connect().await?;
+    let until = Until::new(&dial.settings().age, stream.context(), rules.subscribe());
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(dial.limits().buffer_bytes)
         .max_headers(dial.limits().headers.saturating_mul(2))
@@ -386,15 +403,37 @@ async fn connect_http1(dial: &Dial) -> Result<Http1, ConnectError> {
             tracing::debug!(upstream = name, error = root(&error), "connection ended");
         }
     };
-    Ok(Http1 { sender, driver: Some(Box::pin(driver)) })
+    // It is the connection, and has no tasks.
+    let driver = ending(dial, driver, until.clone(), Tasks::default());
+    Ok(Http1 { sender, driver: Some(driver), until })
 }
 
-async fn connect_http2(
+/// Ends a connection when it is over, whatever is under way on it.
+fn ending(
     dial: &Dial,
-) -> Result<(http2::SendRequest<RequestBody>, Arc<Load>, BoxFuture<'static, ()>), ConnectError> {
+    driver: impl Future<Output = ()> + Send + 'static,
+    until: Until,
+    tasks: Tasks,
+) -> BoxFuture<'static, ()> {
+    let name = dial.name().to_owned();
+    Box::pin(async move {
+        tokio::select! {
+            () = driver => {}
+            why = until.over() => {
+                tasks.end();
+                tracing::info!(upstream = name, reason = why.name(), "connection cut");
+            }
+        }
+    })
+}
+
+type Http2 = (http2::SendRequest<RequestBody>, Arc<Load>, BoxFuture<'static, ()>, Until);
+
+async fn connect_http2(dial: &Dial, rules: &watch::Sender<Rules>) -> Result<Http2, ConnectError> {
     let (stream, _) = dial.connect().await?;
-    let window = dial.limits().window_bytes;
-    let (sender, mut connection) = http2::Builder::new(TokioExecutor::new())
+    let until = Until::new(&dial.settings().age, stream.context(), rules.subscribe());
+    let (window, tasks) = (dial.limits().window_bytes, Tasks::default());
+    let (sender, mut connection) = http2::Builder::new(tasks.clone())
         .timer(TokioTimer::new())
         .initial_stream_window_size(window)
         // Responses that nobody reads leave room for those of others, however many there are.
@@ -415,7 +454,7 @@ async fn connect_http2(
         is_retired: AtomicBool::new(false),
     });
     let of_driver = Arc::clone(&load);
-    let mut driver: BoxFuture<'static, ()> = Box::pin(async move {
+    let driver = async move {
         let ended = poll_fn(|cx| {
             let polled = Pin::new(&mut connection).poll(cx);
             of_driver.room.store(connection.current_max_send_streams(), Ordering::Relaxed);
@@ -424,7 +463,8 @@ async fn connect_http2(
         if let Err(error) = ended.await {
             tracing::debug!(upstream = name, error = root(&error), "connection ended");
         }
-    });
+    };
+    let mut driver = ending(dial, driver, until.clone(), tasks);
     let deadline = Instant::now() + SAYING;
     let said = async {
         while load.room.load(Ordering::Relaxed) == NOT_SAID && Instant::now() < deadline {
@@ -436,5 +476,5 @@ async fn connect_http2(
         () = &mut driver => driver = Box::pin(std::future::ready(())),
         () = said => {}
     }
-    Ok((sender, load, driver))
+    Ok((sender, load, driver, until))
 }

@@ -10,6 +10,7 @@
 
 mod broken;
 mod bytes;
+mod ends;
 mod files;
 mod hostile;
 mod http;
