@@ -1,6 +1,7 @@
 //! When certificates end: what a handshake says of it, to the caller and on the wire.
 #![allow(
     clippy::expect_used,
+    clippy::indexing_slicing,
     clippy::panic,
     clippy::unwrap_used,
     reason = "a test that meets one of these fails, as it should"
@@ -81,7 +82,7 @@ fn the_earliest_end_of_the_chain_counts_and_each_side_knows_both() {
     let root = Root::new(5 * MINUTE);
     let client = root.handshaker(CLIENT, 20 * MINUTE, 30 * MINUTE, &[]);
     // The root's end does not count, though it is in the chain.
-    let server = root.handshaker(SERVER, 50 * MINUTE, 40 * MINUTE, &[root.der.clone()]);
+    let server = root.handshaker(SERVER, 50 * MINUTE, 40 * MINUTE, std::slice::from_ref(&root.der));
     let (client, server) = drive(
         (client.begin(NOW), server.begin(NOW)),
         (&Start::default(), &Start::default()),

@@ -42,7 +42,7 @@ use crate::listener::Listener;
 use crate::outcome::Outcome;
 use crate::reason::root;
 use crate::socket::{FOREVER, Stream};
-use crate::term::Term;
+use crate::term::{Bounds, Term};
 
 /// How often responses that wait are looked at, at most and at least.
 const SHORTEST_WATCH: Duration = Duration::from_millis(50);
@@ -64,9 +64,9 @@ pub async fn serve(
     let streams = Streams::default();
     let service = {
         let (client, listener) = (Arc::clone(client), Arc::clone(listener));
-        let (activity, life, streams) = (
+        let (activity, bounds, streams) = (
             Arc::clone(&activity),
-            Life { alive: alive.clone(), term: term.clone() },
+            Bounds { alive: alive.clone(), term: term.clone() },
             streams.clone(),
         );
         service_fn(move |request| {
@@ -75,8 +75,10 @@ pub async fn serve(
                 streams.announce(&access);
             }
             let (client, listener) = (Arc::clone(&client), Arc::clone(&listener));
-            let life = life.clone();
-            async move { Ok::<_, Infallible>(handle(&access, &client, &listener, request, life).await) }
+            let bounds = bounds.clone();
+            async move {
+                Ok::<_, Infallible>(handle(&access, &client, &listener, request, bounds).await)
+            }
         })
     };
     let builder = server(streams, limits, settings.header_deadline);
@@ -92,13 +94,6 @@ pub async fn serve(
             Outcome::Due { why, is_cut: true }
         }
     }
-}
-
-/// Until when a request, or what a connection was upgraded to, may go on.
-#[derive(Clone, Debug)]
-struct Life {
-    alive: Alive,
-    term: Term,
 }
 
 /// A connection of hyper's that can be asked to end.
@@ -235,11 +230,11 @@ async fn handle(
     client: &Client,
     listener: &Listener,
     mut request: Request<Incoming>,
-    life: Life,
+    bounds: Bounds,
 ) -> Response<ResponseBody> {
     let is_grpc = tokio_alts::is_grpc(request.headers());
     let answer = match admit(client.account(), listener, &mut request) {
-        Ok(()) => forward::forward(access, client, listener, request, is_grpc, life).await,
+        Ok(()) => forward::forward(access, client, listener, request, is_grpc, bounds).await,
         Err(refusal) => Err(refusal),
     };
     let response =

@@ -46,14 +46,13 @@ impl Prepared {
                     && *old.limits() == config.limits
             });
             let service = new.service(&settings.security, &settings.place, before, development)?;
-            new.upstreams.push(match same {
-                Some(old) => Arc::clone(old),
-                None => {
-                    let named = |old: &&Arc<Upstream>| old.name() == settings.name;
-                    let before = before.upstreams.iter().find(named).map(Arc::as_ref);
-                    let (settings, limits) = (settings.clone(), config.limits);
-                    Upstream::new(settings, before, service, limits, metrics)?.into()
-                }
+            new.upstreams.push(if let Some(old) = same {
+                Arc::clone(old)
+            } else {
+                let named = |old: &&Arc<Upstream>| old.name() == settings.name;
+                let before = before.upstreams.iter().find(named).map(Arc::as_ref);
+                let (settings, limits) = (settings.clone(), config.limits);
+                Upstream::new(settings, before, service, limits, metrics)?.into()
             });
         }
         for settings in &config.listeners {

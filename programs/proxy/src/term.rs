@@ -6,6 +6,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+use alts_serving::life::Alive;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_alts::{AltsContext, ConnectionEnd};
@@ -16,6 +17,15 @@ use crate::listener::Listener;
 use crate::outcome::Why;
 use crate::route;
 use crate::socket::FOREVER;
+
+/// Until when a request, or what a connection was upgraded to, may go on.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// The life of the proxy.
+    pub alive: Alive,
+    /// That of the client's connection.
+    pub term: Term,
+}
 
 /// When a client's connection is due, and when it is over. Clones are about the same connection.
 #[derive(Clone)]

@@ -136,7 +136,7 @@ impl Frames {
             (State::First, SETTINGS)
                 if flags == 0
                     && stream == [0; 4]
-                    && self.payload % 6 == 0
+                    && self.payload.is_multiple_of(6)
                     && self.payload <= LARGEST_SETTINGS =>
             {
                 State::Any

@@ -17,7 +17,6 @@ use hyper_util::rt::TokioIo;
 use tokio::time::{Instant, interval, timeout};
 use tokio_alts::BoxFuture;
 
-use super::Life;
 use super::answer::Refusal;
 use super::body::ResponseBody;
 use crate::access::Access;
@@ -30,6 +29,7 @@ use crate::outcome::Why;
 use crate::reason::root;
 use crate::relay::Traffic;
 use crate::socket::FOREVER;
+use crate::term::Bounds;
 use crate::upstream::body::Source;
 use crate::upstream::pool::Lease;
 use crate::upstream::{Upstream, again};
@@ -48,7 +48,7 @@ pub(super) async fn forward(
     listener: &Listener,
     mut request: Request<Incoming>,
     is_grpc: bool,
-    life: Life,
+    bounds: Bounds,
 ) -> Result<Response<ResponseBody>, Refusal> {
     let (upstream, forwarding) = (&*listener.upstream.current(), listener.settings.forwarding);
     let settings = upstream.settings();
@@ -85,7 +85,7 @@ pub(super) async fn forward(
             return Err(Refusal::BROKEN);
         };
         let server = hyper::upgrade::on(&mut response);
-        let ends = Ends { life, server: Box::pin(lease.over()) };
+        let ends = Ends { bounds, server: Box::pin(lease.over()) };
         let (access, idle) = (Arc::clone(access), listener.settings.idle);
         tokio::spawn(tunnel(client, server, Arc::clone(&access), idle, ends));
         headers::strip_hop_by_hop(response.headers_mut());
@@ -204,7 +204,7 @@ fn for_http2(head: &mut Parts, upstream: &Authority) -> Result<(), Refusal> {
 
 /// When what a connection was upgraded to has to end.
 struct Ends {
-    life: Life,
+    bounds: Bounds,
     /// Ready when the connection to the upstream is over.
     server: BoxFuture<'static, Why>,
 }
@@ -218,7 +218,7 @@ async fn tunnel(
     idle: Duration,
     ends: Ends,
 ) {
-    let Ends { life: Life { mut alive, term }, server: server_is_over } = ends;
+    let Ends { bounds: Bounds { mut alive, term }, server: server_is_over } = ends;
     let traffic = Arc::<Traffic>::default();
     let carried = async {
         let (client, server) = tokio::try_join!(client, server).map_err(|error| root(&error))?;

@@ -103,7 +103,7 @@ async fn no_call_is_lost_while_connections_on_both_sides_come_of_age() {
         for (some, of) in callers.join_all().await {
             (calls, connections) = (calls + some, connections + of);
         }
-        assert!(connections >= 6 * 5 && connections <= 6 * 10, "{connections}");
+        assert!((6 * 5..=6 * 10).contains(&connections), "{connections}");
         assert!(calls > 300, "{calls}");
         let connects = "alts_proxy_upstream_connects_total{outcome=\"success\",upstream=\"alts\"}";
         assert!(metric(&proxy, connects) >= 12.0, "{}", metric(&proxy, connects));
