@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use h2::Reason;
 use http::Request;
 use hyper::body::{Bytes, Frame, SizeHint};
 use tonic::Status;
@@ -22,7 +23,8 @@ const ATTEMPTS: usize = 5;
 /// When a server asks for another connection (GOAWAY), gRPC's clients send calls again of which it
 /// has seen nothing. tonic does not: those that wait for the old connection at that moment fail with
 /// `CANCELLED`, "connection closed". Behind this layer they do not, and no call is made twice: one is only
-/// sent again if hyper reports that it was not sent, and nobody has asked for its message.
+/// sent again if hyper reports that it was not sent, or the server that it has not looked at it, and if no
+/// part of its message was sent.
 ///
 /// ```no_run
 /// # async fn example(channel: tonic::transport::Channel) {
@@ -86,11 +88,22 @@ where
     }
 }
 
-/// Whether hyper says that a request was never sent.
+/// Whether hyper says that a request was never sent, or the server that it has not looked at it
+/// (RFC 9113 sections 6.8 and 8.7).
 fn is_unsent(error: &(dyn Error + 'static)) -> bool {
+    let untouched = |error: &h2::Error| {
+        error.is_remote()
+            && match error.reason() {
+                Some(Reason::NO_ERROR) => error.is_go_away(),
+                Some(Reason::REFUSED_STREAM) => error.is_reset(),
+                _ => false,
+            }
+    };
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.downcast_ref().is_some_and(hyper::Error::is_canceled) {
+        if error.downcast_ref().is_some_and(hyper::Error::is_canceled)
+            || error.downcast_ref().is_some_and(untouched)
+        {
             return true;
         }
         next = error.source();
