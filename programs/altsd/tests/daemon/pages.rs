@@ -182,9 +182,9 @@ fn try_with_its_users(place: &str, text: &str) {
     let users = Users::of(&config.rules);
     // An agent that knows these users, as the same one.
     let domain = Domain::new("prod.example");
-    let svid = domain.issue("spiffe://prod.example/anybody");
+    let document = domain.issue("spiffe://prod.example/anybody");
     let _agent = config.spiffe.as_ref().map(|spiffe| {
-        let known = users.by_pattern.values().map(|(uid, _)| (*uid, vec![svid.clone()]));
+        let known = users.by_pattern.values().map(|(uid, _)| (*uid, vec![document.clone()]));
         let said = Said { users: known.collect(), ..Said::new(&[&domain]) };
         TestAgent::start(Path::new(spiffe.agent.strip_prefix("unix:").unwrap()), said)
     });
@@ -207,7 +207,7 @@ fn try_with_its_users(place: &str, text: &str) {
                 for account in config.rules.iter().flat_map(|rule| &rule.accounts) {
                     let given = rule.accounts.contains(account);
                     let account = account.to_string().replace("{user}", name);
-                    let account = account.replace("{spiffe}", &svid.id);
+                    let account = account.replace("{spiffe}", &document.id);
                     let told = ask_about(&directory, Some(*uid), &address, &account, target);
                     let expected = if given { "0 " } else { "7 " };
                     assert!(
