@@ -387,6 +387,7 @@ async fn no_handshake_fails_while_files_are_replaced() {
     }
     assert_eq!(*failures.lock().unwrap(), [""; 0]);
     let count = count.load(Ordering::Relaxed);
+    println!("{count} handshakes with {} certificates of 61, 0 failed", accounts.len());
     assert!(count > 100 && accounts.len() > 10, "{count} handshakes of {}", accounts.len());
 }
 
@@ -416,6 +417,8 @@ async fn restricted_authorities_and_lists_are_those_of_each_file() {
 #[cfg(feature = "locator")]
 mod locator {
     use alts_handshaker::locator::{Development, IdentityPaths, Locator};
+    use proptest::prelude::ProptestConfig;
+    use proptest::{prop_assert, prop_assert_eq, proptest};
 
     use super::*;
 
@@ -438,6 +441,21 @@ mod locator {
         ] {
             let error = wrong.parse::<Locator>().unwrap_err();
             assert!(error.contains(why) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+        #[test]
+        fn what_is_written_is_read_as_the_same(text in "files:[a-cö,/. ]{0,12}") {
+            if let Ok(locator) = text.parse::<Locator>() {
+                prop_assert_eq!(locator.to_string(), &*text);
+                let moved = locator.with_paths(|path| Path::new("/etc/alts").join(path));
+                prop_assert_eq!(moved.to_string().parse(), Ok(moved));
+            } else {
+                prop_assert!(!matches!(text.split(',').count(), 1 | 3) || text.contains(",,")
+                    || text.ends_with(',') || text.starts_with("files:,") || text == "files:");
+            }
         }
     }
 
