@@ -25,6 +25,7 @@
 //!
 //! A program with a reload of its own asks a [`Follower`] instead, as `altsd` does.
 
+mod bundle;
 mod error;
 mod follow;
 mod watched;
@@ -110,7 +111,8 @@ impl Terms {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RootFile {
-    /// The file, PEM.
+    /// The file: PEM, or a SPIFFE bundle in JSON, which needs a `vouching` for the members of its trust
+    /// domain.
     pub path: PathBuf,
     /// What each of them may vouch for.
     pub vouching: Vouching,
@@ -141,9 +143,14 @@ impl RootFile {
 
     fn load(&self, contents: &mut Contents) -> Result<TrustRoots, LoadError> {
         let content = |path: &Path, why| LoadError::Content { path: path.to_owned(), why };
-        let roots = TrustRoots::from_pem(&contents.read(&self.path, MAX_FILE, None)?)
-            .map_err(|why| content(&self.path, why))?
-            .vouching(self.vouching.clone());
+        let file = contents.read(&self.path, MAX_FILE, None)?;
+        let read = match bundle::is_bundle(&file) {
+            // Its authorities are the engine's, which may make up whatever it likes.
+            true if !self.vouching.is_restricted() => Err(IdentityError::NoTrustDomain),
+            true => bundle::read(&file),
+            false => TrustRoots::from_pem(&file),
+        };
+        let roots = read.map_err(|why| content(&self.path, why))?.vouching(self.vouching.clone());
         let mut all: Option<Revocation> = None;
         for path in &self.revocation_lists {
             let lists = Revocation::from_pem(&contents.read(path, MAX_LISTS, None)?)

@@ -414,6 +414,67 @@ async fn restricted_authorities_and_lists_are_those_of_each_file() {
     }
 }
 
+/// The trust domain of the bundles here.
+#[cfg(feature = "spiffe")]
+fn members() -> alts_handshaker::identity::Vouching {
+    let domain: alts_handshaker::spiffe::TrustDomain = "field.test".parse().unwrap();
+    domain.vouching().unwrap()
+}
+
+/// `tests/data/spire-bundle.json` is what `spire-server bundle show -format spiffe` of SPIRE 1.13.3 printed,
+/// of a server that was made for a test.
+#[cfg(feature = "spiffe")]
+#[tokio::test]
+async fn a_spiffe_bundle_vouches_for_the_members_of_its_trust_domain() {
+    let (directory, ours) = (Directory::new(), Authority::new("ours"));
+    let member = |id: &str| ours.pair_with(SanType::URI(id.try_into().unwrap()), |_| {});
+    let bundle = directory.0.join("bundle.json");
+    let with_bundle = |vouching| {
+        let mut files = IdentityFiles::in_directory(&directory.0);
+        files.trust_roots = vec![RootFile::new(&bundle)];
+        files.trust_roots[0].vouching = vouching;
+        files
+    };
+    ours.write(&directory.0, &member("spiffe://field.test/web"));
+    let body = ours.pem.lines().filter(|line| !line.starts_with("---")).collect::<String>();
+    let json =
+        |key: &str| format!("{{\"keys\": [{{\"use\": \"jwt-svid\", \"kid\": \"1\"}}, {key}]}}");
+    replace(&bundle, &json(&format!("{{\"use\": \"x509-svid\", \"x5c\": [\"{body}\"]}}")));
+    let web = with_bundle(members()).load().unwrap();
+
+    let others = Directory::new();
+    for (id, is_good) in [("spiffe://field.test/db", true), ("spiffe://other.test/db", false)] {
+        ours.write(&others.0, &member(id));
+        let mut files = IdentityFiles::in_directory(&others.0);
+        files.trust_roots[0].vouching = alts_handshaker::identity::Vouching::new()
+            .account_from(alts_handshaker::identity::AccountFrom::Uri);
+        let other = files.load().unwrap();
+        assert_eq!(meet(web.clone(), other).await.is_ok(), is_good, "{id}");
+    }
+
+    let why = with_bundle(alts_handshaker::identity::Vouching::new()).load().unwrap_err();
+    assert!(why.to_string().contains("say for which (trust_domain)"), "{why}");
+    let certificates =
+        json(&format!("{{\"use\": \"x509-svid\", \"x5c\": [\"{body}\", \"{body}\"]}}"));
+    for (bad, sentence) in [
+        (json("{\"use\": \"x509-svid\"}"), "with 0 certificates"),
+        (certificates, "with 2 certificates"),
+        (json("{\"use\": \"x509-svid\", \"x5c\": [\"AAAA\"]}"), "trust root"),
+        (json("{}"), "no authority for workloads"),
+        ("{".to_owned(), "SPIFFE bundle"),
+    ] {
+        replace(&bundle, &bad);
+        let error = with_bundle(members()).load().unwrap_err();
+        assert_eq!(error.path(), Some(&*bundle), "{error}");
+        assert!(error.to_string().contains(sentence), "{error}");
+    }
+
+    // A real one is read, and is not the authority of our certificate.
+    replace(&bundle, include_str!("data/spire-bundle.json"));
+    let error = with_bundle(members()).load().unwrap_err();
+    assert!(matches!(error, LoadError::Refused { .. }), "{error}");
+}
+
 #[cfg(feature = "locator")]
 mod locator {
     use alts_handshaker::locator::{Development, IdentityPaths, Locator};

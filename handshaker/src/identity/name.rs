@@ -79,6 +79,8 @@ pub enum IdentityError {
     EncryptedKey,
     /// The private key does not belong to the certificate.
     KeyMismatch,
+    /// A SPIFFE bundle whose trust domain nobody has named.
+    NoTrustDomain,
     /// A revocation list cannot be used.
     Revocation {
         /// Which one, counted from zero.
@@ -99,6 +101,9 @@ impl fmt::Display for IdentityError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Pem { what, why } => write!(f, "cannot read the PEM text of the {what}: {why}"),
+            Self::NoTrustDomain => f.write_str(
+                "it is a SPIFFE bundle, which vouches for one trust domain: say for which (trust_domain)",
+            ),
             Self::Missing { what } => write!(f, "no {what} in the input"),
             Self::ChainTooLong { bytes } => write!(
                 f,

@@ -48,8 +48,10 @@ impl TrustDomain {
         name.parse()
     }
 
-    /// What its authorities may vouch for: its own members, and nobody else.
-    pub(super) fn vouching(&self) -> Option<Vouching> {
+    /// What its authorities may vouch for: its own members, and nobody else. Nothing if its name is so
+    /// long that no account fits.
+    #[must_use]
+    pub fn vouching(&self) -> Option<Vouching> {
         let members: VouchedAccounts = format!("{SCHEME}{}/*", self.0).parse().ok()?;
         Some(Vouching::new().accounts(vec![members]).account_from(AccountFrom::Uri))
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use alts_handshaker::identity::revocation::WithoutStatus;
 use alts_handshaker::identity::vouching::{MachinePattern, VouchedAccounts};
 use alts_handshaker::identity::{AccountFrom, Vouching};
+use alts_handshaker::spiffe::TrustDomain;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -35,6 +36,7 @@ struct Table {
     path: PathBuf,
     accounts: Option<Vec<String>>,
     account_from: Option<Kind>,
+    trust_domain: Option<String>,
     #[serde(default)]
     machines: Vec<String>,
     #[serde(default)]
@@ -78,7 +80,7 @@ impl<'de> Visitor<'de> for PathOrTable {
     type Value = RawRoot;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a path, or a table with path, accounts, account_from, machines, crl, without_crl and expired_crl")
+        f.write_str("a path, or a table with path, trust_domain, accounts, account_from, machines, crl, without_crl and expired_crl")
     }
 
     fn visit_str<E: Error>(self, path: &str) -> Result<RawRoot, E> {
@@ -101,6 +103,16 @@ impl<'de> Visitor<'de> for PathOrTable {
                 Kind::Email => AccountFrom::Email,
                 Kind::Uri => AccountFrom::Uri,
             });
+        }
+        if let Some(domain) = table.trust_domain {
+            if vouching != Vouching::new() {
+                return Err(Error::custom(
+                    "trust_domain says which accounts these are: remove accounts, account_from and machines",
+                ));
+            }
+            let domain: TrustDomain = domain.parse().map_err(Error::custom)?;
+            let too_long = || Error::custom("trust_domain is so long that no account fits");
+            vouching = domain.vouching().ok_or_else(too_long)?;
         }
         if table.crl.is_empty() && (table.without_crl.is_some() || table.expired_crl.is_some()) {
             return Err(Error::custom("without_crl and expired_crl are only for roots with a crl"));

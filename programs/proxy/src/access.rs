@@ -28,6 +28,8 @@ pub struct Activity {
     last: Mutex<Instant>,
     /// The client's connection has ended.
     is_gone: AtomicBool,
+    /// The next answer is the last one: of a connection with HTTP/1.1 only.
+    is_leaving: AtomicBool,
     /// It was cut because its grace was over.
     is_cut: AtomicBool,
     alive: Alive,
@@ -58,6 +60,7 @@ impl Activity {
             changed: Notify::new(),
             is_http2: AtomicBool::new(false),
             is_gone: AtomicBool::new(false),
+            is_leaving: AtomicBool::new(false),
             is_cut: AtomicBool::new(false),
             alive,
             watched: Mutex::default(),
@@ -137,6 +140,17 @@ impl Activity {
         let live: Vec<_> = watched.iter().filter_map(Weak::upgrade).collect();
         drop(watched);
         live.into_iter().filter(|one| one.expire(stall, idle)).count() > 0
+    }
+
+    /// From now on, an answer asks the client to close its connection.
+    pub fn leave(&self) {
+        self.is_leaving.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an answer asks the client to close its connection.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.is_leaving.load(Ordering::Relaxed)
     }
 
     /// Whether its requests come one after the other.

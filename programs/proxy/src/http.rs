@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use alts_serving::life::Alive;
-use http::{Method, Request, Response, Version};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -39,7 +39,7 @@ use crate::counted::Counted;
 use crate::headers;
 use crate::http2::{FRAME, KEEP_ALIVE, KEEP_ALIVE_TIMEOUT, connection_window};
 use crate::listener::Listener;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Why};
 use crate::reason::root;
 use crate::socket::{FOREVER, Stream};
 use crate::term::{Bounds, Term};
@@ -75,9 +75,15 @@ pub async fn serve(
                 streams.announce(&access);
             }
             let (client, listener) = (Arc::clone(&client), Arc::clone(&listener));
-            let bounds = bounds.clone();
+            let (bounds, activity) = (bounds.clone(), Arc::clone(&activity));
             async move {
-                Ok::<_, Infallible>(handle(&access, &client, &listener, request, bounds).await)
+                let mut response = handle(&access, &client, &listener, request, bounds).await;
+                // An upgraded connection carries no more requests anyway.
+                if activity.is_leaving() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    let close = HeaderValue::from_static("close");
+                    response.headers_mut().insert(header::CONNECTION, close);
+                }
+                Ok::<_, Infallible>(response)
             }
         })
     };
@@ -181,8 +187,17 @@ async fn to_its_end(
                 "the connection is asked to end"
             );
         }
+        let between_requests =
+            activity.is_http1() && activity.has_begun() && activity.idle_since().is_some();
+        let is_admitted = matches!(&why, Outcome::Due { why, .. } if !matches!(why, Why::Rules));
+        if between_requests && is_admitted {
+            // Its next request may be on the way: the answer says that it is the last one. If
+            // there is none, the connection is closed in a while.
+            activity.leave();
+        } else {
+            serving.as_mut().ask_to_end();
+        }
         (ending, asked) = (Some(why), Instant::now());
-        serving.as_mut().ask_to_end();
     };
     activity.gone();
     // With it go the requests that it had not answered; what it was upgraded to is still there.

@@ -30,6 +30,18 @@ fn error(text: &str) -> String {
     }
 }
 
+/// The configuration with one thing changed is refused, with a place and a remedy.
+fn assert_says(from: &str, to: &str, place: &str, what: &str) {
+    let mut text = GOOD.replacen(from, to, 1);
+    if what == "no user name" {
+        text = text.replace("a@dev.test", "{user}@host.test");
+    }
+    assert_ne!(text, GOOD, "{from}");
+    let error = error(&text);
+    assert!(error.starts_with("/etc/altsd.toml"), "{error}");
+    assert!(error.contains(place) && error.contains(what), "{place} {what}: {error}");
+}
+
 #[test]
 fn errors_name_the_place_and_what_to_do() {
     assert!(Config::parse(GOOD, Path::new("/etc/altsd.toml")).is_ok());
@@ -46,26 +58,6 @@ fn errors_name_the_place_and_what_to_do() {
             "only for socket files",
         ),
         ("unix = 's.sock'", "unix = 's.sock'\nidentify = false", "line 2", "only for TCP"),
-        ("a@dev.test", "{spiffe}", "line 7, [[policy]]", "say which one ([spiffe])"),
-        ("[[policy]]", "[spiffe]\nagent = 'a.sock'\n[[policy]]", "line 7, [spiffe]", "unix:/path"),
-        (
-            "[[policy]]",
-            "[spiffe]\nagent = 'unix:/a.sock'\napi = 'other'\n[[policy]]",
-            "line 9, column 7",
-            "delegated",
-        ),
-        (
-            "[[policy]]",
-            "[spiffe]\nagent = 'unix:/a.sock'\nfederated = ['A']\n[[policy]]",
-            "line 7, [spiffe]",
-            "federated: \"A\" is not the name of a trust domain",
-        ),
-        (
-            "[[policy]]\ncallers = ['anyone']\naccounts = ['a@dev.test']",
-            "[spiffe]\nagent = 'unix:/a.sock'\n[[policy]]\ncallers = ['unidentified']\naccounts = ['{spiffe}']",
-            "line 9, [[policy]]",
-            "{spiffe} is nobody",
-        ),
         ("unix = 's.sock'", "unix = 's.sock'\nmode = '999'", "line 4, column 8", "octal"),
         ("trust_roots = ['r.pem']", "", "line 4, [[identity]]", "set trust_roots"),
         (
@@ -112,14 +104,47 @@ fn errors_name_the_place_and_what_to_do() {
         ),
         ("[[policy]]", "[log]\nlevel = 'trace'\n[[policy]]", "line 8", "one of `error`"),
     ] {
-        let mut text = GOOD.replacen(from, to, 1);
-        if what == "no user name" {
-            text = text.replace("a@dev.test", "{user}@host.test");
-        }
-        assert_ne!(text, GOOD, "{from}");
-        let error = error(&text);
-        assert!(error.starts_with("/etc/altsd.toml"), "{error}");
-        assert!(error.contains(place) && error.contains(what), "{place} {what}: {error}");
+        assert_says(from, to, place, what);
+    }
+}
+
+#[test]
+fn errors_about_agents_and_trust_domains_name_the_place_and_what_to_do() {
+    for (from, to, place, what) in [
+        (
+            "['r.pem']",
+            "[{ path = 'r.json', trust_domain = 'a.test', machines = ['b.test'] }]",
+            "line 1",
+            "trust_domain says which accounts these are",
+        ),
+        (
+            "['r.pem']",
+            "[{ path = 'r.json', trust_domain = 'A.test' }]",
+            "line 1",
+            "is not the name of a trust domain",
+        ),
+        ("a@dev.test", "{spiffe}", "line 7, [[policy]]", "say which one ([spiffe])"),
+        ("[[policy]]", "[spiffe]\nagent = 'a.sock'\n[[policy]]", "line 7, [spiffe]", "unix:/path"),
+        (
+            "[[policy]]",
+            "[spiffe]\nagent = 'unix:/a.sock'\napi = 'other'\n[[policy]]",
+            "line 9, column 7",
+            "delegated",
+        ),
+        (
+            "[[policy]]",
+            "[spiffe]\nagent = 'unix:/a.sock'\nfederated = ['A']\n[[policy]]",
+            "line 7, [spiffe]",
+            "federated: \"A\" is not the name of a trust domain",
+        ),
+        (
+            "[[policy]]\ncallers = ['anyone']\naccounts = ['a@dev.test']",
+            "[spiffe]\nagent = 'unix:/a.sock'\n[[policy]]\ncallers = ['unidentified']\naccounts = ['{spiffe}']",
+            "line 9, [[policy]]",
+            "{spiffe} is nobody",
+        ),
+    ] {
+        assert_says(from, to, place, what);
     }
 }
 
