@@ -33,7 +33,7 @@ class Ours:
         return min(cls.frame_size(chosen), max(offered or 0, 16 << 10)) - 4
 
     def __init__(self, root):
-        self.programs = root / os.environ.get("CARGO_TARGET_DIR", "target") / os.environ["INTEROP_PROFILE"]
+        self.programs = root / "target" / "interop" / "programs"
 
     def client(self, handshaker):
         return [self.programs / "alts-interop-client", "--handshaker", f"{handshaker}:{HANDSHAKER_PORT}"]
