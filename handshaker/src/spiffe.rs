@@ -8,7 +8,7 @@
 //! |---|---|---|
 //! | [`Agent::workload`] | this process | the SPIFFE Workload API |
 //! | [`Agent::delegated`] | another process, or selectors | SPIRE's Delegated Identity API |
-//! | [`Agent::broker`] | another process | the SPIFFE Broker API |
+//! | [`Broker::process`] | another process | the SPIFFE Broker API |
 //!
 //! A [`Subscription`] keeps what the agent says: a new identity is used by the next handshake, and an
 //! authority that is gone is trusted by none from then on. A bundle vouches for the members of its own
@@ -26,6 +26,7 @@
 //! four methods are needed here.
 
 mod agent;
+mod broker;
 #[cfg(feature = "tokio-alts")]
 mod in_process;
 mod material;
@@ -35,6 +36,7 @@ mod subscription;
 mod trust_domain;
 
 pub use self::agent::{Agent, EndpointError, Pinned, Source, Workload};
+pub use self::broker::Broker;
 #[cfg(feature = "tokio-alts")]
 pub use self::in_process::SpiffeHandshaker;
 pub use self::settings::{Settings, SharedSettings};

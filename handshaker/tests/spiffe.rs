@@ -16,7 +16,7 @@ use alts_core::msg::{
 };
 use alts_handshaker::identity::DenyList;
 use alts_handshaker::spiffe::{
-    Agent, Pinned, Settings, SharedSettings, Source, State, Subscription, Workload,
+    Agent, Broker, Pinned, Settings, SharedSettings, Source, State, Subscription, Workload,
 };
 use alts_handshaker::{Call, Handshaker};
 
@@ -46,6 +46,14 @@ async fn of(source: Source, settings: Settings) -> (Subscription, State) {
     let state = subscription.settled(LONG).await;
     (subscription, state)
 }
+
+/// The agent's broker endpoint, at which this is expected.
+fn broker(test: &TestAgent, id: &str) -> Broker {
+    let workload_api = Agent::at(&test.address()).unwrap();
+    Broker::at(&test.broker_address(), &workload_api, id.parse().unwrap()).unwrap()
+}
+
+const AGENT: &str = "spiffe://prod.example/spire/agent/*";
 
 fn always(pid: i32) -> Pinned {
     Pinned::new(pid, || true)
@@ -96,28 +104,30 @@ async fn each_process_gets_its_own_identity_by_each_protocol() {
     let domain = Domain::new("prod.example");
     let named = |name: &str| vec![domain.issue(&format!("spiffe://prod.example/{name}"))];
     let said = Said::new(&[&domain]).with(7, named("web")).with(8, named("db"));
-    let test = TestAgent::start(&socket("each"), said);
+    let test = TestAgent::with_broker(&socket("each"), said, &domain);
     let agent = Agent::at(&test.address()).unwrap();
+    let brokered = broker(&test, AGENT);
 
     for (source, expected) in [
         (agent.delegated(Workload::Process(always(7))), "spiffe://prod.example/web"),
         (agent.delegated(Workload::Process(always(8))), "spiffe://prod.example/db"),
-        (agent.broker(always(7)), "spiffe://prod.example/web"),
-        (agent.broker(always(8)), "spiffe://prod.example/db"),
+        (brokered.process(always(7)), "spiffe://prod.example/web"),
+        (brokered.process(always(8)), "spiffe://prod.example/db"),
     ] {
         let (_kept, state) = of(source, Settings::new()).await;
         assert_eq!(accounts(&state), [expected]);
         assert_eq!(state.problem(), None);
     }
     // A stranger, and this process, have none.
-    for source in
-        [agent.delegated(Workload::Process(always(9))), agent.broker(always(9)), agent.workload()]
-    {
+    for source in [agent.delegated(Workload::Process(always(9))), brokered.process(always(9))] {
         let (_kept, state) = of(source, Settings::new()).await;
         assert!(state.handshakers().is_empty());
         assert!(state.problem().unwrap().contains("refuses"), "{:?}", state.problem());
     }
-    test.change(|said| drop(said.svids.insert(0, named("any"))));
+    test.change(|said| {
+        said.svids.insert(0, named("any"));
+        said.own.clear();
+    });
     let (_kept, state) = of(agent.workload(), Settings::new()).await;
     assert_eq!(accounts(&state), ["spiffe://prod.example/any"]);
     let selectors = vec![("unix".to_owned(), "uid:1".to_owned())];
@@ -201,9 +211,11 @@ async fn while_the_agent_is_away_what_is_valid_goes_on_and_when_it_is_back_it_is
 async fn a_refusal_after_an_absence_is_believed_in_the_end() {
     let domain = Domain::new("prod.example");
     let svid = vec![domain.issue("spiffe://prod.example/one")];
-    let mut test = TestAgent::start(&socket("believed"), Said::new(&[&domain]).with(1, svid));
+    let mut test =
+        TestAgent::with_broker(&socket("believed"), Said::new(&[&domain]).with(1, svid), &domain);
     let agent = Agent::at(&test.address()).unwrap();
-    for source in [agent.delegated(Workload::Process(always(1))), agent.broker(always(1))] {
+    let brokered = broker(&test, AGENT);
+    for source in [agent.delegated(Workload::Process(always(1))), brokered.process(always(1))] {
         let (subscription, _) = of(source, Settings::new()).await;
         let before = subscription.state();
         test.stop();
@@ -228,8 +240,10 @@ fn test_svids(test: &TestAgent) -> std::collections::HashMap<i32, Vec<agent::Svi
 async fn a_number_that_was_used_again_gets_nothing() {
     let domain = Domain::new("prod.example");
     let svid = vec![domain.issue("spiffe://prod.example/new")];
-    let test = TestAgent::start(&socket("reuse"), Said::new(&[&domain]).with(1, svid));
+    let test =
+        TestAgent::with_broker(&socket("reuse"), Said::new(&[&domain]).with(1, svid), &domain);
     let agent = Agent::at(&test.address()).unwrap();
+    let brokered = broker(&test, AGENT);
     let alive = Arc::new(AtomicBool::new(true));
     let pinned = || {
         let alive = Arc::clone(&alive);
@@ -238,7 +252,7 @@ async fn a_number_that_was_used_again_gets_nothing() {
     // While the agent looks, the process ends, and another gets its number.
     let dying = Arc::clone(&alive);
     test.before_answers(move |_pid| dying.store(false, Ordering::SeqCst));
-    for source in [agent.delegated(Workload::Process(pinned())), agent.broker(pinned())] {
+    for source in [agent.delegated(Workload::Process(pinned())), brokered.process(pinned())] {
         alive.store(true, Ordering::SeqCst);
         let (_kept, state) = of(source, Settings::new()).await;
         assert!(state.handshakers().is_empty());
@@ -246,13 +260,13 @@ async fn a_number_that_was_used_again_gets_nothing() {
     }
     // It had ended before: the agent is not even asked.
     let asked = test.asked().len();
-    let (_kept, state) = of(agent.broker(pinned()), Settings::new()).await;
+    let (_kept, state) = of(brokered.process(pinned()), Settings::new()).await;
     assert!(state.handshakers().is_empty());
     assert_eq!(test.asked().len(), asked);
     // It ends later.
     test.before_answers(|_pid| {});
     alive.store(true, Ordering::SeqCst);
-    let (subscription, state) = of(agent.broker(pinned()), Settings::new()).await;
+    let (subscription, state) = of(brokered.process(pinned()), Settings::new()).await;
     assert_eq!(state.handshakers().len(), 1);
     alive.store(false, Ordering::SeqCst);
     test.change(|_said| {});
@@ -266,8 +280,9 @@ async fn a_bundle_vouches_for_its_own_trust_domain_and_for_no_other() {
         .with(1, vec![home.issue("spiffe://prod.example/web")])
         .with(2, vec![away.issue("spiffe://partner.example/db")]);
     said.federates_with = vec!["prod.example".to_owned(), "partner.example".to_owned()];
-    let test = TestAgent::start(&socket("federation"), said);
+    let test = TestAgent::with_broker(&socket("federation"), said, &home);
     let agent = Agent::at(&test.address()).unwrap();
+    let brokered = broker(&test, AGENT);
     let federated = |names: &[&str]| {
         Settings::new().federated(names.iter().map(|n| n.parse().unwrap()).collect())
     };
@@ -275,7 +290,7 @@ async fn a_bundle_vouches_for_its_own_trust_domain_and_for_no_other() {
     for protocol in ["delegated", "broker"] {
         let source = |pid: i32| match protocol {
             "delegated" => agent.delegated(Workload::Process(always(pid))),
-            _ => agent.broker(always(pid)),
+            _ => brokered.process(always(pid)),
         };
         let one = async |pid: i32, names: &[&str]| {
             let (_kept, state) = of(source(pid), federated(names)).await;
@@ -372,12 +387,12 @@ async fn new_settings_count_at_once_also_while_the_agent_is_away() {
     let (web, db) = ("spiffe://prod.example/web", "spiffe://prod.example/db");
     let said = Said::new(&[&domain]);
     let said = said.with(1, vec![domain.issue(web)]).with(2, vec![domain.issue(db)]);
-    let mut test = TestAgent::start(&socket("settings"), said);
-    let agent = Agent::at(&test.address()).unwrap();
+    let mut test = TestAgent::with_broker(&socket("settings"), said, &domain);
+    let brokered = broker(&test, AGENT);
     let shared = SharedSettings::new(Settings::new());
-    let server = Subscription::begin(agent.broker(always(1)), shared.clone());
+    let server = Subscription::begin(brokered.process(always(1)), shared.clone());
     let server_state = server.settled(LONG).await;
-    let (_client, client_state) = of(agent.broker(always(2)), Settings::new()).await;
+    let (_client, client_state) = of(brokered.process(always(2)), Settings::new()).await;
     let client = &client_state.handshakers()[0];
     assert!(shake(client, &server_state.handshakers()[0]).is_ok());
     let denying = || Settings::new().denying(DenyList::new().accounts(vec![db.parse().unwrap()]));
@@ -390,4 +405,32 @@ async fn new_settings_count_at_once_also_while_the_agent_is_away() {
     shared.replace(denying());
     let state = until(&server, |state| shake(client, &state.handshakers()[0]).is_err()).await;
     assert!(state.problem().is_some());
+}
+
+#[tokio::test]
+async fn at_a_broker_endpoint_both_sides_prove_who_they_are() {
+    let domain = Domain::new("prod.example");
+    let document = vec![domain.issue("spiffe://prod.example/web")];
+    let said = Said::new(&[&domain]).with(1, document);
+    let test = TestAgent::with_broker(&socket("mutual"), said.clone(), &domain);
+    let told = async |endpoint: Broker| of(endpoint.process(always(1)), Settings::new()).await.1;
+    let state = told(broker(&test, AGENT)).await;
+    assert_eq!(accounts(&state), ["spiffe://prod.example/web"]);
+    // Another agent than the one that is expected.
+    let state = told(broker(&test, "spiffe://prod.example/spire/agent/other")).await;
+    assert!(state.handshakers().is_empty());
+    let why = state.problem().unwrap();
+    assert!(why.contains("cannot be asked") && !why.contains("refuses"), "{why}");
+    // One of another authority, although it has the right name.
+    let forger = Domain::new("prod.example");
+    let other = TestAgent::with_broker(&socket("forged"), said, &forger);
+    let workload_api = Agent::at(&test.address()).unwrap();
+    let endpoint = Broker::at(&other.broker_address(), &workload_api, AGENT.parse().unwrap());
+    let state = told(endpoint.unwrap()).await;
+    assert!(state.handshakers().is_empty(), "{state:?}");
+    assert!(!other.asked().iter().any(|asked| asked.starts_with("broker")), "{:?}", other.asked());
+    // Whoever has no identity itself.
+    test.change(|said| said.own = vec![]);
+    let state = told(broker(&test, AGENT)).await;
+    assert!(state.handshakers().is_empty(), "{state:?}");
 }

@@ -108,6 +108,14 @@ impl ExchangeConfig {
     }
 }
 
+#[cfg(feature = "spiffe")]
+impl ExchangeConfig {
+    /// TLS as a client uses it.
+    pub(crate) fn client(&self) -> &ClientConfig {
+        &self.client
+    }
+}
+
 /// The provider with what is in use named explicitly: a default that changes with a version of
 /// rustls, or with a feature that another crate switches on, must not change the protocol.
 fn provider(key_exchange: KeyExchange) -> CryptoProvider {

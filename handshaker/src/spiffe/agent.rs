@@ -1,17 +1,23 @@
 //! An agent, the three protocols in which it is asked, and the streams that it answers with.
 
-use std::fmt;
+use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
+use std::{fmt, io};
 
+use http::Uri;
 use http::uri::PathAndQuery;
+use hyper_util::rt::TokioIo;
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::client::Grpc;
 use tonic::codec::Streaming;
 use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
+use tower_service::Service;
 
 use super::material::{Material, Unusable};
 use super::messages::{
@@ -38,6 +44,39 @@ pub struct Agent {
     text: Arc<str>,
     endpoint: Endpoint,
     channel: Arc<OnceLock<Channel>>,
+    /// How it is connected to, if not plainly.
+    dial: Option<Dial>,
+}
+
+/// A connection that is being made.
+pub(super) type Connection = Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>>;
+
+/// Makes connections to the socket at a path.
+pub(super) type Dial = Arc<dyn Fn(Arc<str>) -> Connection + Send + Sync>;
+
+/// What bytes go over.
+pub(super) trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+/// Connects as HTTP's client wants it done.
+struct Dialler {
+    path: Arc<str>,
+    dial: Dial,
+}
+
+impl Service<Uri> for Dialler {
+    type Response = TokioIo<Box<dyn Io>>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Box<dyn Io>>>> + Send>>;
+
+    fn poll_ready(&mut self, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, _uri: Uri) -> Self::Future {
+        let connecting = (self.dial)(Arc::clone(&self.path));
+        Box::pin(async move { connecting.await.map(TokioIo::new) })
+    }
 }
 
 /// An address at which no agent can be.
@@ -72,18 +111,24 @@ impl Agent {
     /// # Errors
     /// When it is not the absolute path of a UNIX socket.
     pub fn at(address: &str) -> Result<Self, EndpointError> {
-        let wrong = || EndpointError { address: address.to_owned() };
-        let path = address.strip_prefix("unix:").ok_or_else(wrong)?;
-        let path = path.strip_prefix("//").unwrap_or(path);
-        if !path.starts_with('/') || path.starts_with("//") || path.contains('\0') {
-            return Err(wrong());
-        }
+        let path = path(address)?;
         let endpoint = Endpoint::from_shared(format!("unix://{path}"))
-            .map_err(|_| wrong())?
+            .map_err(|_| EndpointError { address: address.to_owned() })?;
+        Ok(Self::with(address, endpoint, None))
+    }
+
+    /// The agent there, to be connected to in a certain way.
+    pub(super) fn dialled(address: &str, dial: Dial) -> Result<Self, EndpointError> {
+        path(address)?;
+        Ok(Self::with(address, Endpoint::from_static("http://localhost"), Some(dial)))
+    }
+
+    fn with(address: &str, endpoint: Endpoint, dial: Option<Dial>) -> Self {
+        let endpoint = endpoint
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
-        Ok(Self { text: address.into(), endpoint, channel: Arc::default() })
+        Self { text: address.into(), endpoint, channel: Arc::default(), dial }
     }
 
     /// The identity of this process itself, by the SPIFFE Workload API.
@@ -100,9 +145,8 @@ impl Agent {
         self.source(Asked::Delegated(workload))
     }
 
-    /// The identity of another process, by the SPIFFE Broker API.
-    #[must_use]
-    pub fn broker(&self, process: Pinned) -> Source {
+    /// The identity of another process, by the SPIFFE Broker API: see [`Broker`](super::Broker).
+    pub(super) fn broker(&self, process: Pinned) -> Source {
         self.source(Asked::Broker(process))
     }
 
@@ -121,7 +165,15 @@ impl Agent {
         Q: Message + 'static,
         A: Message + Default + 'static,
     {
-        let channel = self.channel.get_or_init(|| self.endpoint.connect_lazy()).clone();
+        let connect = || match &self.dial {
+            None => self.endpoint.connect_lazy(),
+            Some(dial) => {
+                let path = path(&self.text).unwrap_or_default().into();
+                let dialler = Dialler { path, dial: Arc::clone(dial) };
+                self.endpoint.connect_with_connector_lazy(dialler)
+            }
+        };
+        let channel = self.channel.get_or_init(connect).clone();
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_MESSAGE);
         grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
         let mut request = Request::new(request);
@@ -140,6 +192,17 @@ impl fmt::Debug for Agent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Agent").field("address", &self.text).finish_non_exhaustive()
     }
+}
+
+/// The absolute path of a UNIX socket.
+fn path(address: &str) -> Result<&str, EndpointError> {
+    let wrong = || EndpointError { address: address.to_owned() };
+    let path = address.strip_prefix("unix:").ok_or_else(wrong)?;
+    let path = path.strip_prefix("//").unwrap_or(path);
+    if !path.starts_with('/') || path.starts_with("//") || path.contains('\0') {
+        return Err(wrong());
+    }
+    Ok(path)
 }
 
 /// A process that is held on to: its number, and how to tell whether the number is still its own.

@@ -192,7 +192,9 @@ impl Keeper {
         };
         self.still_there()?;
         match end {
-            StreamEnd::Status(status) if status.code() == Code::PermissionDenied => {
+            StreamEnd::Status(status)
+                if matches!(status.code(), Code::PermissionDenied | Code::NotFound) =>
+            {
                 self.refused(status.message(), known);
             }
             StreamEnd::Status(status) => self.lost(&format!(

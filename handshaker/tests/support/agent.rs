@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::convert::Infallible;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -16,13 +17,18 @@ use rcgen::{
     BasicConstraints, CertificateParams, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, SanType,
 };
-use tokio::net::UnixListener;
+use rustls::server::WebPkiClientVerifier;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_stream::wrappers::{UnixListenerStream, WatchStream};
 use tokio_stream::{Stream, StreamExt};
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, ServerStreamingService};
+use tonic::transport::server::Connected;
 use tonic::{Request, Response, Status};
 use tonic_prost::ProstCodec;
 
@@ -82,6 +88,8 @@ pub(crate) struct Said {
     pub(crate) users: HashMap<u32, Vec<Svid>>,
     pub(crate) bundles: BTreeMap<String, Vec<u8>>,
     pub(crate) federates_with: Vec<String>,
+    /// The identity of whoever asks for its own; without one, that of process zero.
+    pub(crate) own: Vec<Svid>,
 }
 
 impl Said {
@@ -96,9 +104,69 @@ impl Said {
     }
 
     fn of(&self, pid: i32) -> Vec<Svid> {
+        if pid == OWN {
+            return self.own.clone();
+        }
         let of_user = || self.users.get(&user(pid)?);
         let found = self.svids.get(&pid).or_else(of_user).or_else(|| self.svids.get(&0));
         found.cloned().unwrap_or_default()
+    }
+}
+
+/// Stands for whoever asks for its own identity.
+const OWN: i32 = -1;
+
+/// TLS of a broker endpoint.
+fn mutual_tls(svid: &Svid, authority: &[u8]) -> TlsAcceptor {
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(authority.to_vec().into()).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let clients =
+        WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+    let chain = svid.chain.iter().cloned().map(Into::into).collect();
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_client_cert_verifier(clients.build().unwrap())
+        .with_single_cert(chain, svid.key.clone().try_into().unwrap())
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec()];
+    TlsAcceptor::from(Arc::new(config))
+}
+
+/// A connection that tonic serves.
+struct Tls(TlsStream<UnixStream>);
+
+impl Connected for Tls {
+    type ConnectInfo = ();
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Tls {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Tls {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(context, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(context)
     }
 }
 
@@ -114,6 +182,8 @@ pub(crate) struct TestAgent {
     path: PathBuf,
     said: Arc<watch::Sender<Said>>,
     runtime: Option<Runtime>,
+    /// Serves the Broker API, with this identity and to members of this authority.
+    broker: Option<(Svid, Vec<u8>)>,
     shared: Arc<Shared>,
 }
 
@@ -132,10 +202,29 @@ impl TestAgent {
             path: path.to_owned(),
             said: Arc::new(watch::channel(said).0),
             runtime: None,
+            broker: None,
             shared: Arc::default(),
         };
         agent.restart();
         agent
+    }
+
+    /// The same with a broker endpoint, over mutual TLS; whoever asks for its own identity gets one.
+    pub(crate) fn with_broker(path: &Path, mut said: Said, domain: &Domain) -> Self {
+        let id = |name: &str| format!("spiffe://{}/{name}", domain.name);
+        said.own = vec![domain.issue(&id("altsd"))];
+        let mut agent = Self::start(path, said);
+        agent.broker = Some((domain.issue(&id("spire/agent/test")), domain.certificate.clone()));
+        agent.restart();
+        agent
+    }
+
+    pub(crate) fn broker_address(&self) -> String {
+        format!("unix:{}", self.broker_path().display())
+    }
+
+    fn broker_path(&self) -> PathBuf {
+        self.path.with_extension("broker")
     }
 
     pub(crate) fn address(&self) -> String {
@@ -165,6 +254,7 @@ impl TestAgent {
             runtime.shutdown_background();
         }
         let _ = std::fs::remove_file(&self.path);
+        let _ = std::fs::remove_file(self.broker_path());
     }
 
     pub(crate) fn restart(&mut self) {
@@ -176,10 +266,28 @@ impl TestAgent {
             UnixListener::bind(&self.path).unwrap()
         };
         let service = Service { said: Arc::clone(&self.said), shared: Arc::clone(&self.shared) };
+        if let Some((svid, authority)) = &self.broker {
+            let listener = {
+                let _entered = runtime.enter();
+                UnixListener::bind(self.broker_path()).unwrap()
+            };
+            let acceptor = mutual_tls(svid, authority);
+            let connections = UnixListenerStream::new(listener)
+                .then(move |stream| {
+                    let acceptor = acceptor.clone();
+                    async move { acceptor.accept(stream?).await.map(Tls) }
+                })
+                // One that is refused is no concern of the next.
+                .filter(Result::is_ok);
+            let broker = Broker(service.clone());
+            runtime.spawn(async move {
+                let server = tonic::transport::Server::builder().add_service(broker);
+                server.serve_with_incoming(connections).await.unwrap();
+            });
+        }
         runtime.spawn(async move {
             tonic::transport::Server::builder()
                 .add_service(Delegated(service.clone()))
-                .add_service(Broker(service.clone()))
                 .add_service(OfWorkload(service))
                 .serve_with_incoming(UnixListenerStream::new(listener))
                 .await
@@ -335,6 +443,9 @@ service!(Delegated, "spire.api.agent.delegatedidentity.v1.DelegatedIdentity", |p
 service!(Broker, "spiffe.broker.API", |parts, _method| method!(
     Subscribe, parts, proto::BrokerRequest => proto::X509SvidResponse,
     |service, request| {
+        if request.metadata().get("broker.spiffe.io").is_none_or(|value| value != "true") {
+            return Err(Status::invalid_argument("security header missing from request"));
+        }
         let reference = request.into_inner().reference.unwrap_or_default().reference.unwrap_or_default();
         if reference.type_url != "type.googleapis.com/spiffe.broker.WorkloadPIDReference" {
             return Err(Status::invalid_argument(reference.type_url));
@@ -350,7 +461,8 @@ service!(OfWorkload, "SpiffeWorkloadAPI", |parts, _method| method!(
         if request.metadata().get("workload.spiffe.io").is_none_or(|value| value != "true") {
             return Err(Status::invalid_argument("security header missing from request"));
         }
-        Ok(service.whole("workload", 0))
+        let own = !service.said.borrow().own.is_empty();
+        Ok(service.whole("workload", if own { OWN } else { 0 }))
     }
 ));
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use alts_handshaker::Handshaker;
 use alts_handshaker::spiffe::{
-    Agent, EndpointError, Pinned, SharedSettings, Source, State, Subscription, Workload,
+    self, Agent, EndpointError, Pinned, SharedSettings, Source, State, Subscription, Workload,
 };
 use alts_serving::process::Process;
 
@@ -27,14 +27,25 @@ const REMIND: Duration = Duration::from_secs(6 * 60 * 60);
 /// The agent, and what it has said about the processes that have connections.
 #[derive(Debug)]
 pub struct Broker {
-    agent: Agent,
-    api: Api,
+    address: String,
+    asked: Asked,
     settings: SharedSettings,
     /// This daemon's own, where the agent knows no other.
     own: Option<Arc<Attested>>,
     processes: Mutex<HashMap<Process, Weak<Attested>>>,
     /// When it was last said that identities are not renewed.
     said: Mutex<Option<Instant>>,
+}
+
+/// How the agent is asked.
+#[derive(Debug)]
+enum Asked {
+    /// For whoever calls, with the Delegated Identity API.
+    Delegated(Agent),
+    /// For whoever calls, with the Broker API.
+    Broker(spiffe::Broker),
+    /// For this daemon alone: there is nothing more to ask.
+    Workload,
 }
 
 /// What the agent says about one process; it is forgotten with its last connection.
@@ -53,12 +64,21 @@ impl Broker {
     pub fn new(spiffe: &SpiffeSettings) -> Result<Self, EndpointError> {
         let agent = Agent::at(&spiffe.agent)?;
         let settings = SharedSettings::new(spiffe.settings());
-        let own = (spiffe.api == Api::Workload).then(|| {
-            let subscription = Subscription::begin(agent.workload(), settings.clone());
-            Arc::new(Attested { subscription, process: None })
-        });
-        let (processes, said) = Default::default();
-        Ok(Self { agent, api: spiffe.api, settings, own, processes, said })
+        let (mut own, processes, said) = Default::default();
+        let asked = match (spiffe.api, &spiffe.broker) {
+            (Api::Broker, Some((workload_api, agent_id))) => {
+                let workload_api = Agent::at(workload_api)?;
+                let id = agent_id.clone();
+                Asked::Broker(spiffe::Broker::at(&spiffe.agent, &workload_api, id)?)
+            }
+            (Api::Workload, _) => {
+                let subscription = Subscription::begin(agent.workload(), settings.clone());
+                own = Some(Arc::new(Attested { subscription, process: None }));
+                Asked::Workload
+            }
+            (Api::Delegated | Api::Broker, _) => Asked::Delegated(agent),
+        };
+        Ok(Self { address: spiffe.agent.clone(), asked, settings, own, processes, said })
     }
 
     /// Uses new settings, for what is known already too.
@@ -82,7 +102,9 @@ impl Broker {
         if let Some(known) = processes.get(&process).and_then(Weak::upgrade) {
             return Ok(known);
         }
-        let source = self.source(process)?;
+        let Some(source) = self.source(process) else {
+            return Err("its number is out of range".to_owned());
+        };
         let subscription = Subscription::begin(source, self.settings.clone());
         let attested = Arc::new(Attested { subscription, process: Some(process) });
         processes.retain(|_, other| other.strong_count() > 0);
@@ -90,14 +112,14 @@ impl Broker {
         Ok(attested)
     }
 
-    fn source(&self, process: Process) -> Result<Source, String> {
-        let pid = i32::try_from(process.pid()).map_err(|_| "its number is too large".to_owned())?;
+    fn source(&self, process: Process) -> Option<Source> {
+        let pid = i32::try_from(process.pid()).ok()?;
         let pinned = Pinned::new(pid, move || process.is_there());
-        Ok(match self.api {
-            Api::Broker => self.agent.broker(pinned),
-            Api::Delegated => self.agent.delegated(Workload::Process(pinned)),
-            Api::Workload => self.agent.workload(),
-        })
+        match &self.asked {
+            Asked::Delegated(agent) => Some(agent.delegated(Workload::Process(pinned))),
+            Asked::Broker(broker) => Some(broker.process(pinned)),
+            Asked::Workload => None,
+        }
     }
 
     /// Shows in the metrics and, when it is news, in the log, how it is with the agent. Called every now
@@ -126,14 +148,14 @@ impl Broker {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(problem) = problem else {
             if said.take().is_some() {
-                tracing::info!(agent = self.agent.address(), "SPIFFE identities are renewed again");
+                tracing::info!(agent = self.address, "SPIFFE identities are renewed again");
             }
             return;
         };
         if said.is_none_or(|when| when.elapsed() >= REMIND) {
             *said = Some(Instant::now());
             tracing::warn!(
-                agent = self.agent.address(),
+                agent = self.address,
                 processes = stale,
                 problem,
                 "SPIFFE identities are not renewed: they are used until they end"

@@ -466,8 +466,9 @@ impl Keeper {
 
     fn needs_restart(&self, new: &Config) -> bool {
         let old = &self.config;
-        let agent =
-            |config: &Config| config.spiffe.as_ref().map(|one| (one.agent.clone(), one.api));
+        let agent = |config: &Config| {
+            config.spiffe.as_ref().map(|one| (one.agent.clone(), one.api, one.broker.clone()))
+        };
         let same = old.listeners.len() == new.listeners.len()
             && old
                 .listeners

@@ -133,6 +133,18 @@ fn errors_about_agents_and_trust_domains_name_the_place_and_what_to_do() {
         ),
         (
             "[[policy]]",
+            "[spiffe]\nagent = 'unix:/a.sock'\napi = 'broker'\n[[policy]]",
+            "line 7, [spiffe]",
+            "set workload_api",
+        ),
+        (
+            "[[policy]]",
+            "[spiffe]\nagent = 'unix:/a.sock'\nagent_id = 'spiffe://a/b'\n[[policy]]",
+            "line 7, [spiffe]",
+            "only for api = \"broker\"",
+        ),
+        (
+            "[[policy]]",
             "[spiffe]\nagent = 'unix:/a.sock'\nfederated = ['A']\n[[policy]]",
             "line 7, [spiffe]",
             "federated: \"A\" is not the name of a trust domain",
