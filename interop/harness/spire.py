@@ -61,6 +61,9 @@ class Spire:
         except (OSError, subprocess.SubprocessError) as error:
             self.why_not.write_text(f"cannot be built: {type(error).__name__} from {shlex.join(command)}")
 
+    def has_broker(self):
+        return tuple(map(int, self.version.split("."))) >= (1, 15)
+
     def missing(self):
         """Why it is not there; None when it is."""
         if os.geteuid() != 0:
@@ -78,7 +81,7 @@ class Domain:
         self.world, self.peer, self.name, self.port = world, peer, name, port
         self.place = world.output / name
         # Below it, SPIRE makes sockets: no user of the tests may be kept out of the public one.
-        for folder in ("server", "agent", "public", "admin"):
+        for folder in ("server", "agent", "public", "admin", "broker"):
             (self.place / folder).mkdir(parents=True)
         self.ids = {}
         self._configure()
@@ -97,6 +100,10 @@ class Domain:
     @property
     def public(self):
         return self.place / "public" / "agent.sock"
+
+    @property
+    def broker(self):
+        return self.place / "broker" / "broker.sock"
 
     def start_agent(self):
         token = self._ask("token", "generate", "-spiffeID", self.id("node")).split()[1]
@@ -137,6 +144,8 @@ class Domain:
         for address in addresses:
             config.append(f'[[listen]]\nname = "{address}"\ntcp = "{address}:{HANDSHAKER_PORT}"')
         agent = f'agent = "unix:{agent or self.admin}"\napi = "{api}"\nfederated = {json.dumps(list(federated))}'
+        if api == "broker":
+            agent += f'\nworkload_api = "unix:{self.public}"\nagent_id = "{self.id("spire/agent/*")}"'
         config += [
             f"[spiffe]\n{agent}",
             '[[policy]]\ncallers = ["anyone"]\naccounts = ["{spiffe}"]',
@@ -186,6 +195,7 @@ agent {{
   authorized_delegates = ["{self.id(ALTSD)}"]
   trust_bundle_path = "{place}/bundle.pem"
   trust_domain = "{self.name}"
+  {self._broker()}
 }}
 plugins {{
   NodeAttestor "join_token" {{ plugin_data {{}} }}
@@ -193,6 +203,22 @@ plugins {{
   WorkloadAttestor "unix" {{ plugin_data {{}} }}
 }}
 """)
+
+
+    def _broker(self):
+        """Agents before 1.15 have no such endpoint, and refuse to start with one."""
+        if not self.peer.has_broker():
+            return ""
+        return f"""
+  experimental {{
+    broker {{
+      socket_path = "{self.broker}"
+      brokers = [{{
+        id = "{self.id(ALTSD)}"
+        allowed_reference_types = [{{ type_url = "type.googleapis.com/spiffe.broker.WorkloadPIDReference" }}]
+      }}]
+    }}
+  }}"""
 
 
 class Setting:
@@ -401,6 +427,20 @@ def own_identity(setting):
     require_view("the server's", answer(report), setting.home.id(ALTSD), setting.home.id(ALTSD))
 
 
+def broker(setting):
+    """The same by the SPIFFE Broker API, over mutual TLS; and an altsd that expects another agent gets nothing."""
+    if not setting.peer.has_broker():
+        raise Skip("this version has no broker endpoint")
+    setting.world.stop(setting.daemon)
+    addresses = [CLIENT_HANDSHAKER, SERVER_HANDSHAKER]
+    setting.daemon = setting.home.start_altsd(addresses, api="broker", agent=setting.home.broker)
+    pair(Ours, Ours)(setting)
+    pair(Go, Grpcio)(setting)
+    stranger(setting)
+    setting.world.stop(setting.daemon)
+    setting.daemon = setting.home.start_altsd(addresses)
+
+
 def proxies(setting):
     """Two proxies, each with its own identity by the Workload API, and no daemon."""
     world, ours, home = setting.world, setting.ours, setting.home
@@ -426,6 +466,7 @@ ALL = {
     "go_ours": pair(Go, Ours),
     "stranger": stranger,
     "not_yours": not_yours,
+    "broker": broker,
     "proxies": proxies,
     "rotation": rotation,
     "forced_rotation": forced_rotation,
