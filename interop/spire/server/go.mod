@@ -1,11 +1,8 @@
-module alts-interop-spire
+module alts-interop-spire-server
 
 go 1.26.0
 
-tool (
-	github.com/spiffe/spire/cmd/spire-agent
-	github.com/spiffe/spire/cmd/spire-server
-)
+tool github.com/spiffe/spire/cmd/spire-server
 
 require (
 	cel.dev/expr v0.24.0 // indirect
