@@ -251,6 +251,18 @@ impl<IO, A> AltsStream<IO, A> {
         if matches!(due.direction, Direction::Read) { left } else { &[] }
     }
 
+    /// Puts what a client has to read into its buffer. Returns whether there was anything.
+    #[cold]
+    fn put_due(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> bool {
+        let due = self.poll_due_to_read(cx);
+        let (now, _) = due.split_at_checked(buf.remaining()).unwrap_or((due, &[]));
+        if !due.is_empty() {
+            buf.put_slice(now);
+            self.has_read_due(now.len());
+        }
+        !due.is_empty()
+    }
+
     /// Whether these bytes come next, of which `consume` will hear.
     fn is_at_due(&mut self, left: &[u8]) -> bool {
         if let Some(due) = &mut self.goaway {
@@ -267,6 +279,7 @@ impl<IO, A> AltsStream<IO, A> {
     }
 
     /// Takes note of what a client has read.
+    #[cold]
     fn has_read(&mut self, bytes: &[u8]) {
         if let Some(due) = &mut self.goaway
             && matches!(due.direction, Direction::Read)
@@ -277,6 +290,7 @@ impl<IO, A> AltsStream<IO, A> {
     }
 
     /// Takes note of what a server has written.
+    #[cold]
     fn has_written(&mut self, bufs: &[IoSlice<'_>], mut count: usize) {
         let Some(due) = &mut self.goaway else { return };
         if matches!(due.direction, Direction::Read) || due.is_written {
@@ -297,6 +311,7 @@ impl<IO, A> AltsStream<IO, A> {
 impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AltsStream<IO, A> {
     /// Writes what a server has to write before anything else. While it is pending, nothing else may
     /// be written.
+    #[cold]
     fn poll_due_to_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some(due) = &mut self.goaway else { return Poll::Ready(Ok(())) };
         if matches!(due.direction, Direction::Read) {
@@ -332,16 +347,14 @@ impl<IO: AsyncRead + Unpin, A: Aead + Unpin> AsyncRead for AltsStream<IO, A> {
         let this = &mut *self;
         this.directions.check(Direction::Read)?;
         this.read_end.check(cx)?;
-        let due = this.poll_due_to_read(cx);
-        if !due.is_empty() {
-            let (now, _) = due.split_at_checked(buf.remaining()).unwrap_or((due, &[]));
-            buf.put_slice(now);
-            this.has_read_due(now.len());
+        if this.goaway.is_some() && this.put_due(cx, buf) {
             return Poll::Ready(Ok(()));
         }
         let before = buf.filled().len();
         let result = ready!(this.reader.poll_read(Pin::new(&mut this.io), cx, buf));
-        this.has_read(buf.filled().get(before..).unwrap_or_default());
+        if this.goaway.is_some() {
+            this.has_read(buf.filled().get(before..).unwrap_or_default());
+        }
         this.conclude(Direction::Read, result)
     }
 }
@@ -392,11 +405,15 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
         let this = &mut *self;
         this.directions.check(Direction::Write)?;
         this.write_end.check(cx)?;
-        if let Err(failure) = ready!(this.poll_due_to_write(cx)) {
+        if this.goaway.is_some()
+            && let Err(failure) = ready!(this.poll_due_to_write(cx))
+        {
             return this.conclude(Direction::Write, Err(failure));
         }
         let result = ready!(this.writer.poll_write(Pin::new(&mut this.io), cx, bufs));
-        if let Ok(count) = &result {
+        if this.goaway.is_some()
+            && let Ok(count) = &result
+        {
             this.has_written(bufs, *count);
         }
         this.conclude(Direction::Write, result)
@@ -410,7 +427,9 @@ impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AsyncWrite for AltsStream<IO, A> {
         let this = &mut *self;
         this.directions.check(Direction::Write)?;
         this.write_end.check(cx)?;
-        if let Err(failure) = ready!(this.poll_due_to_write(cx)) {
+        if this.goaway.is_some()
+            && let Err(failure) = ready!(this.poll_due_to_write(cx))
+        {
             return this.conclude(Direction::Write, Err(failure));
         }
         let result = ready!(this.writer.poll_flush(Pin::new(&mut this.io), cx));
