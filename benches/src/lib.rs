@@ -8,9 +8,11 @@ pub mod measure;
 pub mod peer;
 pub mod pipe;
 pub mod plot;
+pub mod relay;
 pub mod rows;
 pub mod runtime;
 pub mod security;
+pub mod services;
 pub mod tcp;
 
 /// What happened, or why it did not.

@@ -1,5 +1,7 @@
 //! What is compared: each module adds its rows.
 
+mod calls;
+mod first_byte;
 mod growth;
 mod handshakes;
 mod idle;
@@ -10,6 +12,7 @@ mod records;
 mod rpc;
 mod run;
 mod socket;
+mod storm;
 
 pub use self::idle::child;
 pub use self::memory::in_turn;
@@ -24,15 +27,18 @@ pub struct Group {
 }
 
 /// All groups, in the order in which they are measured.
-pub const GROUPS: [Group; 9] = [
+pub const GROUPS: [Group; 12] = [
     Group { name: "record", run: records::run },
     Group { name: "memory-stream", run: memory::run },
     Group { name: "tcp", run: socket::run },
     Group { name: "handshake", run: handshakes::run },
+    Group { name: "first-byte", run: first_byte::run },
+    Group { name: "storm", run: storm::run },
     Group { name: "idle", run: idle::run },
     Group { name: "tonic", run: rpc::run },
     Group { name: "growth", run: growth::run },
     Group { name: "peer", run: peers::run },
+    Group { name: "call", run: calls::run },
     Group { name: "proxy", run: proxy::run },
 ];
 

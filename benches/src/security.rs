@@ -93,7 +93,22 @@ impl Alts {
         server: impl HandshakerService,
         options: StreamOptions,
     ) -> Outcome<Self> {
+        Self::of_clients(1, client, server, options)
+    }
+
+    /// The same, where one connector stands for that many clients: their handshakes do not wait for
+    /// each other.
+    ///
+    /// # Errors
+    /// When a configuration is refused.
+    pub fn of_clients(
+        count: usize,
+        client: impl HandshakerService,
+        server: impl HandshakerService,
+        options: StreamOptions,
+    ) -> Outcome<Self> {
         let mine = tokio_alts::ClientConfig::builder().expect_peer(SERVER).stream_options(options);
+        let mine = mine.max_concurrent_handshakes(count.max(100));
         let theirs = tokio_alts::ServerConfig::builder().any_peer().stream_options(options);
         Ok(Self {
             connector: AltsConnector::new(mine.build()?, client),

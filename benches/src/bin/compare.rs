@@ -6,7 +6,7 @@
 #![expect(clippy::cast_precision_loss, reason = "figures of a few digits are printed")]
 #![expect(clippy::print_stdout, reason = "what the program is there for")]
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::process::ExitCode;
 
 use alts_benches::Outcome;
@@ -29,6 +29,11 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("compare: {error}");
+            let mut cause = error.source();
+            while let Some(error) = cause {
+                eprintln!("  because {error}");
+                cause = error.source();
+            }
             ExitCode::FAILURE
         }
     }
@@ -61,7 +66,13 @@ fn run() -> Outcome<()> {
         println!("{row}");
     };
     let note = |text: &str| eprintln!("{text}");
-    rows::all(&Run { effort, only: &only, report: &report, note: &note })?;
+    rows::all(&Run {
+        effort,
+        only: &only,
+        report: &report,
+        note: &note,
+        peers_service: OnceCell::new(),
+    })?;
     if rows.get() == 0 { Err(format!("no row begins with {only:?}").into()) } else { Ok(()) }
 }
 

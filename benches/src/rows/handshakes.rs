@@ -1,9 +1,12 @@
 //! Handshakes: CPU time of both sides and, where there is one, of the service.
 
-use alts_handshaker::grpc::{AnyCaller, HandshakerServer};
-use tokio::net::UnixListener;
-use tokio_alts::{GrpcHandshaker, StreamOptions};
-use tokio_stream::wrappers::UnixListenerStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use tokio_alts::{
+    BoxFuture, GrpcHandshaker, HandshakerCall, HandshakerService, ServiceError, ServiceMessage,
+    StreamOptions,
+};
 
 use super::run::Run;
 use crate::Outcome;
@@ -11,6 +14,7 @@ use crate::measure::{Goal, Row, interleaved, inverted, thread_time};
 use crate::pipe::pipe;
 use crate::runtime::runtime;
 use crate::security::{Alts, Security, Tls, identities};
+use crate::services::serve;
 
 const AT_ONCE: usize = 8;
 
@@ -20,7 +24,7 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
     let name = "handshake-in-process";
     if run.wants(name) {
         let alts = Security::Alts(Box::new(Alts::in_process(StreamOptions::new())?));
-        compare(run, &runtime, name, 0.8, &alts, &tls)?;
+        compare(run, &runtime, name, 0.9, &alts, &tls)?;
     }
     let name = "handshake-service-over-grpc";
     if run.wants(name) {
@@ -28,9 +32,57 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
             let _entered = runtime.enter();
             behind_grpc()?
         };
-        compare(run, &runtime, name, 0.5, &Security::Alts(Box::new(alts)), &tls)?;
+        compare(run, &runtime, name, 0.75, &Security::Alts(Box::new(alts)), &tls)?;
+    }
+    requests(run, &runtime)
+}
+
+/// How often each side asks its handshaker service in one handshake.
+fn requests(run: &Run<'_>, runtime: &tokio::runtime::Runtime) -> Outcome<()> {
+    let names = ["client", "server"].map(|side| format!("handshake-requests-{side}"));
+    if !names.iter().any(|name| run.wants(name)) {
+        return Ok(());
+    }
+    let (client, server) = identities()?;
+    let counts = [const { AtomicU32::new(0) }; 2].map(Arc::new);
+    let [of_client, of_server] = &counts;
+    let client = Counted { service: client, count: Arc::clone(of_client) };
+    let server = Counted { service: server, count: Arc::clone(of_server) };
+    let alts = Alts::with(client, server, StreamOptions::new())?;
+    drop(runtime.block_on(Security::Alts(Box::new(alts)).both(pipe()))?);
+    for (name, count) in names.into_iter().zip(counts) {
+        if run.wants(&name) {
+            let count = f64::from(count.load(Ordering::Relaxed));
+            (run.report)(&Row::new(name, Goal::AtMost(2.0), vec![count]));
+        }
     }
     Ok(())
+}
+
+/// A handshaker service, and how many requests it has had.
+struct Counted<S> {
+    service: S,
+    count: Arc<AtomicU32>,
+}
+
+impl<S: HandshakerService> HandshakerService for Counted<S> {
+    fn open(&self) -> Box<dyn HandshakerCall> {
+        Box::new(Counted { service: self.service.open(), count: Arc::clone(&self.count) })
+    }
+
+    fn address(&self) -> &str {
+        self.service.address()
+    }
+}
+
+impl HandshakerCall for Counted<Box<dyn HandshakerCall>> {
+    fn exchange(
+        &mut self,
+        request: ServiceMessage,
+    ) -> BoxFuture<'_, Result<Option<ServiceMessage>, ServiceError>> {
+        self.count.fetch_add(1, Ordering::Relaxed);
+        self.service.exchange(request)
+    }
 }
 
 /// Two handshaker services behind gRPC at UNIX sockets, on this thread.
@@ -39,18 +91,6 @@ fn behind_grpc() -> Outcome<Alts> {
     let client = GrpcHandshaker::at(&serve(client, "client")?)?;
     let server = GrpcHandshaker::at(&serve(server, "server")?)?;
     Alts::with(client, server, StreamOptions::new())
-}
-
-fn serve(handshaker: alts_handshaker::Handshaker, name: &str) -> Outcome<String> {
-    let file = format!("alts-benches-{}-{name}.sock", std::process::id());
-    let path = std::env::temp_dir().join(file);
-    drop(std::fs::remove_file(&path));
-    let connections = UnixListenerStream::new(UnixListener::bind(&path)?);
-    let server = tonic::transport::Server::builder()
-        .add_service(HandshakerServer::new(AnyCaller(handshaker)))
-        .serve_with_incoming(connections);
-    tokio::spawn(server);
-    Ok(format!("unix:{}", path.display()))
 }
 
 fn compare(

@@ -80,7 +80,7 @@ pub fn child(arguments: &[String]) -> Outcome<Option<f64>> {
 }
 
 /// Each end is a descriptor: as many as the system lets this process have.
-fn raise_descriptor_limit() -> Outcome<()> {
+pub(super) fn raise_descriptor_limit() -> Outcome<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     Ok(setrlimit(Resource::RLIMIT_NOFILE, most, most)?)
 }

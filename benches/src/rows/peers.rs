@@ -7,7 +7,7 @@ use super::run::Run;
 use super::socket::{BULK, send};
 use crate::Outcome;
 use crate::measure::{Goal, Row, median};
-use crate::peer::{Peer, serve_handshaker};
+use crate::peer::Peer;
 use crate::pipe::pipe;
 use crate::runtime::runtime;
 use crate::security::{Alts, Security};
@@ -15,18 +15,15 @@ use crate::security::{Alts, Security};
 /// Idle connections of a peer: handshakes through the service take their time.
 const IDLE: usize = 1000;
 /// How often a round asks a peer, in turn with what stands beside it.
-const TURNS: usize = 4;
+pub(super) const TURNS: usize = 4;
 
 pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
-    let mut serving = None;
     for name in ["grpc-go", "grpcio"] {
         let prefix = format!("peer-{name}");
         if !run.wants(&prefix) && !run.only.starts_with(&prefix) {
             continue;
         }
-        let serving = serving.get_or_insert_with(|| serve_handshaker().map_err(|e| e.to_string()));
-        let peer = serving.clone().map_err(Into::into).and_then(|()| Peer::start(name));
-        match peer {
+        match run.serve_peers().and_then(|()| Peer::start(name)) {
             Ok(mut peer) => {
                 if name == "grpc-go" {
                     connections(run, &prefix, &mut peer)?;
@@ -142,7 +139,7 @@ fn relative(run: &Run<'_>, prefix: &str, peer: &mut Peer) -> Outcome<()> {
     Ok(())
 }
 
-fn middle(mut values: Vec<f64>) -> f64 {
+pub(super) fn middle(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     median(&values)
 }

@@ -59,24 +59,37 @@ pub(super) fn run(run: &Run<'_>) -> Outcome<()> {
 
 /// CPU time of a few calls, of client and server, which share this thread.
 pub(super) async fn calls(client: &mut Grpc<Channel>, path: &'static str) -> Outcome<f64> {
-    let path = http::uri::PathAndQuery::from_static(path);
     let start = thread_time()?;
     if path == UNARY {
-        for _ in 0..20 {
-            client.ready().await?;
-            let codec = ProstCodec::<Bytes, Bytes>::default();
-            let request = Request::new(Bytes::from_static(&[5; 100]));
-            client.unary(request, path.clone(), codec).await?;
-        }
+        unary(client, 100, 20).await?;
     } else {
-        client.ready().await?;
-        let codec = ProstCodec::<Bytes, Bytes>::default();
-        let request = Request::new(Bytes::new());
-        let mut stream: Streaming<Bytes> =
-            client.server_streaming(request, path, codec).await?.into_inner();
-        while stream.message().await?.is_some() {}
+        stream(client, LARGE.1).await?;
     }
     Ok(thread_time()? - start)
+}
+
+/// Calls that echo `size` bytes, one after the other.
+pub(super) async fn unary(client: &mut Grpc<Channel>, size: usize, count: usize) -> Outcome<()> {
+    let path = http::uri::PathAndQuery::from_static(UNARY);
+    let message = Bytes::from(vec![5; size]);
+    for _ in 0..count {
+        client.ready().await?;
+        let codec = ProstCodec::<Bytes, Bytes>::default();
+        client.unary(Request::new(message.clone()), path.clone(), codec).await?;
+    }
+    Ok(())
+}
+
+/// One call that brings so many large messages.
+pub(super) async fn stream(client: &mut Grpc<Channel>, count: usize) -> Outcome<()> {
+    let path = http::uri::PathAndQuery::from_static(STREAM);
+    client.ready().await?;
+    let codec = ProstCodec::<Bytes, Bytes>::default();
+    let request = Request::new(Bytes::from(vec![5; count]));
+    let mut stream: Streaming<Bytes> =
+        client.server_streaming(request, path, codec).await?.into_inner();
+    while stream.message().await?.is_some() {}
+    Ok(())
 }
 
 /// A client whose server is in another task, behind a connection of that kind.
@@ -95,6 +108,11 @@ pub(super) async fn channel(security: Security) -> Outcome<Grpc<Channel>> {
     });
     let incoming = ReceiverStream::new(incoming);
     tokio::spawn(Server::builder().add_service(Echo).serve_with_incoming(incoming));
+    client(security, address).await
+}
+
+/// A client, connected to a server that is there.
+pub(super) async fn client(security: Security, address: SocketAddr) -> Outcome<Grpc<Channel>> {
     let connector = tower::service_fn(move |_| connect(security.clone(), address));
     let channel = Endpoint::from_shared(format!("http://{address}"))?
         .initial_connection_window_size(4 << 20)
@@ -104,7 +122,7 @@ pub(super) async fn channel(security: Security) -> Outcome<Grpc<Channel>> {
     Ok(Grpc::new(channel).max_decoding_message_size(usize::MAX))
 }
 
-async fn accept(security: &Security, socket: TcpStream) -> Outcome<AcceptedStream> {
+pub(super) async fn accept(security: &Security, socket: TcpStream) -> Outcome<AcceptedStream> {
     security.accept(prepared(socket)?).await.map(AcceptedStream)
 }
 
@@ -113,14 +131,14 @@ async fn connect(security: Security, address: SocketAddr) -> Outcome<TokioIo<Str
     security.connect(socket).await.map(TokioIo::new)
 }
 
-fn prepared(socket: TcpStream) -> Outcome<TcpStream> {
+pub(super) fn prepared(socket: TcpStream) -> Outcome<TcpStream> {
     let socket = socket.into_std()?;
     prepare(&socket)?;
     Ok(TcpStream::from_std(socket)?)
 }
 
 /// A stream as tonic's server accepts it.
-struct AcceptedStream(Stream);
+pub(super) struct AcceptedStream(pub(super) Stream);
 
 impl Connected for AcceptedStream {
     type ConnectInfo = ();
@@ -168,9 +186,9 @@ impl AsyncWrite for AcceptedStream {
     }
 }
 
-/// Answers with what was sent, or with a stream of large messages.
+/// Answers with what was sent, or with a stream of as many large messages as the request has bytes.
 #[derive(Clone)]
-struct Echo;
+pub(super) struct Echo;
 
 impl NamedService for Echo {
     const NAME: &'static str = "alts.bench.Echo";
@@ -190,9 +208,9 @@ impl ServerStreamingService<Bytes> for Echo {
     type ResponseStream = Pin<Box<dyn tokio_stream::Stream<Item = Result<Bytes, Status>> + Send>>;
     type Future = Ready<Result<Response<Self::ResponseStream>, Status>>;
 
-    fn call(&mut self, _: Request<Bytes>) -> Self::Future {
-        let (size, count) = LARGE;
-        let message = Bytes::from(vec![5; size]);
+    fn call(&mut self, request: Request<Bytes>) -> Self::Future {
+        let count = request.into_inner().len();
+        let message = Bytes::from(vec![5; LARGE.0]);
         let messages = tokio_stream::iter((0..count).map(move |_| Ok(message.clone())));
         std::future::ready(Ok(Response::new(Box::pin(messages.fuse()))))
     }

@@ -1,7 +1,10 @@
 //! What every group of rows is given.
 
+use std::cell::OnceCell;
+
 use crate::Outcome;
 use crate::measure::{Effort, Goal, Row, median};
+use crate::peer::serve_handshaker;
 
 /// One run of the comparison.
 pub struct Run<'a> {
@@ -13,12 +16,21 @@ pub struct Run<'a> {
     pub report: &'a dyn Fn(&Row),
     /// What becomes of the absolute figures behind the rows.
     pub note: &'a dyn Fn(&str),
+    /// Whether the peers' handshaker service serves, once something has needed it.
+    pub peers_service: OnceCell<Result<(), String>>,
 }
 
 impl Run<'_> {
     /// Whether a row is asked for.
     pub(super) fn wants(&self, name: &str) -> bool {
         name.starts_with(self.only)
+    }
+
+    /// Serves the handshaker service of the peers from now on: it has one address for all groups.
+    pub(super) fn serve_peers(&self) -> Outcome<()> {
+        let serving =
+            self.peers_service.get_or_init(|| serve_handshaker().map_err(|e| e.to_string()));
+        Ok(serving.clone()?)
     }
 
     /// The row of what ALTS adds to a plain connection, beside what TLS adds. `cost` gives the cost
