@@ -6,7 +6,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use alts_handshaker::locator::{Development, Locator};
@@ -172,9 +172,17 @@ pub async fn name_of(address: SocketAddr) -> String {
     String::from_utf8(read_all(&mut stream).await).unwrap()
 }
 
-/// An address on which nobody listens.
+/// An address on which nobody listens, and nobody will: it is given out once, and its port is none that
+/// the kernel chooses for the other tests' sockets.
 pub async fn closed_port() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap()
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed).wrapping_add(std::process::id() * 97);
+        let port = 10_000 + u16::try_from(number % 20_000).unwrap();
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return listener.local_addr().unwrap();
+        }
+    }
 }
 
 /// A server that accepts connections and says nothing on them; also a handshaker service of the
