@@ -252,7 +252,7 @@ impl<IO, A> AltsStream<IO, A> {
     }
 
     /// Puts what a client has to read into its buffer. Returns whether there was anything.
-    #[cold]
+    #[inline(never)]
     fn put_due(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> bool {
         let due = self.poll_due_to_read(cx);
         let (now, _) = due.split_at_checked(buf.remaining()).unwrap_or((due, &[]));
@@ -279,7 +279,7 @@ impl<IO, A> AltsStream<IO, A> {
     }
 
     /// Takes note of what a client has read.
-    #[cold]
+    #[inline(never)]
     fn has_read(&mut self, bytes: &[u8]) {
         if let Some(due) = &mut self.goaway
             && matches!(due.direction, Direction::Read)
@@ -290,7 +290,7 @@ impl<IO, A> AltsStream<IO, A> {
     }
 
     /// Takes note of what a server has written.
-    #[cold]
+    #[inline(never)]
     fn has_written(&mut self, bufs: &[IoSlice<'_>], mut count: usize) {
         let Some(due) = &mut self.goaway else { return };
         if matches!(due.direction, Direction::Read) || due.is_written {
@@ -311,7 +311,7 @@ impl<IO, A> AltsStream<IO, A> {
 impl<IO: AsyncWrite + Unpin, A: Aead + Unpin> AltsStream<IO, A> {
     /// Writes what a server has to write before anything else. While it is pending, nothing else may
     /// be written.
-    #[cold]
+    #[inline(never)]
     fn poll_due_to_write(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Failure>> {
         let Some(due) = &mut self.goaway else { return Poll::Ready(Ok(())) };
         if matches!(due.direction, Direction::Read) {

@@ -13,10 +13,11 @@ use tonic::client::Grpc;
 use tonic::transport::{Channel, Server};
 
 use super::idle::raise_descriptor_limit;
+use super::peers::middle;
 use super::rpc::{Echo, accept, client, unary};
 use super::run::Run;
 use crate::Outcome;
-use crate::measure::{Goal, Row, median};
+use crate::measure::{Goal, Row};
 use crate::runtime::threads;
 use crate::security::{Alts, Security, Tls, identities};
 use crate::services::serve;
@@ -78,19 +79,14 @@ fn measure(run: &Run<'_>, runtime: &Runtime, kinds: &[(Security, Option<String>)
             }
         }
     }
-    let middle = |times: &Vec<f64>| {
-        let mut sorted = times.clone();
-        sorted.sort_by(f64::total_cmp);
-        median(&sorted)
-    };
     let Some(tls) = times.first() else { return Ok(()) };
     for ((ours, most), (_, name)) in times.iter().zip(most).zip(kinds) {
         let Some(name) = name else { continue };
         (run.note)(&format!(
             "{name}: the last of {CLIENTS} clients has its answer after {:.2} s, over TLS after {:.2} s; \
              {most} connections at most",
-            middle(ours),
-            middle(tls)
+            middle(ours.clone()),
+            middle(tls.clone())
         ));
         let ratios = ours.iter().zip(tls).map(|(ours, tls)| ours / tls).collect();
         (run.report)(&Row::new(name, Goal::AtMost(1.1), ratios));
